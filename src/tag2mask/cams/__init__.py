@@ -1,0 +1,1 @@
+"""From a trained classifier to class activation maps on disk."""

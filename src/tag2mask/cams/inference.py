@@ -1,0 +1,62 @@
+"""The stage that writes the CAMs of a list of photos, batch by batch, and goes on where it was stopped."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+
+from tag2mask.cams.multiscale import batches_of_one_size, fuse, mean_scores, raw_maps
+from tag2mask.cams.store import StoredCams, cams_from_full_size, stored_names, write_cams
+from tag2mask.config import CamSettings
+from tag2mask.data.photos import open_photo, photo_size
+from tag2mask.data.records import Record
+from tag2mask.networks.classifier import Classifier
+from tag2mask.progress import track
+
+
+def infer_cams(
+    fabric: Fabric, classifier: Classifier, records: Sequence[Record], *, settings: CamSettings, folder: Path
+) -> None:
+    """Write the CAMs of `records` below `folder`; those that are there already are left alone.
+
+    A batch of which a part is there is done again whole, so that a stopped and an unbroken run give the same digits.
+
+    Args:
+        fabric: launched; the processes share the batches.
+        classifier: trained.
+        records: photos.
+        settings: scales and classes.
+        folder: one file a photo.
+    """
+    network = fabric.to_device(classifier).eval()
+    sizes = [photo_size(record.image) for record in records]
+    batches = [[records[index] for index in indices] for indices in batches_of_one_size(sizes, settings)]
+    done = stored_names(folder)
+    waiting = [batch for batch in batches if not done.issuperset(record.name for record in batch)]
+    share = waiting[fabric.global_rank :: fabric.world_size]
+    for batch in track(share, len(share), f"CAMs of {folder.name}", shown=fabric.is_global_zero):
+        with fabric.autocast():
+            cams = _cams_of_batch(network, batch, settings)
+        for record, stored in zip(batch, cams, strict=True):
+            write_cams(folder, record.name, stored)
+    fabric.barrier()
+
+
+def _cams_of_batch(classifier: Classifier, batch: Sequence[Record], settings: CamSettings) -> list[StoredCams]:
+    photos = [open_photo(record.image) for record in batch]
+    width, height = photos[0].size
+    backbone = classifier.backbone
+    maps = raw_maps(classifier, photos, settings, mean=backbone.mean, std=backbone.std)
+    stored = []
+    for index, record in enumerate(batch):
+        match settings.classes:
+            case "tags":
+                class_ids = list(record.tags)
+            case "predicted":
+                scores = mean_scores(maps)[index]
+                class_ids = [int(place) + 1 for place in torch.nonzero(scores >= settings.predicted_score)]
+        channels = [class_id - 1 for class_id in class_ids]
+        fused = fuse([scale[:, index, channels] for scale in maps], height, width)
+        stored.append(cams_from_full_size(class_ids, fused.cpu().numpy()))
+    return stored

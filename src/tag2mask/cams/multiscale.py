@@ -1,0 +1,93 @@
+"""Class activation maps of photos at several scales and mirrored, summed and normalised."""
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from tag2mask.config import CamSettings
+from tag2mask.data.transforms import Channels, normalise
+from tag2mask.networks.classifier import Classifier, ClassifierOutput
+from tag2mask.networks.normalisation import normalise_cams
+
+Size = tuple[int, int]
+
+
+def scaled_sizes(size: Size, settings: CamSettings) -> list[Size]:
+    """Size (width, height) of a photo at every scale; halves are rounded to even, as the released code does."""
+    factor = settings.long_side / max(size) if settings.long_side else 1.0
+    return [
+        (max(1, round(size[0] * factor * scale)), max(1, round(size[1] * factor * scale)))
+        for scale in settings.scales
+    ]
+
+
+def batches_of_one_size(sizes: Sequence[Size], settings: CamSettings) -> Iterator[list[int]]:
+    """Indices of photos of the same size, as many together as `batch_pixels` allows at the largest scale."""
+    order = sorted(range(len(sizes)), key=lambda index: sizes[index])
+    for size, group in groupby(order, key=lambda index: sizes[index]):
+        largest = max(width * height for width, height in scaled_sizes(size, settings))
+        # Each photo goes through the network with its mirror image.
+        num_photos = max(1, settings.batch_pixels // (2 * largest))
+        indices = list(group)
+        for start in range(0, len(indices), num_photos):
+            yield indices[start : start + num_photos]
+
+
+@torch.inference_mode()
+def raw_maps(
+    classifier: Classifier, photos: Sequence[Image.Image], settings: CamSettings, *, mean: Channels, std: Channels
+) -> list[Tensor]:
+    """Maps of photos of one size at every scale (bicubic), plain and mirrored.
+
+    Args:
+        classifier: in evaluation mode.
+        photos: B of them, RGB, all of the same size.
+        settings: scales.
+        mean: of the input normalisation, for photos in [0, 1].
+        std: likewise.
+
+    Returns:
+        For every scale (2, B, C, h, w): raw maps of the photos, then of their mirror images (not turned back).
+    """
+    device = next(classifier.parameters()).device
+    maps = []
+    for size in scaled_sizes(photos[0].size, settings):
+        resized = [normalise(photo.resize(size, Image.Resampling.BICUBIC), mean, std) for photo in photos]
+        images = torch.stack(resized).to(device)
+        output: ClassifierOutput = classifier(torch.cat([images, images.flip(3)]))
+        maps.append(output.cams.float().unflatten(0, (2, len(photos))))
+    return maps
+
+
+def mean_scores(maps: Sequence[Tensor]) -> Tensor:
+    """Classification score of each photo and class, averaged over scales and mirror images.
+
+    Args:
+        maps: of `raw_maps`.
+
+    Returns:
+        (B, C) in [0, 1].
+    """
+    return torch.stack([scale.mean((3, 4)).sigmoid().mean(0) for scale in maps]).mean(0)
+
+
+def fuse(maps: Sequence[Tensor], height: int, width: int) -> Tensor:
+    """One photo's maps: each resized to the photo, its positive part, summed over scales and mirror images, normalised.
+
+    Args:
+        maps: for every scale (2, K, h, w): raw maps of some classes, plain and mirrored.
+        height: of the photo.
+        width: of the photo.
+
+    Returns:
+        (K, H, W) in [0, 1].
+    """
+    total = maps[0].new_zeros(maps[0].shape[1], height, width)
+    for scale in maps:
+        plain, mirrored = F.interpolate(scale, size=(height, width), mode="bilinear", align_corners=False).relu()
+        total += plain + mirrored.flip(2)
+    return normalise_cams(total[None])[0]

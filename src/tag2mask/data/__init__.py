@@ -1,0 +1,1 @@
+"""IN: images and their tags, whatever the data set, as one list of records."""

@@ -1,0 +1,40 @@
+"""What a loader yields."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Augmented photos with their tags and everything random that a method needs of them."""
+
+    images: Tensor
+    """(B, 3, S, S), normalised by the backbone's mean and deviation; 0 where padded."""
+    tags: Tensor
+    """(B, C), 1.0 where the photo has the class."""
+    targets: Tensor
+    """(B,) class index in 0..C-1, drawn uniformly from the photo's tags; -1 for a photo without tags."""
+    grid_draws: Tensor
+    """(B, 1, G, G), uniform in [0, 1): what stochastic remnant feeding compares with its probability."""
+    names: tuple[str, ...]
+    """Names of the photos."""
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on another device."""
+        moved = {
+            key: getattr(self, key).to(device, non_blocking=True) for key in ("images", "tags", "targets", "grid_draws")
+        }
+        return replace(self, **moved)
+
+
+def collate(samples: list[Batch]) -> Batch:
+    """Join batches of one photo each."""
+    return Batch(
+        images=torch.cat([sample.images for sample in samples]),
+        tags=torch.cat([sample.tags for sample in samples]),
+        targets=torch.cat([sample.targets for sample in samples]),
+        grid_draws=torch.cat([sample.grid_draws for sample in samples]),
+        names=tuple(name for sample in samples for name in sample.names),
+    )

@@ -1,0 +1,82 @@
+"""What was understood of a data set, and every fault, before anything runs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tag2mask.config import DataSettings
+from tag2mask.data.check_files import check_copies, check_label_maps, check_photos
+from tag2mask.data.check_tags import check_classes, check_splits, check_tags
+from tag2mask.data.faults import DataError, Fault, FaultLog
+from tag2mask.data.inspection import OnPhoto, RecordFacts, inspect_records
+from tag2mask.data.read import read_with_faults
+from tag2mask.data.records import ALL, DataSet, Record
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """A data set, the facts of its files, and what is wrong with it."""
+
+    data_set: DataSet
+    train_split: str
+    train: tuple[Record, ...]
+    """Photos that the classifier learns from."""
+    facts: dict[Record, RecordFacts]
+    """Facts of every photo that was opened; where a photo has two label maps, of both."""
+    faults: tuple[Fault, ...]
+    """Errors first."""
+
+    @property
+    def errors(self) -> tuple[Fault, ...]:
+        """Faults that stop the work."""
+        return tuple(fault for fault in self.faults if fault.severity == "error")
+
+    @property
+    def warnings(self) -> tuple[Fault, ...]:
+        """Faults that do not."""
+        return tuple(fault for fault in self.faults if fault.severity == "warning")
+
+    def raise_errors(self) -> None:
+        """Raise the errors, if there are any, as one `DataError`."""
+        if self.errors:
+            raise DataError(self.errors)
+
+
+def check_data_set(
+    settings: DataSettings, *, splits: Sequence[str] | None = None, on_photo: OnPhoto | None = None
+) -> CheckResult:
+    """Read a data set, open every photo and label map, and judge them.
+
+    Args:
+        settings: which data set; its training split is what tags are judged on.
+        splits: open only the photos of these splits and of the two in the settings; without, every photo.
+        on_photo: told how far it is.
+    """
+    data_set = read_with_faults(settings)
+    log = FaultLog()
+    log.faults.extend(data_set.faults)
+    train = _split(data_set, settings.train_split, log)
+    names = dict.fromkeys((settings.train_split, settings.seed_split, *(splits or data_set.splits)))
+    used = {name: train if name == settings.train_split else _split(data_set, name, log) for name in names}
+    records = list(dict.fromkeys(record for photos in used.values() for record in photos))
+    facts = dict(zip(records, inspect_records(records, on_photo), strict=True))
+
+    check_photos(data_set, facts, log)
+    check_copies(data_set, facts, used, log)
+    check_label_maps(data_set, facts, log)
+    check_classes(data_set, log)
+    check_tags(data_set, train, log)
+    check_splits(data_set, train, settings.train_split, log)
+    faults = dict.fromkeys(sorted(log.faults, key=lambda fault: fault.severity))
+    return CheckResult(data_set, settings.train_split, train, facts, tuple(faults))
+
+
+def _split(data_set: DataSet, name: str, log: FaultLog) -> tuple[Record, ...]:
+    """Records of a split; none, and the reason noted, where it cannot be read."""
+    if not data_set.splits[ALL]:
+        # Nothing was understood, which is noted already.
+        return ()
+    try:
+        return data_set.split(name)
+    except DataError as error:
+        log.faults.extend(error.faults)
+        return ()

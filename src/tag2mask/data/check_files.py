@@ -1,0 +1,159 @@
+"""Judges the files of a data set: photos, exact copies, label maps."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+
+from tag2mask.data.classes import BACKGROUND, IGNORE
+from tag2mask.data.faults import FaultLog
+from tag2mask.data.inspection import LabelMapFacts, PhotoFacts, RecordFacts
+from tag2mask.data.photos import FileError
+from tag2mask.data.records import ALL, DataSet, Record
+
+MIN_SIDE = 32
+"""Pixels below which a photo gives no more than one cell of a CAM at stride 32."""
+
+_CONVERSIONS = {
+    "1": ("black and white", "its one channel is read three times"),
+    "L": ("grey", "its one channel is read three times"),
+    "LA": ("grey", "its one channel is read three times"),
+    "CMYK": ("CMYK", "it is converted to RGB without a colour profile"),
+    "YCbCr": ("YCbCr", "it is converted to RGB"),
+    "LAB": ("LAB", "it is converted to RGB"),
+    "HSV": ("HSV", "it is converted to RGB"),
+}
+
+Facts = Mapping[Record, RecordFacts]
+
+
+def check_photos(data_set: DataSet, facts: Facts, log: FaultLog) -> None:
+    """Photos that cannot be opened, and those that are not read as they are stored."""
+    for image, photo in _photos(facts).items():
+        file = place(data_set, image)
+        if isinstance(photo, FileError):
+            log.error(photo.code, file, found=photo.found, expected=photo.expected, hint=photo.hint)
+        else:
+            _check_photo(file, photo, log)
+
+
+def check_copies(data_set: DataSet, facts: Facts, splits: Mapping[str, tuple[Record, ...]], log: FaultLog) -> None:
+    """Files with the same content: harmless twice in a split, not with other tags, nor in two splits."""
+    copies: dict[str, dict[Path, Record]] = defaultdict(dict)
+    for record, fact in facts.items():
+        if isinstance(fact.photo, PhotoFacts):
+            copies[fact.photo.digest].setdefault(record.image, record)
+    members = {name: {record.image for record in records} for name, records in splits.items() if name != ALL}
+    for group in copies.values():
+        first, *others = sorted(group.values(), key=lambda record: record.name)
+        for other in others:
+            _check_copy(data_set, first, other, log, members=members)
+
+
+def check_label_maps(data_set: DataSet, facts: Facts, log: FaultLog) -> None:
+    """Label maps that do not fit their photo, the classes, or the tags."""
+    maps = {record: fact.label_map for record, fact in facts.items() if record.label_map is not None}
+    usable = [fact for fact in maps.values() if isinstance(fact, LabelMapFacts)]
+    values = {value for fact in usable for value in fact.ids}
+    binary = IGNORE in values and values <= {BACKGROUND, IGNORE}
+    for record, label_map in maps.items():
+        assert record.label_map is not None
+        file = place(data_set, record.label_map)
+        if isinstance(label_map, FileError):
+            log.error(label_map.code, file, found=label_map.found, expected=label_map.expected, hint=label_map.hint)
+        elif label_map is not None:
+            _check_size(file, label_map, facts[record].photo, log)
+            if binary:
+                _note_binary(file, data_set, log)
+            else:
+                _check_ids(file, label_map, record, data_set, log)
+
+
+def place(data_set: DataSet, path: Path) -> str:
+    """A file as faults name it: below the data set's folder where it lies there."""
+    return path.relative_to(data_set.root).as_posix() if path.is_relative_to(data_set.root) else str(path)
+
+
+def _photos(facts: Facts) -> dict[Path, PhotoFacts | FileError]:
+    return {record.image: fact.photo for record, fact in facts.items()}
+
+
+def _check_photo(file: str, photo: PhotoFacts, log: FaultLog) -> None:
+    if photo.mode.startswith("I"):
+        found, done = "16-bit grey", "its values are divided by 257 and read three times"
+        log.warn("mode", file, found=found, expected="8-bit RGB", hint=_sentence(done))
+    elif photo.mode in _CONVERSIONS:
+        found, done = _CONVERSIONS[photo.mode]
+        log.warn("mode", file, found=found, expected="RGB", hint=_sentence(done))
+    if photo.has_alpha:
+        log.warn("alpha", file, found="transparency", expected="none", hint="It is laid on white.")
+    if photo.num_frames > 1:
+        hint = "The first is read."
+        log.warn("animated", file, found="several frames or pages", expected="one", hint=hint)
+    if photo.is_turned:
+        hint = "It is read upright, and its mask must be upright too."
+        log.warn("turned", file, found="a turn in its EXIF data", expected="an upright photo", hint=hint)
+    if min(photo.width, photo.height) < MIN_SIDE:
+        found = f"{photo.width}x{photo.height} pixels"
+        log.warn("small-photo", file, found=found, expected=f"sides of at least {MIN_SIDE}")
+
+
+def _check_copy(
+    data_set: DataSet, first: Record, other: Record, log: FaultLog, *, members: Mapping[str, set[Path]]
+) -> None:
+    file = place(data_set, other.image)
+    found = f"an exact copy of {place(data_set, first.image)}"
+    if first.tags != other.tags:
+        tags = " and ".join(_names(data_set, record.tags) for record in (first, other))
+        log.error("copy-other-tags", file, found=f"{found} with other tags ({tags})", expected="the same tags")
+    homes = [{name for name, images in members.items() if record.image in images} for record in (first, other)]
+    if homes[0] and homes[1] and not homes[0] & homes[1]:
+        apart = " and ".join(min(names) for names in homes)
+        log.error("copy-other-split", file, found=f"{found} across splits ({apart})", expected="it in one split")
+    elif first.tags == other.tags:
+        log.warn("copy", file, found=found, expected="each photo once", hint="It counts twice.")
+
+
+def _check_size(file: str, label_map: LabelMapFacts, photo: PhotoFacts | FileError, log: FaultLog) -> None:
+    if isinstance(photo, FileError):
+        return
+    size, expected = (label_map.width, label_map.height), (photo.width, photo.height)
+    if size != expected:
+        turned = photo.is_turned and size == expected[::-1]
+        hint = "It fits the photo before its EXIF turn; turn the mask." if turned else ""
+        found = f"{size[0]}x{size[1]} pixels"
+        text = f"{expected[0]}x{expected[1]} as its photo"
+        log.error("mask-size", file, found=found, expected=text, hint=hint)
+
+
+def _note_binary(file: str, data_set: DataSet, log: FaultLog) -> None:
+    hint = f"It looks binary: write 1 ({data_set.class_names[0]}) or another class's id in place of 255."
+    found = "only the values 0 and 255, as in every mask"
+    log.error("binary-mask", file, found=found, expected="class ids; 255 is ignored", hint=hint)
+
+
+def _check_ids(file: str, label_map: LabelMapFacts, record: Record, data_set: DataSet, log: FaultLog) -> None:
+    num_classes = len(data_set.class_names)
+    outside = [value for value in label_map.ids if num_classes < value != IGNORE]
+    if outside:
+        found = f"value {', '.join(str(value) for value in outside[:6])}{' ...' if len(outside) > 6 else ''}"
+        log.error("mask-value", file, found=found, expected=f"0 to {num_classes}, or 255")
+        return
+    shown = {value for value in label_map.ids if value not in (BACKGROUND, IGNORE)}
+    if not shown and record.tags:
+        found = f"background only, though tagged {_names(data_set, record.tags)}"
+        log.warn("empty-mask", file, found=found, expected="pixels of its tags")
+        return
+    for class_id in sorted(shown - set(record.tags)):
+        found = f"{data_set.class_names[class_id - 1]} in the mask, not in the tags"
+        log.warn("mask-not-tag", file, found=found, expected="both to agree", hint="Is the tag missing?")
+    for class_id in sorted(set(record.tags) - shown):
+        found = f"{data_set.class_names[class_id - 1]} in the tags, not in the mask"
+        log.warn("tag-not-mask", file, found=found, expected="both to agree", hint="Is the tag wrong?")
+
+
+def _names(data_set: DataSet, tags: tuple[int, ...]) -> str:
+    return ", ".join(data_set.class_names[class_id - 1] for class_id in tags) or "nothing"
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."

@@ -1,0 +1,197 @@
+"""Shows what a check found: as text for people, as values for JSON, as a CSV file of every fault."""
+
+import csv
+import textwrap
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from tag2mask.files import replacing
+from tag2mask.data.check import CheckResult
+from tag2mask.data.check_tags import VAL_SPLITS, count_tags
+from tag2mask.data.classes import IGNORE
+from tag2mask.data.faults import Fault, describe
+from tag2mask.data.inspection import LabelMapFacts, PhotoFacts
+from tag2mask.data.records import ALL
+
+_NUM_SHOWN = 3
+_WIDTH = 120
+_INDENT = 9
+_COLUMNS = ("severity", "code", "file", "row", "found", "expected", "hint")
+
+
+def render(result: CheckResult) -> str:
+    """What was understood, then errors, then warnings; three of a kind, the others counted."""
+    data_set = result.data_set
+    lines = [f"{data_set.root.resolve().name}: {data_set.layout}"]
+    if data_set.splits[ALL]:
+        lines += _labelled("photos", [_photos_line(result)])
+        lines += _labelled("splits", [_splits_line(result)])
+        lines += _labelled("tags", _tags_lines(result))
+        lines += _labelled("masks", [_masks_line(result)])
+    for fault_lines in _fault_lines(result.faults):
+        lines += _labelled(*fault_lines)
+    return "\n".join(lines)
+
+
+def to_json(result: CheckResult) -> dict[str, Any]:
+    """The check as values that JSON has."""
+    data_set = result.data_set
+    return {
+        "root": str(data_set.root),
+        "layout": data_set.layout,
+        "classes": list(data_set.class_names),
+        "splits": {name: len(records) for name, records in data_set.splits.items()},
+        "tags": {name: dict(count_tags(data_set, records)) for name, records in data_set.splits.items()},
+        "ok": not result.errors,
+        "faults": [{column: getattr(fault, column) for column in _COLUMNS} for fault in result.faults],
+        "records": to_records(result),
+    }
+
+
+def to_records(result: CheckResult) -> list[dict[str, Any]]:
+    """Every photo that was opened, by file name and content: the same photos are the same records in every layout."""
+    data_set = result.data_set
+    splits: dict[Path, list[str]] = defaultdict(list)
+    for name, members in data_set.splits.items():
+        for record in members:
+            splits[record.image].append(name)
+    records = {}
+    for record, fact in result.facts.items():
+        photo = fact.photo if isinstance(fact.photo, PhotoFacts) else None
+        records[record.image] = {
+            "photo": record.image.name,
+            "content": photo.digest if photo else None,
+            "width": photo.width if photo else None,
+            "height": photo.height if photo else None,
+            "tags": [data_set.class_names[tag - 1] for tag in record.tags],
+            "splits": sorted(set(splits[record.image])),
+            "mask": record.label_map is not None,
+        }
+    return sorted(records.values(), key=lambda row: (str(row["photo"]), str(row["content"])))
+
+
+def write_faults(path: Path, faults: Iterable[Fault]) -> None:
+    """Write every fault as a row of a CSV file."""
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(_COLUMNS)
+        writer.writerows([getattr(fault, column) for column in _COLUMNS] for fault in faults)
+
+
+def read_faults(path: Path) -> tuple[Fault, ...]:
+    """The faults that `write_faults` wrote."""
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return tuple(
+        Fault(
+            "error" if row["severity"] == "error" else "warning",
+            row["code"],
+            row["file"],
+            int(row["row"]) if row["row"] else None,
+            row["found"],
+            row["expected"],
+            row["hint"],
+        )
+        for row in rows
+    )
+
+
+def _labelled(label: str, paragraphs: list[str]) -> list[str]:
+    lines = []
+    for index, paragraph in enumerate(paragraphs):
+        head = f"{label:<{_INDENT}}" if index == 0 else " " * _INDENT
+        lines += textwrap.wrap(
+            paragraph,
+            _WIDTH,
+            initial_indent=head,
+            subsequent_indent=" " * _INDENT,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    return lines
+
+
+def _photos_line(result: CheckResult) -> str:
+    by_image = {record.image: fact.photo for record, fact in result.facts.items()}
+    photos = [photo for photo in by_image.values() if isinstance(photo, PhotoFacts)]
+    facts = [f"{len(photos):,} of {len(by_image):,} readable"]
+    if photos:
+        modes = Counter(photo.mode for photo in photos).most_common()
+        sizes = Counter((photo.width, photo.height) for photo in photos)
+        ordered = sorted(sizes, key=lambda size: (size[0] * size[1], size))
+        first, last = (f"{size[0]}x{size[1]}" for size in (ordered[0], ordered[-1]))
+        (width, height), _ = sizes.most_common(1)[0]
+        turned = sum(photo.is_turned for photo in photos)
+        copies = len(photos) - len({photo.digest for photo in photos})
+        facts += [
+            modes[0][0] if len(modes) == 1 else " ".join(f"{mode} {count:,}" for mode, count in modes),
+            f"all {first}" if len(sizes) == 1 else f"{first} to {last}, mostly {width}x{height}",
+            f"{turned:,} turned by EXIF" if turned else "none turned by EXIF",
+            f"{copies:,} exact copies" if copies else "no two alike",
+            _size_in_words(sum(photo.num_bytes for photo in photos)),
+        ]
+    return ", ".join(facts)
+
+
+def _splits_line(result: CheckResult) -> str:
+    named = {name: records for name, records in result.data_set.splits.items() if name != ALL}
+    text = "   ".join(f"{name} {len(records):,}" for name, records in named.items())
+    train = {record.name for record in result.train}
+    for name, records in named.items():
+        if name.casefold() in VAL_SPLITS and train and name != result.train_split:
+            both = len(train & {record.name for record in records})
+            text += f"   {both or 'no'} photo{'s' if both > 1 else ''} in both {result.train_split} and {name}"
+    return text
+
+
+def _tags_lines(result: CheckResult) -> list[str]:
+    numbers = Counter(len(record.tags) for record in result.train)
+    histogram = [f"{number} tag{'s' if number > 1 else ''} {numbers[number]:,}" for number in sorted(numbers) if number]
+    histogram.append(f"none {numbers[0]:,}")
+    counts = count_tags(result.data_set, result.train)
+    return [
+        "   ".join([*histogram, f"({result.train_split})"]),
+        "   ".join(f"{name} {count:,}" for name, count in counts.most_common()),
+    ]
+
+
+def _masks_line(result: CheckResult) -> str:
+    maps = [fact.label_map for record, fact in result.facts.items() if record.label_map is not None]
+    usable = [fact for fact in maps if isinstance(fact, LabelMapFacts)]
+    if not maps:
+        return "none: seeds and segmenter cannot be measured"
+    without = len({record.image for record, fact in result.facts.items() if fact.label_map is None})
+    facts = [f"{len(maps):,}" + (f" ({without:,} photos have none)" if without else "")]
+    codes = Counter(fault.code for fault in result.faults)
+    facts.append(f"{codes['mask-size']:,} sizes differ" if codes["mask-size"] else "sizes match")
+    ids = sorted({value for fact in usable for value in fact.ids if value != IGNORE})
+    ignored = " and 255" if any(IGNORE in fact.ids for fact in usable) else ""
+    consecutive = len(ids) > 1 and ids == list(range(ids[0], ids[-1] + 1))
+    text = f"{ids[0]}..{ids[-1]}" if consecutive else " ".join(str(value) for value in ids)
+    agreement = ("mask-not-tag", "tag-not-mask", "empty-mask")
+    differing = len({fault.file for fault in result.faults if fault.code in agreement})
+    agree = f"tags and masks differ on {differing:,}" if differing else "tags and masks agree on every photo"
+    return ", ".join(facts) + f", ids {text}{ignored}; {agree}"
+
+
+def _fault_lines(faults: Iterable[Fault]) -> list[tuple[str, list[str]]]:
+    """Faults of one kind together; those that differ only in place share a line."""
+    kinds: dict[tuple[str, str], dict[str, list[Fault]]] = defaultdict(lambda: defaultdict(list))
+    for fault in faults:
+        kinds[fault.severity, fault.code][describe(fault)].append(fault)
+    lines = []
+    for (severity, _), by_text in kinds.items():
+        for text, alike in list(by_text.items())[:_NUM_SHOWN]:
+            places = ", ".join(fault.where for fault in alike[:_NUM_SHOWN])
+            more = f" and {len(alike) - _NUM_SHOWN:,} more" if len(alike) > _NUM_SHOWN else ""
+            lines.append((severity, [f"{places}{more}: {text}"]))
+        rest = sum(len(alike) for alike in list(by_text.values())[_NUM_SHOWN:])
+        if rest:
+            lines.append((severity, [f"and {rest:,} more of this kind"]))
+    return lines
+
+
+def _size_in_words(num_bytes: int) -> str:
+    return f"{num_bytes / 1e6:,.0f} MB" if num_bytes >= 1e6 else f"{num_bytes / 1e3:,.0f} kB"

@@ -1,0 +1,121 @@
+"""Opens every photo and label map once and keeps the facts that a check judges."""
+
+import hashlib
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tag2mask.data.label_maps import open_label_map
+from tag2mask.data.photos import FileError, decode, is_turned, read_bytes, to_upright_rgb
+from tag2mask.data.records import Record
+
+OnPhoto = Callable[[int, int], None]
+"""Told after each photo how many of how many are done."""
+
+
+@dataclass(frozen=True)
+class PhotoFacts:
+    """What a photo's file holds."""
+
+    width: int
+    """Of the upright photo, as is `height`."""
+    height: int
+    mode: str
+    """Pillow's name of how pixels are stored."""
+    has_alpha: bool
+    is_turned: bool
+    num_frames: int
+    num_bytes: int
+    digest: str
+    """Of the file's content; equal for exact copies."""
+
+
+@dataclass(frozen=True)
+class LabelMapFacts:
+    """What a label map's file holds."""
+
+    width: int
+    height: int
+    ids: tuple[int, ...]
+    """Sorted values that have a pixel."""
+
+
+@dataclass(frozen=True)
+class RecordFacts:
+    """Facts of one record, or why its files cannot be used."""
+
+    photo: PhotoFacts | FileError
+    label_map: LabelMapFacts | FileError | None
+    """None for a record without a label map."""
+
+
+def inspect_records(records: Sequence[Record], on_photo: OnPhoto | None = None) -> list[RecordFacts]:
+    """Facts of each record, in the order given. Threads share the work: Pillow decodes outside Python's lock."""
+    facts = []
+    with warnings.catch_warnings(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        # What Pillow warns of (too many pixels, broken EXIF) is either a fault of ours or does no harm.
+        warnings.simplefilter("ignore")
+        for num_done, found in enumerate(pool.map(_inspect, records), start=1):
+            facts.append(found)
+            if on_photo is not None:
+                on_photo(num_done, len(records))
+    return facts
+
+
+def inspect_photo(path: Path) -> PhotoFacts:
+    """Decode a photo as training would, and keep its facts.
+
+    Raises:
+        FileError: it cannot be used.
+    """
+    content = read_bytes(path)
+    image = decode(path, content)
+    upright = to_upright_rgb(image, path)
+    return PhotoFacts(
+        width=upright.width,
+        height=upright.height,
+        mode=image.mode,
+        has_alpha=image.has_transparency_data,
+        is_turned=is_turned(image),
+        num_frames=_num_frames(image),
+        num_bytes=len(content),
+        digest=hashlib.blake2b(content, digest_size=16).hexdigest(),
+    )
+
+
+def inspect_label_map(path: Path) -> LabelMapFacts:
+    """Decode a label map and keep its facts.
+
+    Raises:
+        FileError: it cannot be used.
+    """
+    label_map = open_label_map(path)
+    counts = np.bincount(label_map.ravel(), minlength=256)
+    ids = tuple(int(value) for value in np.flatnonzero(counts))
+    return LabelMapFacts(width=label_map.shape[1], height=label_map.shape[0], ids=ids)
+
+
+def _inspect(record: Record) -> RecordFacts:
+    photo: PhotoFacts | FileError
+    label_map: LabelMapFacts | FileError | None = None
+    try:
+        photo = inspect_photo(record.image)
+    except FileError as error:
+        photo = error
+    if record.label_map is not None:
+        try:
+            label_map = inspect_label_map(record.label_map)
+        except FileError as error:
+            label_map = error
+    return RecordFacts(photo, label_map)
+
+
+def _num_frames(image: Image.Image) -> int:
+    # MPO is a phone's JPEG with previews behind it: one photo.
+    return 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))

@@ -1,0 +1,52 @@
+"""Label maps on disk: PNG files whose pixels are class ids, with a palette so that people see the classes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from tag2mask.files import replacing
+from tag2mask.data.photos import FileError, decode, read_bytes
+
+_ID_MODES = ("P", "L", "1", "I", "I;16", "I;16B", "I;16L")
+_NUM_COLOURS_SHOWN = 6
+
+
+def open_label_map(path: Path) -> NDArray[np.uint8]:
+    """Class ids (H, W), 0 = background, 255 = ignored; EXIF never turns it.
+
+    Raises:
+        FileError: damaged, coded by colours, or with values that are no 8-bit ids.
+    """
+    image = decode(path, read_bytes(path))
+    if image.mode not in _ID_MODES:
+        hint = "Write each colour's class id instead, as a palette or grey PNG."
+        expected = "one channel of class ids"
+        raise FileError("rgb-mask", path, found=_colours(image), expected=expected, hint=hint)
+    values = np.asarray(image)
+    if values.size and values.max() > 255:
+        raise FileError("mask-value", path, found=f"value {values.max()}", expected="class ids from 0 to 255")
+    return values.astype(np.uint8)
+
+
+def write_label_map(path: Path, label_map: NDArray[np.uint8], palette: Sequence[tuple[int, int, int]]) -> None:
+    """Write class ids (H, W) as a palette PNG; a killed run leaves no half file."""
+    assert label_map.ndim == 2
+    assert label_map.dtype == np.uint8
+    image = Image.fromarray(label_map)
+    image.putpalette([channel for colour in palette for channel in colour])
+    with replacing(path) as temporary:
+        image.save(temporary, format="PNG")
+
+
+def _colours(image: Image.Image) -> str:
+    rgb = image.convert("RGB")
+    counts = rgb.getcolors(maxcolors=rgb.width * rgb.height) or []
+    commonest = sorted(counts, key=lambda entry: entry[0], reverse=True)[:_NUM_COLOURS_SHOWN]
+    names = " ".join(
+        "#" + "".join(f"{channel:02x}" for channel in colour) for _, colour in commonest if isinstance(colour, tuple)
+    )
+    more = f" and {len(counts) - len(commonest):,} more" if len(counts) > len(commonest) else ""
+    return f"{image.mode} pixels with the colours {names}{more}"

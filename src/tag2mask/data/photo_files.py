@@ -1,0 +1,121 @@
+"""The photos and label maps that lie in a data set's folder, found by the names that rows and lists give them."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from tag2mask.data.faults import FaultLog
+from tag2mask.data.names import PHOTO_SUFFIXES, NameIndex, path_inside, without_suffix
+
+MASK_FOLDERS = ("masks", "SegmentationClass", "SegmentationClassAug")
+
+
+@dataclass(frozen=True)
+class PhotoFiles:
+    """Photos below one folder."""
+
+    root: Path
+    """Folder of the data set."""
+    folder: Path
+    """Folder that photos are named from, `root` or below it."""
+    files: dict[str, Path]
+    """Photo by its path below `folder`, in sorted order."""
+
+    @cached_property
+    def index(self) -> NameIndex:
+        """Finds a photo by what a row calls it."""
+        return NameIndex(self.files)
+
+    def resolve(self, name: str, log: FaultLog, *, file: str, row: int) -> str | None:
+        """The key of the photo that `name` in this file and row means, or none after noting why."""
+        inside = path_inside(self.root, name)
+        if inside is None:
+            log.error("outside", file, row=row, found=f"{name!r}", expected="a path inside the data set's folder")
+            return None
+        prefix = f"{self.folder.relative_to(self.root).as_posix()}/"
+        keys = self.index.find(inside) or self.index.find(inside.removeprefix(prefix))
+        if len(keys) == 1:
+            return keys[0]
+        if keys:
+            found = f"{name!r}, which fits {' and '.join(keys[:3])}"
+            log.error("ambiguous-photo", file, row=row, found=found, expected="one photo", hint="Write its path.")
+        else:
+            hint = self.index.suggest(inside)
+            log.error("row-without-photo", file, row=row, found=f"{name!r}", expected="a photo's name", hint=hint)
+        return None
+
+
+@dataclass(frozen=True)
+class LabelMapFiles:
+    """Label maps of one or more folders; where two have a map for the same photo the first folder's counts."""
+
+    files: dict[str, Path]
+    """PNG file by its path below its folder, without suffix."""
+    shared_stems: frozenset[str]
+    """File names, without folder and suffix, that more than one photo has: they do not identify a photo."""
+
+    def find(self, name: str) -> Path | None:
+        """The label map of the photo `name`: at the same path, or of the same file name where that is unique."""
+        stem = name.rsplit("/", 1)[-1]
+        found = self.files.get(name)
+        return found if found or stem in self.shared_stems else self.files.get(stem)
+
+
+def list_photos(root: Path, folder: Path, log: FaultLog, *, skip: Iterable[str] = ()) -> PhotoFiles:
+    """All photos below `folder`, but for the subfolders named in `skip`; two of one name are noted."""
+    skipped = frozenset(skip)
+    files = {}
+    names: dict[str, str] = {}
+    for path in _walk(folder):
+        key = path.relative_to(folder).as_posix()
+        if path.suffix.lower() not in PHOTO_SUFFIXES or ("/" in key and key.split("/")[0] in skipped):
+            continue
+        files[key] = path
+        other = names.setdefault(without_suffix(key), key)
+        if other != key:
+            log.error("same-name", key, found=f"the name of {other}", expected="one photo of a name", hint="Rename it.")
+    return PhotoFiles(root, folder, files)
+
+
+def list_label_maps(root: Path, folders: Iterable[str], photos: PhotoFiles, log: FaultLog) -> LabelMapFiles:
+    """All PNG files of the folders of `root` that exist; those that fit no photo are noted."""
+    names = {without_suffix(key) for key in photos.files}
+    stems = Counter(name.rsplit("/", 1)[-1] for name in names)
+    files: dict[str, Path] = {}
+    for folder in folders:
+        for path in _walk(root / folder):
+            if path.suffix.lower() not in PHOTO_SUFFIXES:
+                continue
+            key = without_suffix(path.relative_to(root / folder).as_posix())
+            if path.suffix.lower() != ".png" or (key not in names and key not in stems):
+                expected = "a PNG file with the name of a photo"
+                hint = f"It is left out. {photos.index.suggest(key)}".rstrip()
+                where = f"{folder}/{path.relative_to(root / folder).as_posix()}"
+                log.warn("mask-without-photo", where, found="another name", expected=expected, hint=hint)
+            else:
+                files.setdefault(key, path)
+    return LabelMapFiles(files, frozenset(stem for stem, count in stems.items() if count > 1))
+
+
+def warn_of_leftovers(photos: PhotoFiles, used: Iterable[str], log: FaultLog, *, place: str) -> None:
+    """Note every photo that `place`, in words, does not speak of."""
+    taken = set(used)
+    for key, path in photos.files.items():
+        if key not in taken:
+            file = path.relative_to(photos.root).as_posix()
+            log.warn("photo-without-row", file, found=f"no mention in {place}", expected="one", hint="It is left out.")
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Files below a folder in sorted order, without hidden ones and what macOS puts into archives."""
+    if not folder.is_dir():
+        return
+    for path in sorted(folder.iterdir(), key=lambda path: path.name):
+        if path.name.startswith(".") or path.name == "__MACOSX":
+            continue
+        if path.is_dir():
+            yield from _walk(path)
+        else:
+            yield path

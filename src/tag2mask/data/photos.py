@@ -1,0 +1,126 @@
+"""Opens a photo of any kind as upright 8-bit RGB; nothing is ever written into a data set."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+_HEIC_BRANDS = (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypavif")
+
+
+class FileError(ValueError):
+    """A photo or label map that cannot be used: the file, what was found in it and what was expected."""
+
+    def __init__(self, code: str, path: Path, *, found: str, expected: str, hint: str = "") -> None:
+        self.code = code
+        self.path = path
+        self.found = found
+        self.expected = expected
+        self.hint = hint
+        text = f"{path}: found {found}, expected {expected}"
+        super().__init__(f"{text}. {hint}" if hint else text)
+
+
+def open_photo(path: Path) -> Image.Image:
+    """The photo as 8-bit RGB, turned upright as its EXIF says.
+
+    Grey is repeated in three channels, 16 bits become 8 by dividing by 257, CMYK and palettes are converted, what is
+    transparent is laid on white, and of several frames or pages the first is taken.
+
+    Raises:
+        FileError: the file is missing, no photo, damaged, or too large.
+    """
+    return to_upright_rgb(decode(path, read_bytes(path)), path)
+
+
+def photo_size(path: Path) -> tuple[int, int]:
+    """Width and height of the upright photo, from the head of its file alone."""
+    with Image.open(path) as image:
+        return image.size[::-1] if int(image.getexif().get(274) or 1) >= 5 else image.size
+
+
+def read_bytes(path: Path) -> bytes:
+    """Content of a file that should hold an image.
+
+    Raises:
+        FileError: it cannot be read or is empty.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        found = error.strerror or str(error)
+        raise FileError("unreadable", path, found=found, expected="a file that can be read") from error
+    if not content:
+        raise FileError("empty-file", path, found="zero bytes", expected="an image")
+    return content
+
+
+def decode(path: Path, content: bytes) -> Image.Image:
+    """The first frame as it is stored: no turn, no change of mode.
+
+    Raises:
+        FileError: not an image, damaged, or over Pillow's limit of pixels.
+    """
+    try:
+        image = Image.open(io.BytesIO(content))
+        _refuse_too_large(path, image.size)
+        image.load()
+    except UnidentifiedImageError as error:
+        raise _not_an_image(path, content) from error
+    except Image.DecompressionBombError as error:
+        raise FileError("too-large", path, found=str(error), expected="a smaller photo") from error
+    except FileError:
+        raise
+    # Each of Pillow's decoders lets its own parser's errors through: OSError, SyntaxError, struct.error, and others.
+    except Exception as error:
+        raise FileError("damaged", path, found=f"a damaged file ({error})", expected="a whole image") from error
+    return image
+
+
+def is_turned(image: Image.Image) -> bool:
+    """Whether EXIF says that the stored picture is not upright."""
+    # 274 is EXIF's orientation, 1 upright.
+    return int(image.getexif().get(274) or 1) in range(2, 9)
+
+
+def to_upright_rgb(image: Image.Image, path: Path) -> Image.Image:
+    """The decoded photo as `open_photo` gives it.
+
+    Raises:
+        FileError: its pixels have no range that means a brightness.
+    """
+    if is_turned(image):
+        image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):
+        return _from_16_bits(image, path)
+    if image.mode == "F":
+        raise FileError("float-pixels", path, found="pixels with decimals", expected="8 or 16 bits a channel")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        ground = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(ground, image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _from_16_bits(image: Image.Image, path: Path) -> Image.Image:
+    values = np.asarray(image)
+    if values.min() < 0 or values.max() > 65535:
+        found = f"pixels from {values.min()} to {values.max()}"
+        raise FileError("deep-pixels", path, found=found, expected="8 or 16 bits a channel")
+    # 65535 = 255 * 257, so white stays white.
+    return Image.fromarray(np.rint(values / 257).astype(np.uint8)).convert("RGB")
+
+
+def _refuse_too_large(path: Path, size: tuple[int, int]) -> None:
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and size[0] * size[1] > limit:
+        found = f"{size[0]:,} x {size[1]:,} pixels"
+        raise FileError("too-large", path, found=found, expected=f"at most {limit:,}", hint="Shrink it.")
+
+
+def _not_an_image(path: Path, content: bytes) -> FileError:
+    if content[4:12] in _HEIC_BRANDS:
+        hint = "Convert it to JPEG."
+        return FileError("not-an-image", path, found="a HEIC or AVIF photo", expected="JPEG or PNG", hint=hint)
+    return FileError("not-an-image", path, found=f"content that begins {content[:8]!r}", expected="an image")

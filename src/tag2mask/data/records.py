@@ -1,0 +1,75 @@
+"""What is known of a photo before it is opened, whatever the data set."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tag2mask.data.faults import DataError, Fault, FaultLog, did_you_mean
+from tag2mask.data.lists import find_list, read_list
+from tag2mask.data.photo_files import PhotoFiles
+
+ALL = "all"
+TRAIN = "train"
+
+
+@dataclass(frozen=True)
+class Record:
+    """One photo with its tags."""
+
+    name: str
+    """Unique within the data set: the path below the photo folder, without suffix, with `/` between folders."""
+    image: Path
+    """File of the photo."""
+    tags: tuple[int, ...]
+    """Sorted class ids, 1 for the first class; empty for a photo without tags."""
+    label_map: Path | None = None
+    """File of the true label map: class ids, 0 = background, 255 = ignored."""
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Photos with their tags, grouped in named splits."""
+
+    root: Path
+    """Folder it was read from."""
+    layout: str
+    """In words: what kind of folder this is and where the tags come from."""
+    class_names: tuple[str, ...]
+    """Foreground classes in the order of their ids, which begin at 1."""
+    splits: dict[str, tuple[Record, ...]]
+    """Records by split name; a photo may be in several splits. `all` holds every photo."""
+    faults: tuple[Fault, ...] = ()
+    """What was noticed while reading; only warnings in a data set that can be used."""
+
+    def split(self, name: str) -> tuple[Record, ...]:
+        """Records of a split, by its name or by the path of a text file with one photo a line."""
+        if name in self.splits:
+            return self.splits[name]
+        path = find_list(self.root, name)
+        if path is None:
+            expected = f"one of {', '.join(self.splits)}, or the path of a text file"
+            hint = did_you_mean(name, self.splits)
+            raise DataError([Fault("error", "unknown-split", "split", None, repr(name), expected, hint)])
+        return self._listed(path)
+
+    def _listed(self, path: Path) -> tuple[Record, ...]:
+        records = {record.name + record.image.suffix: record for record in self.splits[ALL]}
+        # A name is the path below the photo folder, so the folder is what the name leaves of the path.
+        folders = [record.image.parents[record.name.count("/")] for record in records.values()]
+        files = {key: record.image for key, record in records.items()}
+        photos = PhotoFiles(self.root, folders[0] if folders else self.root, files)
+        log = FaultLog()
+        keys = [photos.resolve(photo.image, log, file=str(path), row=photo.row) for photo in read_list(path)]
+        if log.faults:
+            raise DataError(log.faults)
+        return tuple(records[key] for key in dict.fromkeys(keys) if key is not None)
+
+
+def group_in_splits(
+    everything: Iterable[Record], splits: Mapping[str, Iterable[Record]]
+) -> dict[str, tuple[Record, ...]]:
+    """Splits with `all` added; where no split is named, every photo is for training."""
+    named = {name: tuple(records) for name, records in splits.items()}
+    unique = {record.name: record for record in everything}
+    photos = tuple(unique[name] for name in sorted(unique))
+    return {**(named or {TRAIN: photos}), ALL: photos}

@@ -1,0 +1,168 @@
+"""PASCAL VOC's folders: JPEGImages, SegmentationClass, ImageSets, Annotations, and an optional labels.csv."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tag2mask.config import DataSettings
+from tag2mask.data.classes import VOC_CLASS_NAMES, read_class_names
+from tag2mask.data.faults import FaultLog
+from tag2mask.data.lists import find_list, is_class_list, read_list
+from tag2mask.data.names import path_inside, without_suffix
+from tag2mask.data.photo_files import LabelMapFiles, PhotoFiles, list_label_maps, list_photos, warn_of_leftovers
+from tag2mask.data.records import DataSet, Record, group_in_splits
+from tag2mask.data.tables import read_tag_table, rows_by_photo, tag_ids
+from tag2mask.data.voc_tags import tags_of_boxes, tags_of_label_maps
+
+PHOTOS = "JPEGImages"
+ANNOTATIONS = "Annotations"
+MASKS = ("SegmentationClass", "SegmentationClassAug")
+TABLE = "labels.csv"
+LISTS = (Path("ImageSets/Segmentation"), Path("ImageSets/Main"))
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One photo of one split."""
+
+    key: str
+    label_map: Path | None
+
+
+@dataclass(frozen=True)
+class _Tags:
+    """Class ids by the key of the photo; a photo whose tags are not known is absent."""
+
+    source: str
+    class_names: tuple[str, ...]
+    by_photo: Mapping[str, tuple[int, ...]]
+
+
+def is_voc(root: Path) -> bool:
+    """Whether the folder has VOC's photos and one more thing of VOC's."""
+    others = (ANNOTATIONS, "ImageSets", TABLE, *MASKS)
+    return (root / PHOTOS).is_dir() and any((root / name).exists() for name in others)
+
+
+def read_voc(root: Path, settings: DataSettings, log: FaultLog) -> DataSet:
+    """Photos named by the lists, by labels.csv and by the settings; every photo where none names any."""
+    photos = list_photos(root, root / PHOTOS, log)
+    label_maps = list_label_maps(root, MASKS, photos, log)
+    splits = _read_splits(root, settings, photos, label_maps, log)
+    named = {entry.key: entry for entries in splits.values() for entry in reversed(entries)}
+    source = _choose_source(root, settings)
+    if source == "csv":
+        tags, more_splits = _read_table(root, photos, log)
+        named |= {key: _Entry(key, label_maps.find(without_suffix(key))) for key in tags.by_photo if key not in named}
+        for split, keys in more_splits.items():
+            splits.setdefault(split, [named[key] for key in keys])
+    else:
+        named = named or {key: _Entry(key, label_maps.find(without_suffix(key))) for key in photos.files}
+        tags = _read_tags(root, source, {key: entry.label_map for key, entry in named.items()}, log)
+    warn_of_leftovers(photos, named, log, place="any list")
+    _warn_of_unknown_tags(named, tags, photos, log)
+    records = {split: _make_records(entries, tags, photos) for split, entries in splits.items()}
+    everything = _make_records(list(named.values()), tags, photos)
+    layout = f"VOC folders, tags from {tags.source}"
+    return DataSet(root, layout, tags.class_names, group_in_splits(everything, records))
+
+
+def _choose_source(root: Path, settings: DataSettings) -> Literal["csv", "boxes", "masks"]:
+    if settings.tag_source != "auto":
+        return settings.tag_source
+    if (root / TABLE).is_file():
+        return "csv"
+    return "boxes" if (root / ANNOTATIONS).is_dir() else "masks"
+
+
+def _read_table(root: Path, photos: PhotoFiles, log: FaultLog) -> tuple[_Tags, dict[str, list[str]]]:
+    """Tags of labels.csv, and the photos of each split that it names."""
+    path = root / TABLE
+    given = read_class_names(root / "classes.txt", log)
+    if not path.is_file():
+        log.error("no-table", TABLE, found="no such file", expected=f"{TABLE}, as tag_source csv asks for it")
+        return _Tags(TABLE, given or (), {}), {}
+    table = read_tag_table(path, log, class_names=given)
+    if table is None:
+        return _Tags(TABLE, given or (), {}), {}
+    class_names = given or table.columns or tuple(sorted({tag for row in table.rows for tag in row.tags}))
+    rows = rows_by_photo(path, table, photos, log)
+    splits: dict[str, list[str]] = {}
+    for key, row in rows.items():
+        if row.split:
+            splits.setdefault(row.split, []).append(key)
+    by_photo = {key: tag_ids(row, class_names, log, file=TABLE) for key, row in rows.items()}
+    return _Tags(f"{TABLE} ({len(table.rows):,} rows, {len(class_names)} classes)", class_names, by_photo), splits
+
+
+def _read_tags(
+    root: Path, source: Literal["boxes", "masks"], label_maps: Mapping[str, Path | None], log: FaultLog
+) -> _Tags:
+    class_names = read_class_names(root / "classes.txt", log) or VOC_CLASS_NAMES
+    if source == "boxes":
+        paths = {key: root / ANNOTATIONS / f"{without_suffix(key)}.xml" for key in label_maps}
+        by_photo = tags_of_boxes(root, paths, class_names, log)
+        return _Tags(f"the boxes in {ANNOTATIONS} ({len(class_names)} classes)", class_names, by_photo)
+    by_photo = tags_of_label_maps(root, label_maps, class_names, log)
+    return _Tags(f"the masks ({len(class_names)} classes)", class_names, by_photo)
+
+
+def _read_splits(
+    root: Path, settings: DataSettings, photos: PhotoFiles, label_maps: LabelMapFiles, log: FaultLog
+) -> dict[str, list[_Entry]]:
+    """Photos of every list; of two lists of one name that of Segmentation counts, and the other is `Main/name`."""
+    splits: dict[str, list[_Entry]] = {}
+    for folder in LISTS:
+        for path in sorted((root / folder).glob("*.txt")):
+            name = path.stem if path.stem not in splits else f"{folder.name}/{path.stem}"
+            entries = _read_entries(path, photos, label_maps, log)
+            if entries is not None:
+                splits[name] = entries
+    for name in dict.fromkeys((settings.train_split, settings.seed_split)):
+        path_given = find_list(root, name) if name not in splits else None
+        if path_given is not None:
+            splits[name] = _read_entries(path_given, photos, label_maps, log) or []
+    return splits
+
+
+def _read_entries(path: Path, photos: PhotoFiles, label_maps: LabelMapFiles, log: FaultLog) -> list[_Entry] | None:
+    """Photos of one list; none if it is about one class."""
+    listed = read_list(path)
+    if is_class_list(listed):
+        return None
+    file = path.relative_to(photos.root).as_posix() if path.is_relative_to(photos.root) else str(path)
+    entries: dict[str, _Entry] = {}
+    for photo in listed:
+        key = photos.resolve(photo.image, log, file=file, row=photo.row)
+        if key is None:
+            continue
+        if key in entries:
+            hint = "It counts once."
+            log.warn("row-twice", file, row=photo.row, found=f"{photo.image!r} again", expected="it once", hint=hint)
+            continue
+        label_map = label_maps.find(without_suffix(key))
+        if photo.label_map is not None:
+            inside = path_inside(photos.root, photo.label_map)
+            label_map = photos.root / inside if inside else None
+            if label_map is None or not label_map.is_file():
+                log.error("row-without-mask", file, row=photo.row, found=photo.label_map, expected="a label map")
+        entries[key] = _Entry(key, label_map)
+    return list(entries.values())
+
+
+def _warn_of_unknown_tags(named: Mapping[str, _Entry], tags: _Tags, photos: PhotoFiles, log: FaultLog) -> None:
+    for key in named:
+        if key not in tags.by_photo:
+            file = photos.files[key].relative_to(photos.root).as_posix()
+            expected = "tags of each listed photo"
+            hint = "It is left out of every split."
+            log.warn("photo-without-row", file, found=f"none in {tags.source}", expected=expected, hint=hint)
+
+
+def _make_records(entries: list[_Entry], tags: _Tags, photos: PhotoFiles) -> tuple[Record, ...]:
+    return tuple(
+        Record(without_suffix(entry.key), photos.files[entry.key], tags.by_photo[entry.key], entry.label_map)
+        for entry in entries
+        if entry.key in tags.by_photo
+    )

@@ -1,0 +1,22 @@
+"""The processes and devices of a run."""
+
+import torch
+from lightning_fabric import Fabric
+
+from tag2mask.config import EngineSettings
+
+
+def launch(settings: EngineSettings) -> Fabric:
+    """Start the processes of a run; each continues from here with its own rank."""
+    several = settings.devices * settings.num_nodes > 1
+    fabric = Fabric(
+        accelerator=settings.accelerator,
+        devices=settings.devices,
+        num_nodes=settings.num_nodes,
+        precision=settings.precision,
+        strategy="ddp" if several else "auto",
+    )
+    fabric.launch()
+    # Numbers this small slow a CPU down a hundredfold and change nothing.
+    torch.set_flush_denormal(True)
+    return fabric

@@ -1,0 +1,166 @@
+"""Activation maps at every background threshold, measured in one pass over the pixels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tag2mask.data.classes import BACKGROUND
+from tag2mask.evaluation.confusion import (
+    ClassScores,
+    Scores,
+    average_scores,
+    class_scores,
+    foreground_mean,
+    label_columns,
+    unknown_class,
+)
+from tag2mask.files import replacing
+
+NUM_STEPS = 100
+"""Thresholds are 0, 1 / NUM_STEPS, ... 1."""
+
+THRESHOLDS: NDArray[np.float32] = (np.arange(NUM_STEPS + 1) / NUM_STEPS).astype(np.float32)
+"""The background scores that are tried, as float32 like the maps they are compared with."""
+
+
+@dataclass(frozen=True)
+class SweepScores:
+    """Scores in [0, 1] at each of the T = 101 thresholds."""
+
+    miou: NDArray[np.float64]
+    """(T,), mean over all C + 1 classes."""
+    precision: NDArray[np.float64]
+    """(T,), mean over the foreground classes."""
+    recall: NDArray[np.float64]
+    """(T,), mean over the foreground classes."""
+    classes: ClassScores
+    """Values of every class, arrays (T, C + 1), background first."""
+
+    @property
+    def iou(self) -> NDArray[np.float64]:
+        """Intersection over union (T, C + 1), background first."""
+        return self.classes.iou
+
+    def best(self) -> float:
+        """The threshold with the highest mIoU; the lowest of several."""
+        return int(self.miou.argmax()) / NUM_STEPS
+
+    def at(self, threshold: float, class_names: Sequence[str]) -> Scores:
+        """Scores at one of the thresholds, with the C foreground classes by name."""
+        index = round(threshold * NUM_STEPS)
+        if not 0 <= index <= NUM_STEPS or abs(threshold - index / NUM_STEPS) > 1e-6:
+            raise ValueError(f"threshold {threshold} was not measured: expected one of 0, {1 / NUM_STEPS}, ... 1")
+        at_index = ClassScores(*(values[index] for values in self.classes))
+        return average_scores(at_index, class_names)
+
+
+class ThresholdSweep:
+    """Counts from which the confusion at any threshold follows by sums.
+
+    At a threshold t a pixel is of the class with the highest activation if that activation is above t, else background;
+    of equal activations the lowest class id wins.
+    """
+
+    def __init__(self, num_classes: int) -> None:
+        self.num_classes = num_classes
+        self.num_photos = 0
+        num_bins, num_labels = len(THRESHOLDS) + 1, num_classes + 1
+        # (bin, predicted, true): bin b holds the pixels that are foreground at the b lowest thresholds.
+        self.counts = np.zeros((num_bins, num_labels, num_labels), np.int64)
+
+    def add(self, cams: NDArray[np.float32], class_ids: ArrayLike, label_map: NDArray[np.uint8]) -> None:
+        """Counts one photo.
+
+        Args:
+            cams: activation maps (K, H, W) of the photo's K classes at full size.
+            class_ids: (K,) distinct ids between 1 and C; may be empty.
+            label_map: true class ids (H, W), 255 where it does not count.
+        """
+        classes = np.asarray(class_ids, np.intp)
+        self._check(cams, classes, label_map)
+        if not len(classes):
+            cams, classes = np.zeros((1, *label_map.shape), np.float32), np.array([BACKGROUND])
+        order = np.argsort(classes)
+        highest, winner = _highest(cams, order)
+        num_columns = self.num_classes + 3
+        index = (_num_thresholds_below(highest) * np.int32(len(order)) + winner) * np.int32(num_columns)
+        index += label_columns(self.num_classes)[label_map]
+        shape = len(self.counts), len(order), num_columns
+        counts = np.bincount(index.ravel(), minlength=int(np.prod(shape))).reshape(shape)
+        if counts[..., -1].any():
+            raise ValueError(unknown_class(label_map, self.num_classes))
+        self.counts[:, classes[order]] += counts[..., : self.num_classes + 1]
+        self.num_photos += 1
+
+    def __add__(self, other: "ThresholdSweep") -> "ThresholdSweep":
+        """The sweep over the photos of both, as several processes count them."""
+        if self.num_classes != other.num_classes:
+            raise ValueError(f"a sweep over {self.num_classes} classes was added to one over {other.num_classes}")
+        total = ThresholdSweep(self.num_classes)
+        total.counts = self.counts + other.counts
+        total.num_photos = self.num_photos + other.num_photos
+        return total
+
+    def confusion(self) -> NDArray[np.int64]:
+        """Pixels by threshold, predicted class and true class: (T, C + 1, C + 1)."""
+        # Summed from the top: entry t has the bins above t, which are foreground at threshold t.
+        above = self.counts[:0:-1].cumsum(axis=0)[::-1]
+        pixels = self.counts.sum(axis=(0, 1))
+        above[:, BACKGROUND] = pixels - above[:, BACKGROUND + 1 :].sum(axis=1)
+        return above
+
+    def scores(self) -> SweepScores:
+        """Scores at every threshold."""
+        classes = class_scores(self.confusion())
+        return SweepScores(
+            miou=classes.iou.mean(axis=-1),
+            precision=foreground_mean(classes.precision),
+            recall=foreground_mean(classes.recall),
+            classes=classes,
+        )
+
+    def _check(self, cams: NDArray[np.float32], classes: NDArray[np.intp], label_map: NDArray[np.uint8]) -> None:
+        if cams.shape != (len(classes), *label_map.shape):
+            expected = len(classes), *label_map.shape
+            raise ValueError(f"activation maps have shape {cams.shape}, but tags and label map ask for {expected}")
+        known = (classes > BACKGROUND) & (classes <= self.num_classes)
+        if not known.all() or len(np.unique(classes)) != len(classes):
+            raise ValueError(
+                f"activation maps are of classes {classes.tolist()}, expected distinct ids from 1 to {self.num_classes}"
+            )
+
+
+def write_sweep(path: Path, sweep: ThresholdSweep) -> None:
+    """Keep the counts, from which every score follows."""
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, counts=sweep.counts, num_photos=np.int64(sweep.num_photos))
+
+
+def read_sweep(path: Path) -> ThresholdSweep:
+    """The sweep that `write_sweep` kept."""
+    with np.load(path, allow_pickle=False) as arrays:
+        sweep = ThresholdSweep(arrays["counts"].shape[-1] - 1)
+        sweep.counts = arrays["counts"]
+        sweep.num_photos = int(arrays["num_photos"])
+    return sweep
+
+
+def _highest(cams: NDArray[np.float32], order: NDArray[np.intp]) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """Highest activation of each pixel (H, W) and its place in `order`, the first of equals."""
+    highest = cams[order[0]]
+    winner = np.zeros(highest.shape, np.int32)
+    for place, channel in enumerate(order[1:], start=1):
+        np.copyto(winner, place, where=cams[channel] > highest)
+        highest = np.maximum(highest, cams[channel])
+    return highest, winner
+
+
+def _num_thresholds_below(activation: NDArray[np.float32]) -> NDArray[np.int32]:
+    """For each activation the number of thresholds that it is above, 0 to T, exact at the float32 edges."""
+    nearest: NDArray[np.int32] = np.rint(activation * np.float32(NUM_STEPS)).clip(0, NUM_STEPS).astype(np.int32)
+    # All thresholds before the nearest one are lower, all after it are higher, whatever the product's rounding.
+    nearest += activation > THRESHOLDS[nearest]
+    return nearest

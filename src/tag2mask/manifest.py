@@ -1,0 +1,101 @@
+"""What a stage folder was made from, so that a later run knows whether to keep, finish or redo it."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from tag2mask import __version__
+from tag2mask.data.records import Record
+from tag2mask.files import replacing
+
+FILE_NAME = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The facts that decide what a stage folder holds."""
+
+    settings: dict[str, Any]
+    """Settings that matter to the stage, by their dotted names."""
+    inputs: dict[str, str]
+    """What the stage read, by name: a digest."""
+    finished: bool = False
+    """Whether the stage came to its end."""
+    seconds: float = 0.0
+    """Time the stage took."""
+    counts: dict[str, int] = field(default_factory=dict)
+    """What it made, by name."""
+    version: str = __version__
+    """Of this package."""
+
+    @property
+    def digest(self) -> str:
+        """Of settings and inputs: equal digests, equal results."""
+        return digest([self.settings, self.inputs])
+
+
+def digest(value: Any) -> str:
+    """Short SHA-256 of anything that JSON can hold."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def digest_records(records: Sequence[Record]) -> str:
+    """Of names, tags, and size and time of the photo files."""
+    stats = [(record, record.image.stat()) for record in records]
+    return digest([(record.name, record.tags, stat.st_size, stat.st_mtime_ns) for record, stat in stats])
+
+
+def flatten(settings: Any, prefix: str) -> dict[str, Any]:
+    """Fields of nested dataclasses by their dotted names, as they are typed on a command line."""
+    assert is_dataclass(settings) and not isinstance(settings, type)
+    flat: dict[str, Any] = {}
+    for name, value in asdict(settings).items():
+        flat |= _flatten(value, f"{prefix}.{name}")
+    return flat
+
+
+def _flatten(value: Any, name: str) -> dict[str, Any]:
+    if isinstance(value, Mapping):
+        return {key: leaf for part in value for key, leaf in _flatten(value[part], f"{name}.{part}").items()}
+    return {name: list(value) if isinstance(value, tuple) else str(value) if isinstance(value, Path) else value}
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """The manifest of a stage folder, None where there is none."""
+    path = folder / FILE_NAME
+    if not path.exists():
+        return None
+    try:
+        return Manifest(**json.loads(path.read_text()))
+    except (json.JSONDecodeError, TypeError) as error:
+        raise ValueError(f"{path}: not a manifest of this package ({error}); delete the folder to redo it") from error
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write it, replacing an older one."""
+    with replacing(folder / FILE_NAME) as path:
+        path.write_text(json.dumps(asdict(manifest), indent=1, default=str) + "\n")
+
+
+def why_redo(wanted: Manifest, found: Manifest | None) -> str | None:
+    """In words what makes the found stage useless, None where it can be kept or finished."""
+    if found is None:
+        return "not made yet"
+    for name in sorted(wanted.settings.keys() | found.settings.keys()):
+        old, new = found.settings.get(name), wanted.settings.get(name)
+        if old != new:
+            return f"{name} changed from {old} to {new}"
+    for name in sorted(wanted.inputs.keys() | found.inputs.keys()):
+        if found.inputs.get(name) != wanted.inputs.get(name):
+            return f"{name} changed"
+    return None
+
+
+def clear(folder: Path) -> None:
+    """Delete a stage folder that this package made; one without manifest is left alone, it may be somebody's."""
+    if (folder / FILE_NAME).exists():
+        shutil.rmtree(folder)

@@ -1,0 +1,1 @@
+"""Networks: modules only, no loss, no file, no optimiser."""

@@ -1,0 +1,37 @@
+"""Feature extractors and the reading of their pretrained weights."""
+
+from typing import Protocol
+
+from torch import Tensor
+
+from tag2mask.config import ClassifierSettings
+from tag2mask.networks.backbones.resnet38 import build_resnet38
+from tag2mask.networks.backbones.timm_features import build_timm_features
+
+
+class Backbone(Protocol):
+    """What classifier and reconstructor need of a feature extractor, which is an nn.Module besides."""
+
+    channels: tuple[int, ...]
+    """Channels of every feature, shallow to deep; the last is what the pretrained classifier pooled."""
+    strides: tuple[int, ...]
+    """Pixels of the image per cell of every feature."""
+    mean: tuple[float, float, float]
+    """Mean of the input normalisation that the weights were trained with, for images in [0, 1]."""
+    std: tuple[float, float, float]
+    """Standard deviation of that normalisation."""
+
+    def __call__(self, images: Tensor) -> list[Tensor]:
+        """Features (B, `channels[i]`, h, w) of normalised images (B, 3, H, W), shallow to deep."""
+        ...
+
+    def truncate(self, depth: int) -> None:
+        """Drop all that comes after feature number `depth`, which becomes the last one."""
+        ...
+
+
+def build_backbone(settings: ClassifierSettings) -> Backbone:
+    """Build the feature extractor of `settings` with its pretrained weights."""
+    if settings.backbone == "resnet38":
+        return build_resnet38(settings.output_stride, settings.weights)
+    return build_timm_features(settings.backbone, settings.output_stride, settings.weights)

@@ -1,0 +1,177 @@
+"""Features of any timm network at an output stride of choice."""
+
+import difflib
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from tag2mask.networks.backbones.batch_norm import freeze_batch_norm
+from tag2mask.networks.backbones.embedded import EMBEDDED_BACKBONE, EMBEDDED_MEAN, EMBEDDED_STD, read_embedded
+from tag2mask.networks.backbones.pruning import drop_unused
+from tag2mask.networks.backbones.weights import load_strictly, read_weights
+
+OUTPUT_STRIDES = (8, 16, 32)
+
+# Side in pixels of the empty image that shows what a network gives: a multiple of every output stride.
+_PROBE_SIDE = 128
+
+
+class TimmFeatures(nn.Module):
+    """A timm network without its classifier: the outputs of its stages, and its last map before pooling.
+
+    Attributes:
+        channels: of every feature, shallow to deep.
+        strides: pixels of the image per cell of every feature.
+        mean: of the input normalisation that its weights were trained with, for images in [0, 1].
+        std: likewise.
+    """
+
+    def __init__(self, network: nn.Module, mean: tuple[float, float, float], std: tuple[float, float, float]) -> None:
+        super().__init__()
+        self.network = network.eval()
+        self.mean = mean
+        self.std = std
+        with torch.no_grad():
+            final, stages = _forward_intermediates(network)(_probe())
+        self.num_stages = len(stages)
+        # Some networks go on after their last stage, such as EfficientNet with a 1x1 convolution.
+        self.final_follows_stages = final is not stages[-1]
+        features = [*stages, final] if self.final_follows_stages else stages
+        self.channels = tuple(feature.shape[1] for feature in features)
+        self.strides = tuple(_stride(feature) for feature in features)
+        drop_unused(self, _probe())
+        self.train()
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Features of `images`, shallow to deep.
+
+        Args:
+            images: (B, 3, H, W), normalised with `mean` and `std`.
+
+        Returns:
+            Maps (B, `channels[i]`, H / `strides[i]`, W / `strides[i]`), sizes rounded up.
+        """
+        intermediates = _forward_intermediates(self.network)
+        indices = list(range(self.num_stages))
+        if self.final_follows_stages:
+            final, stages = intermediates(images, indices=indices)
+            return [*stages, final]
+        stages = intermediates(images, indices=indices, stop_early=True, intermediates_only=True)
+        return cast(list[Tensor], stages)
+
+    def truncate(self, depth: int) -> None:
+        """Drop all that comes after feature number `depth`, which becomes the last one."""
+        if depth == len(self.channels) - 1:
+            return
+        self.num_stages = depth + 1
+        self.final_follows_stages = False
+        self.channels = self.channels[: depth + 1]
+        self.strides = self.strides[: depth + 1]
+        drop_unused(self.eval(), _probe())
+        self.train()
+
+    def train(self, mode: bool = True) -> "TimmFeatures":
+        """Change mode, but for BatchNorm."""
+        super().train(mode)
+        freeze_batch_norm(self)
+        return self
+
+
+def build_timm_features(name: str, output_stride: int, weights: str) -> TimmFeatures:
+    """Build the timm network `name`.
+
+    Args:
+        name: with or without the tag of its weights, such as `resnet18` or `resnet18.a1_in1k`.
+        output_stride: pixels of the image per cell of the last feature.
+        weights: `none`, `embedded`, `timm` or the path of a weights file.
+    """
+    _check_name(name)
+    network = _create(name, output_stride)
+    if network is None:
+        works = [stride for stride in OUTPUT_STRIDES if _create(name, stride) is not None]
+        can = f"{' or '.join(map(str, works))} would do" if works else "others would do, such as resnet18"
+        raise ValueError(f"backbone {name} gives no feature map at output stride {output_stride}; {can}")
+    config: dict[str, Any] = cast(Any, network.pretrained_cfg)
+    features = TimmFeatures(network, mean=tuple(config["mean"]), std=tuple(config["std"]))
+    match weights:
+        case "none":
+            pass
+        case "embedded":
+            if name != EMBEDDED_BACKBONE:
+                raise ValueError(f"weights: embedded fit backbone {EMBEDDED_BACKBONE} only, not {name}")
+            features.mean, features.std = EMBEDDED_MEAN, EMBEDDED_STD
+            load_strictly(features.network, read_embedded(), source="the embedded weights")
+        case "timm":
+            load_strictly(features.network, _download(name), source=f"timm's weights of {name}")
+        case _:
+            path = Path(weights)
+            load_strictly(features, _with_our_names(read_weights(path)), source=weights)
+    return features
+
+
+def _check_name(name: str) -> None:
+    known = timm.list_pretrained() if "." in name else timm.list_models()
+    if name not in known:
+        nearest = difflib.get_close_matches(name, [*known, "resnet38"], n=3)
+        meant = f"did you mean {' or '.join(nearest)}?" if nearest else "take resnet38 or a name of timm.list_models()"
+        raise ValueError(f"no backbone is called {name}; {meant}")
+
+
+def _create(name: str, output_stride: int) -> nn.Module | None:
+    """The timm network without classifier and with random weights, None where it cannot have that output stride."""
+    try:
+        network = timm.create_model(name, num_classes=0, output_stride=output_stride)
+    except TypeError:  # no choice of stride, but its own may be the one that is asked for
+        network = timm.create_model(name, num_classes=0)
+    except AssertionError:  # how timm says that it cannot
+        return None
+    return network if _has_stride(network.eval(), output_stride) else None
+
+
+@torch.no_grad()
+def _has_stride(network: nn.Module, output_stride: int) -> bool:
+    if not hasattr(network, "forward_intermediates"):
+        return False
+    try:
+        final, _ = _forward_intermediates(network)(_probe())
+    except (AssertionError, RuntimeError, TypeError, ValueError):  # e.g. takes one image size only
+        return False
+    side = math.ceil(_PROBE_SIDE / output_stride)
+    return tuple(final.shape[2:]) == (side, side)
+
+
+def _download(name: str) -> dict[str, Tensor]:
+    if not timm.is_model_pretrained(name):
+        raise ValueError(f"timm has no weights of {name}; choose another backbone, or weights: none or a file")
+    try:
+        return dict(timm.create_model(name, pretrained=True, num_classes=0).state_dict())
+    except Exception as error:  # hub clients fail in too many ways to list
+        reason = str(error).strip().split("\n", maxsplit=1)[0].split(". ", maxsplit=1)[0]
+        raise ValueError(
+            f"timm's weights of {name} could not be downloaded ({type(error).__name__}: {reason}); without a network "
+            f"use weights: embedded with backbone {EMBEDDED_BACKBONE}, or the path of a weights file"
+        ) from error
+
+
+def _with_our_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The state of a backbone from our own file of a whole network, or from a file with timm's names."""
+    if any(name.startswith("backbone.") for name in state):
+        return {name.removeprefix("backbone."): tensor for name, tensor in state.items()}
+    return {f"network.{name}": tensor for name, tensor in state.items()}
+
+
+def _forward_intermediates(network: nn.Module) -> Callable[..., Any]:
+    return cast(Callable[..., Any], network.forward_intermediates)
+
+
+def _probe() -> Tensor:
+    return torch.zeros(1, 3, _PROBE_SIDE, _PROBE_SIDE)
+
+
+def _stride(feature: Tensor) -> int:
+    return round(_PROBE_SIDE / feature.shape[-1])

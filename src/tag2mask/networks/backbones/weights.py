@@ -1,0 +1,138 @@
+"""Weights files of this and other projects: read, brought to our names, and loaded strictly.
+
+What a network needs and a file lacks is an error; what a file has beyond that is skipped and told in the log.
+"""
+
+import logging
+import pickle
+import re
+from pathlib import Path
+from typing import Literal
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from tag2mask.networks.backbones.mxnet_params import LIST_MAGIC, read_mxnet_params
+
+_log = logging.getLogger(__name__)
+
+_MXNET_TRUNK = re.compile(
+    r"(?P<kind>res|bn)(?P<stage>\d)(?:a|b(?P<block>\d))_(?P<branch>branch\w+)_(?P<value>weight|gamma|beta|mean|var)"
+)
+_MXNET_VALUES = {"gamma": "weight", "beta": "bias", "mean": "running_mean", "var": "running_var"}
+
+_RELEASED_LAYERS = {
+    "fc8": "head.0",
+    "fc9": "head.2",
+    "dr1": "reductions.0",
+    "dr2": "reductions.1",
+    "fc_recon": "reductions.2",
+    "genUnet": "decoder",
+}
+_RELEASED_LEVEL = re.compile(r"genUnet\.(down|up)(\d+)\.model\.(.+)")
+_RELEASED_TRUNK = re.compile(r"conv1a|b\d(_\d)?|bn7")
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file, a PyTorch state dict (also one within a checkpoint) or an MXNet `.params` file."""
+    if not path.is_file():
+        raise ValueError(f"weights {path}: no such file")
+    with path.open("rb") as file:
+        beginning = file.read(8)
+    try:
+        if beginning == LIST_MAGIC.to_bytes(8, "little"):
+            return read_mxnet_params(path)
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        reason = str(error).strip().split("\n", maxsplit=1)[0]
+        raise ValueError(f"weights {path}: is no safetensors, PyTorch or MXNet file: {reason}") from error
+    return _state_of(content, path)
+
+
+def rename_mxnet(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Bring names of MXNet's `resnet_38d.params` to those of ResNet38; others stay as they are."""
+    return {_rename_mxnet(name): tensor for name, tensor in state.items()}
+
+
+def rename_released(
+    state: dict[str, Tensor], network: Literal["net_main", "net_recon"] = "net_main"
+) -> dict[str, Tensor]:
+    """Bring the names of PSA, SEAM, OC-CSE and ACR to those of our Classifier and Reconstructor.
+
+    Args:
+        state: a network's, or those of both networks of ACR under `net_main.` and `net_recon.`.
+        network: which of the two is meant, `net_main` (the classifier) or `net_recon`.
+    """
+    wanted = {name.removeprefix(f"{network}."): tensor for name, tensor in state.items()}
+    # A head of one layer is a convolution, one of two a sequence.
+    layers = _RELEASED_LAYERS if "fc9.weight" in wanted else _RELEASED_LAYERS | {"fc8": "head"}
+    return {_rename_released(name, layers): tensor for name, tensor in wanted.items()}
+
+
+def load_strictly(network: nn.Module, state: dict[str, Tensor], *, source: str) -> list[str]:
+    """Load all that `network` has from `state`.
+
+    Args:
+        network: changed in place.
+        state: names as in `network.state_dict()`, and any others.
+        source: where `state` is from, for messages.
+
+    Returns:
+        The names in `state` that were skipped.
+    """
+    own = network.state_dict()
+    missing = [name for name in own if name not in state and not name.endswith("num_batches_tracked")]
+    if missing:
+        raise ValueError(f"{source}: lacks {len(missing)} of the {len(own)} entries that are needed: {_some(missing)}")
+    for name, tensor in state.items():
+        if name in own and tensor.shape != own[name].shape:
+            raise ValueError(f"{source}: {name} is {tuple(tensor.shape)}, but {tuple(own[name].shape)} is needed")
+    network.load_state_dict({name: tensor for name, tensor in state.items() if name in own}, strict=False)
+    skipped = [name for name in state if name not in own]
+    if skipped:
+        _log.info("%s: skipped %d entries that have no place here: %s", source, len(skipped), _some(skipped))
+    return skipped
+
+
+def _state_of(content: object, path: Path) -> dict[str, Tensor]:
+    while isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+        content = content["state_dict"]
+    state: dict[str, Tensor] = {}
+    if isinstance(content, dict):
+        # Networks that were wrapped for several devices were saved with that prefix.
+        state = {str(k).removeprefix("module."): v for k, v in content.items() if isinstance(v, Tensor)}
+    if not state:
+        raise ValueError(f"weights {path}: holds no named tensors, but a state dict is needed")
+    return state
+
+
+def _rename_mxnet(name: str) -> str:
+    bare = name.removeprefix("arg:").removeprefix("aux:").replace("_moving_", "_")
+    if bare == "conv1a_weight":
+        return "conv1a.weight"
+    if match := re.fullmatch(r"bn7_(gamma|beta|mean|var)", bare):
+        return f"bn7.{_MXNET_VALUES[match[1]]}"
+    if match := _MXNET_TRUNK.fullmatch(bare):
+        block = f"b{match['stage']}" + (f"_{match['block']}" if match["block"] else "")
+        kind = "conv" if match["kind"] == "res" else "bn"
+        return f"{block}.{kind}_{match['branch']}.{_MXNET_VALUES.get(match['value'], match['value'])}"
+    return name
+
+
+def _rename_released(name: str, layers: dict[str, str]) -> str:
+    if match := _RELEASED_LEVEL.fullmatch(name):
+        return f"decoder.{match[1]}.{int(match[2]) - 1}.{match[3]}"
+    layer, _, rest = name.partition(".")
+    if layer in layers:
+        return f"{layers[layer]}.{rest}"
+    if _RELEASED_TRUNK.fullmatch(layer):
+        return f"backbone.{name}"
+    return name
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

@@ -1,0 +1,166 @@
+"""The reconstructor: an encoder that gives features, and a decoder that restores the photo from a part of them."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tag2mask.config import ClassifierSettings, ReconstructorSettings
+from tag2mask.networks.backbones import Backbone, build_backbone
+from tag2mask.networks.classifier import build_head, xavier_1x1
+from tag2mask.networks.unet import UNetDecoder
+
+
+class Encoding(NamedTuple):
+    """What the encoder gives for a batch of photos."""
+
+    features: Tensor
+    """Features (B, D, h, w) on the finest of the tapped grids."""
+    logits: Tensor | None
+    """Class logits (B, C) of the reconstructor's own head, None where it has none."""
+
+
+class Restoration(NamedTuple):
+    """What the reconstructor makes of a batch of photos, restored ones being (B, 3, S, S) and normalised."""
+
+    logits: Tensor | None
+    """Class logits (B, C) of the reconstructor's own head, None where it has none."""
+    whole: Tensor | None
+    """The photos restored from all features; it teaches the decoder alone. None if not asked for."""
+    segments: list[Tensor]
+    """The photos restored from each part of the features that was fed."""
+
+
+class Reconstructor(nn.Module):
+    """A backbone whose tapped depths are reduced by 1x1 convolutions, a head of its own, and a U-Net decoder.
+
+    Without a head, the backbone ends at the deepest tap. Photos are square, (B, 3, H, H), normalised with the mean and
+    std of the backbone, and restored at the side S = `side(photos)`.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, backbone: Backbone, head: nn.Module | None, settings: ReconstructorSettings) -> None:
+        super().__init__()
+        self.taps = _tapped_depths(settings, len(backbone.channels))
+        if head is None:
+            backbone.truncate(max(self.taps))
+        self.backbone = backbone
+        self.reductions = nn.ModuleList(
+            xavier_1x1(backbone.channels[tap], channels)
+            for tap, channels in zip(self.taps, settings.feature_channels, strict=True)
+        )
+        self.head = head
+        self.decoder = UNetDecoder(sum(settings.feature_channels), settings)
+        self.image_side = settings.image_side
+        self.register_buffer("mean", torch.tensor(backbone.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(backbone.std).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, photos: Tensor, fed: Sequence[Tensor], whole: bool) -> Restoration:
+        """Encode photos once, and restore them from parts of their features.
+
+        Args:
+            photos: (B, 3, H, H), normalised.
+            fed: maps (B, 1, g, g) in [0, 1], one a segment: what of the features the decoder gets, cut on that grid.
+            whole: also restore from all features.
+        """
+        features, logits = self.encode(photos)
+        side = self._side(features)
+        # Detached: this term trains the decoder only and must not shape the features.
+        everything = self.decode(_resize(features.detach(), (side, side))) if whole else None
+        return Restoration(logits, everything, self.restore(features, fed))
+
+    def encode(self, photos: Tensor) -> Encoding:
+        """Reduce the tapped features of photos (B, 3, H, H) and bring them to one grid."""
+        features = self.backbone(photos)
+        reduced = [reduce(features[tap]) for tap, reduce in zip(self.taps, self.reductions, strict=True)]
+        finest = max((feature.shape[2:] for feature in reduced), key=math.prod)
+        logits = None if self.head is None else self.head(features[-1]).mean((2, 3))
+        return Encoding(torch.cat([_resize(feature, finest) for feature in reduced], dim=1), logits)
+
+    def restore(self, features: Tensor, fed: Sequence[Tensor]) -> list[Tensor]:
+        """Restore photos (B, 3, S, S) from each part of their features.
+
+        Args:
+            features: (B, D, h, h), as encoded.
+            fed: maps (B, 1, g, g) in [0, 1]. Features are brought to that grid, multiplied, and brought to side S.
+        """
+        side = self._side(features)
+        parts = (_resize(features, part.shape[2:]) * part for part in fed)
+        return [self.decode(_resize(part, (side, side))) for part in parts]
+
+    def decode(self, features: Tensor) -> Tensor:
+        """Photos (B, 3, S, S), normalised, from features (B, D, S, S)."""
+        photos: Tensor = self.decoder(features)
+        return photos
+
+    def side(self, photos: Tensor) -> int:
+        """The side S in pixels at which photos (B, 3, H, H) are restored."""
+        return self.image_side or math.ceil(photos.shape[-1] / self._finest_stride) * self._finest_stride
+
+    def photos_to_restore(self, photos: Tensor) -> Tensor:
+        """Photos (B, 3, H, H) at the side (B, 3, S, S) at which they are restored."""
+        side = self.side(photos)
+        if side == photos.shape[-1]:
+            return photos
+        return F.interpolate(photos, size=(side, side), mode="bilinear", align_corners=False, antialias=True)
+
+    def new_parameters(self) -> list[nn.Parameter]:
+        """Parameters that come from no pretrained weights: all but the backbone's."""
+        parts = [self.reductions, self.decoder] + ([] if self.head is None else [self.head])
+        return [parameter for part in parts for parameter in part.parameters()]
+
+    @property
+    def _finest_stride(self) -> int:
+        return min(self.backbone.strides[tap] for tap in self.taps)
+
+    def _side(self, features: Tensor) -> int:
+        return self.image_side or features.shape[-1] * self._finest_stride
+
+
+def build_reconstructor(
+    classifier: ClassifierSettings, settings: ReconstructorSettings, num_classes: int
+) -> Reconstructor:
+    """Build a reconstructor with a backbone and, if it classifies, a head of the same kinds as the classifier's."""
+    backbone = build_backbone(classifier)
+    head = build_head(backbone.channels[-1], num_classes, classifier.head) if settings.classify else None
+    return Reconstructor(backbone, head, settings)
+
+
+def check_side(settings: ReconstructorSettings, crop: int) -> None:
+    """Refuse a U-Net that does not fit the side at which photos are restored; for the border, before training."""
+    side = settings.image_side or crop
+    step = 2**settings.depth
+    if side % step:
+        name = "reconstructor.image_side" if settings.image_side else "data.crop"
+        fitting = max(depth for depth in range(settings.depth) if side % 2**depth == 0)
+        raise ValueError(
+            f"{name} is {side}, but a reconstructor of depth {settings.depth} needs a multiple of {step}: "
+            f"take {max(1, round(side / step)) * step}" + (f", or reconstructor.depth {fitting}" if fitting else "")
+        )
+
+
+def _tapped_depths(settings: ReconstructorSettings, num_features: int) -> list[int]:
+    """Depths of the backbone, each counted from the shallowest."""
+    if len(settings.features) != len(settings.feature_channels):
+        raise ValueError(
+            f"reconstructor.features has {len(settings.features)} depths and reconstructor.feature_channels "
+            f"{len(settings.feature_channels)} numbers: as many are needed"
+        )
+    for depth in settings.features:
+        if not -num_features <= depth < num_features:
+            raise ValueError(
+                f"reconstructor.features has depth {depth}, but the backbone gives {num_features} features: "
+                f"{-num_features} to {num_features - 1}"
+            )
+    return [depth % num_features for depth in settings.features]
+
+
+def _resize(maps: Tensor, size: Sequence[int]) -> Tensor:
+    if tuple(maps.shape[2:]) == tuple(size):
+        return maps
+    return F.interpolate(maps, size=tuple(size), mode="bilinear", align_corners=False)

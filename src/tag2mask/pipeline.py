@@ -1,0 +1,133 @@
+"""The stages in order: from photos with tags to measured CAM seeds of every method of a recipe."""
+
+import logging
+import time
+from collections.abc import Collection
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from lightning_fabric import Fabric
+
+from tag2mask.cams.inference import infer_cams
+from tag2mask.cams.store import full_size_maps, read_cams
+from tag2mask.config import Recipe
+from tag2mask.data.label_maps import open_label_map
+from tag2mask.data.records import DataSet
+from tag2mask.evaluation.sweep import ThresholdSweep, read_sweep, write_sweep
+from tag2mask.manifest import clear, write_manifest
+from tag2mask.progress import track
+from tag2mask.report.tables import ScoreRow, write_scores
+from tag2mask.stages import Kind, Photos, Stage, plan, seconds_with_all_before, state_of
+from tag2mask.training import classifiers
+
+_logger = logging.getLogger(__name__)
+
+
+class Pipeline:
+    """A recipe on its photos in a run folder."""
+
+    def __init__(self, fabric: Fabric, recipe: Recipe, data_set: DataSet, photos: Photos, run: Path) -> None:
+        self.stages = plan(recipe, photos)
+        self._fabric = fabric
+        self._recipe = recipe
+        self._data_set = data_set
+        self._photos = photos
+        self._run = run
+
+    def do(self, kinds: Collection[Kind]) -> None:
+        """Do the stages of these kinds that are not up to date, in order."""
+        for number, stage in enumerate(self.stages, start=1):
+            if stage.kind in kinds:
+                self._do(stage, f"stage {number}/{len(self.stages)} {stage.folder}")
+
+    def _do(self, stage: Stage, title: str) -> None:
+        fabric, folder = self._fabric, self._run / stage.folder
+        state = state_of(stage, self._run)
+        # All processes have read the state before the first one changes it.
+        fabric.barrier()
+        if state.state == "up to date":
+            _logger.info("%s: up to date", title)
+            return
+        self._need_all_before(stage)
+        _logger.info("%s: %s", title, state.reason or "goes on where it was stopped")
+        if fabric.is_global_zero and state.state == "to do":
+            clear(folder)
+            write_manifest(folder, stage.manifest)
+        fabric.barrier()
+        start = time.monotonic()
+        seconds = self._perform(stage, folder)
+        if seconds is None:
+            seconds = time.monotonic() - start
+        if fabric.is_global_zero:
+            write_manifest(folder, replace(stage.manifest, finished=True, seconds=round(seconds, 1)))
+            if stage.kind == "scores":
+                self._write_scores(stage, folder)
+        fabric.barrier()
+
+    def _need_all_before(self, stage: Stage) -> None:
+        for before in stage.before:
+            state = state_of(before, self._run)
+            if state.state != "up to date":
+                why = state.reason or "it was stopped half way"
+                raise ValueError(f"{stage.folder} needs {before.folder}, which is to do first: {why}")
+
+    def _perform(self, stage: Stage, folder: Path) -> float | None:
+        """Do the work; a training gives the seconds of all its sessions."""
+        baseline, reconstructor = (self._run / "1-classifier" / name for name in ("baseline", "reconstructor"))
+        match stage.kind:
+            case "baseline":
+                return classifiers.train_baseline(self._training(folder))
+            case "reconstructor":
+                return classifiers.train_reconstructor(self._training(folder), baseline)
+            case "pretrained":
+                return classifiers.train_pretrained(self._training(folder), baseline, reconstructor)
+            case "acr":
+                return classifiers.train_acr(self._training(folder), baseline, reconstructor)
+            case "cams":
+                self._infer_cams(stage, folder)
+            case "scores":
+                self._sweep(stage, folder)
+        return None
+
+    def _training(self, folder: Path) -> classifiers.TrainingStage:
+        # The baseline alone can learn from photos without tags.
+        records = self._photos.train if folder.name == "baseline" else self._photos.tagged
+        left_out = len(self._photos.train) - len(records)
+        if left_out:
+            _logger.info("%s: leaves out %d photos without tags", folder.name, left_out)
+        num_classes = len(self._data_set.class_names)
+        return classifiers.TrainingStage(self._fabric, self._recipe, records, num_classes, folder)
+
+    def _infer_cams(self, stage: Stage, folder: Path) -> None:
+        (training,) = stage.before
+        blank = classifiers.new_classifier(self._training(folder))
+        network = classifiers.load_network(blank, self._run / training.folder, "classifier")
+        infer_cams(self._fabric, network, self._photos.seed, settings=self._recipe.cams, folder=folder)
+
+    def _sweep(self, stage: Stage, folder: Path) -> None:
+        """Count the pixels of every threshold: `sweep.npz`."""
+        if not self._fabric.is_global_zero:
+            return
+        (cams,) = stage.before
+        sweep = ThresholdSweep(len(self._data_set.class_names))
+        records = self._photos.masked
+        for record in track(records, len(records), f"scores of {stage.method}"):
+            stored = read_cams(self._run / cams.folder, record.name)
+            assert record.label_map is not None
+            sweep.add(full_size_maps(stored), stored.class_ids, open_label_map(record.label_map))
+        write_sweep(folder / "sweep.npz", sweep)
+
+    def _write_scores(self, stage: Stage, folder: Path) -> None:
+        assert stage.method is not None
+        sweep = read_sweep(folder / "sweep.npz")
+        scores = sweep.scores()
+        seconds = seconds_with_all_before(stage, self._run)
+        rows = []
+        thresholds = {"best on this split": scores.best(), "fixed": self._recipe.cams.threshold}
+        for source, threshold in thresholds.items():
+            values = scores.at(threshold, self._data_set.class_names)
+            rows.append(ScoreRow(
+                method=stage.method, level="seed", split=self._recipe.data.seed_split, **asdict(values),
+                threshold=threshold, threshold_source=source, num_photos=sweep.num_photos, seconds=seconds,
+            ))  # fmt: skip
+        write_scores(self._run / "scores.json", rows)

@@ -1,0 +1,1 @@
+"""OUT: tables and pictures of what a run measured."""

@@ -1,0 +1,143 @@
+"""Pictures of results as PNG files: scores over the thresholds, and activation maps of methods side by side."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from tag2mask.evaluation.sweep import NUM_STEPS, THRESHOLDS, SweepScores
+
+# Okabe and Ito's colours, told apart by colour-blind readers; dark ones first.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+_MASK_COLOUR = np.array([0, 158, 115], np.float32)
+_DOTS_PER_INCH = 130
+_PANEL_INCHES = 2.6
+_HIGHEST_PANEL = 0.85
+_MARGIN_INCHES = 0.34
+
+
+@dataclass(frozen=True, eq=False)
+class ComparisonRow:
+    """One photo and one of its classes, as every method sees it."""
+
+    photo: NDArray[np.uint8]
+    """(H, W, 3)."""
+    class_name: str
+    """The class that is shown."""
+    cams: dict[str, NDArray[np.float32]]
+    """Method name to activation map (H, W) in [0, 1]; the same methods in every row."""
+    mask: NDArray[np.bool_] | None
+    """True pixels of the class (H, W); None where no truth is known."""
+
+
+def threshold_curves(path: Path, sweeps: dict[str, SweepScores]) -> None:
+    """Draws mIoU, precision and recall over the background threshold, a line a method, its highest mIoU marked."""
+    figure = Figure(figsize=(10, 3.6), dpi=_DOTS_PER_INCH, layout="constrained")
+    panels = figure.subplots(1, 3, sharex=True)
+    for panel, heading in zip(panels, ("mIoU", "precision", "recall"), strict=True):
+        _set_up_panel(panel, heading)
+    for number, (method, scores) in enumerate(sweeps.items()):
+        colour = _COLOURS[number % len(_COLOURS)]
+        best = round(scores.best() * NUM_STEPS)
+        label = f"{method}: best mIoU {100 * scores.miou[best]:.1f} % at {THRESHOLDS[best]:.2f}"
+        for panel, curve in zip(panels, (scores.miou, scores.precision, scores.recall), strict=True):
+            panel.plot(THRESHOLDS, 100 * curve, color=colour, linewidth=1.8, label=label)
+            panel.plot(THRESHOLDS[best], 100 * curve[best], "o", color=colour, markeredgecolor="white", markersize=8)
+    for panel in panels:
+        # Only now: a limit that is set before there are lines keeps the upper end of an empty panel.
+        panel.set_ylim(bottom=0)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=2, frameon=False)
+    _save(figure, path)
+
+
+def cam_comparison(path: Path, rows: Sequence[ComparisonRow]) -> None:
+    """Draws a row a photo: the photo, the activations of each method over it, and the true mask where one is known."""
+    methods = list(rows[0].cams)
+    headings = ["photo", *methods] + ["true mask"] * any(row.mask is not None for row in rows)
+    heights = [_PANEL_INCHES * min(row.photo.shape[0] / row.photo.shape[1], _HIGHEST_PANEL) for row in rows]
+    width, height = _MARGIN_INCHES + len(headings) * _PANEL_INCHES, _MARGIN_INCHES + sum(heights)
+    figure = Figure(figsize=(width, height), dpi=_DOTS_PER_INCH)
+    left, top = _MARGIN_INCHES / width, 1 - _MARGIN_INCHES / height
+    grid = figure.add_gridspec(
+        len(rows), len(headings), height_ratios=heights, left=left, right=1, bottom=0, top=top, wspace=0.02, hspace=0.03
+    )
+    panels = grid.subplots(squeeze=False)
+    for panel in panels.flat:
+        panel.set_axis_off()
+    for panel, heading in zip(panels[0], headings, strict=True):
+        panel.set_title(heading, pad=5, parse_math=False)
+    for row, row_panels in zip(rows, panels, strict=True):
+        pictures = [row.photo, *(overlay_cam(row.photo, row.cams[method]) for method in methods)]
+        if row.mask is not None:
+            pictures.append(overlay_mask(row.photo, row.mask))
+        for panel, picture in zip(row_panels, pictures, strict=False):
+            panel.imshow(picture, interpolation="antialiased")
+        box = row_panels[0].get_position(original=True)
+        middle = (box.y0 + box.y1) / 2
+        figure.text(
+            left / 2, middle, row.class_name, rotation=90, ha="center", va="center", size="large", parse_math=False
+        )
+    _save(figure, path)
+
+
+def overlay_cam(photo: NDArray[np.uint8], cam: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """The photo in grey where the activation is low, and warm colours over it where it is high.
+
+    Args:
+        photo: (H, W, 3).
+        cam: (H, W) in [0, 1].
+
+    Returns:
+        (H, W, 3).
+    """
+    grey = _grey(photo)
+    colours = 255 * matplotlib.colormaps["inferno"](0.15 + 0.8 * cam)[..., :3]
+    # Never opaque: the photo always shows through a little.
+    opacity = 0.78 * np.clip(cam / 0.6, 0, 1)[..., None]
+    blended: NDArray[np.uint8] = np.rint(grey + opacity * (colours - grey)).astype(np.uint8)
+    return blended
+
+
+def overlay_mask(photo: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """The photo in grey with the mask in colour over it.
+
+    Args:
+        photo: (H, W, 3).
+        mask: (H, W).
+
+    Returns:
+        (H, W, 3).
+    """
+    grey = _grey(photo)
+    return np.rint(np.where(mask[..., None], 0.35 * grey + 0.65 * _MASK_COLOUR, grey)).astype(np.uint8)
+
+
+def _grey(photo: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Luminance (H, W, 1), a little brighter, so that colours laid over it stand out."""
+    luminance = photo.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+    return (40 + luminance[..., None] * (215 / 255)).astype(np.float32)
+
+
+def _set_up_panel(panel: Axes, heading: str) -> None:
+    panel.set_title(f"{heading}, %", loc="left", fontsize=11)
+    panel.set_xlabel("background threshold")
+    panel.set_xlim(0, 1)
+    panel.grid(color="0.9", linewidth=0.8)
+    panel.set_axisbelow(True)
+    panel.spines[["top", "right"]].set_visible(False)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        figure.savefig(temporary, format="png")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""How networks learn: one method, one file."""

@@ -1,0 +1,300 @@
+"""Adversarial learning of a classifier and a reconstructor (ACR).
+
+Kweon, Yoon and Yoon, "Weakly Supervised Semantic Segmentation via Adversarial Learning of Classifier and Reconstructor",
+CVPR 2023. The target CAM A cuts a photo's features X into the target segment A X and the non-target segment (1 - A) X.
+The reconstructor learns to restore each segment of the photo from the features of the other one; the classifier learns
+maps that make it fail.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tag2mask.config import AcrSettings, ClassifierLoss, ReconstructorLoss, RemnantSettings
+from tag2mask.data.batch import Batch
+from tag2mask.networks.classifier import Classifier, ClassifierOutput
+from tag2mask.networks.normalisation import normalise_cams
+from tag2mask.networks.reconstructor import Reconstructor
+from tag2mask.training.learner import Learner
+
+
+class Lender(Protocol):
+    """Something that lends a network as a fixed function: a learner, or a network that does not learn."""
+
+    frozen: Callable[[], AbstractContextManager[nn.Module]]
+
+
+def target_cam(cams: Tensor, targets: Tensor) -> Tensor:
+    """A_t, the normalised CAM of each photo's target class.
+
+    Args:
+        cams: raw maps (B, C, h, w).
+        targets: class indices (B,).
+
+    Returns:
+        (B, 1, h, w) in [0, 1].
+    """
+    chosen = cams[torch.arange(len(targets), device=cams.device), targets]
+    return normalise_cams(chosen.float()[:, None])
+
+
+def erase(segment: Tensor, remnants: Tensor) -> Tensor:
+    """Where a segment is taken out of the features, and where its restoration counts: Eqs. (8) to (10).
+
+    Args:
+        segment: (B, 1, h, w) in [0, 1]; A for the target, 1 - A for the rest.
+        remnants: (B, 1, h, w), 1 where stochastic remnant feeding leaves the segment in (g of the paper).
+    """
+    return segment * (1 - remnants)
+
+
+def draw_remnants(draws: Tensor, settings: RemnantSettings, epoch: int) -> Tensor:
+    """The random grid g of Eq. (8), 1 with probability q.
+
+    Args:
+        draws: (B, 1, G, G), uniform in [0, 1).
+        settings: of q.
+        epoch: from 0.
+    """
+    if not settings.enabled:
+        return torch.zeros_like(draws)
+    probability = min(max(settings.probability + settings.probability_step * epoch, 0.0), 1.0)
+    return (draws < probability).to(draws.dtype)
+
+
+def masked_l1(restored: Tensor, photo: Tensor, weight: Tensor) -> Tensor:
+    """Absolute error where `weight` is set, averaged over all pixels: Eqs. (5), (6), (12) and (13) without their sign.
+
+    Args:
+        restored: (B, 3, S, S).
+        photo: the same shape.
+        weight: (B, 1, S, S) in [0, 1]; pixels of weight 0 do not count.
+    """
+    return (weight * (restored - photo).abs()).mean()
+
+
+class ScoredMasks(NamedTuple):
+    """Where the restorations of the classifier-updating phase count, each (B, 1, S, S) in [0, 1]."""
+
+    target: Tensor
+    """V_t of Eq. (12): outside the target."""
+    non_target: Tensor
+    """V_nt of Eq. (13): inside the target."""
+
+
+def scored_masks(cam: Tensor, cams: Tensor, targets: Tensor, settings: ClassifierLoss) -> ScoredMasks:
+    """V_t and V_nt of the classifier-updating phase.
+
+    Args:
+        cam: A at the photo's side (B, 1, S, S).
+        cams: raw maps of all classes (B, C, h, w).
+        targets: class indices (B,).
+        settings: which masks, and whether they carry gradient.
+    """
+    fixed = cam if settings.mask_gradient else cam.detach()
+    match settings.target_mask:
+        case "soft":
+            target = 1 - fixed
+        case "zero":
+            target = (cam == 0).to(cam.dtype)
+    match settings.non_target_mask:
+        case "soft":
+            non_target = fixed
+        case "winning":
+            winner = resize(cams.detach().float(), cam.shape[-1]).argmax(dim=1, keepdim=True)
+            non_target = fixed * (winner == targets[:, None, None, None])
+    return ScoredMasks(target, non_target)
+
+
+def resize(maps: Tensor, side: int) -> Tensor:
+    """Maps (B, C, h, w) to (B, C, side, side), bilinear with half-pixel centres."""
+    return F.interpolate(maps, size=(side, side), mode="bilinear", align_corners=False)
+
+
+def update_reconstructor(
+    reconstructor: Learner[Reconstructor], batch: Batch, cams: Tensor, *, settings: AcrSettings, epoch: int
+) -> dict[str, Tensor]:
+    """Reconstructor-updating (RU) phase, section 4.2, with the terms that the released code adds.
+
+    Args:
+        reconstructor: learns.
+        batch: photos, each with a target class.
+        cams: raw maps (B, C, h, w) without gradient.
+        settings: weights and remnants.
+        epoch: from 0.
+    """
+    weights = settings.reconstructor_loss
+    cam = target_cam(cams, batch.targets)
+    remnants = draw_remnants(batch.grid_draws, settings.remnants, epoch)
+    side = reconstructor.network.side(batch.images)
+    feed_side = _feed_side(cams, side, settings)
+    # What each segment lacks, by the segment's name: the target segment lacks 1 - A.
+    lacking = {
+        name: lacked
+        for name, weight, lacked in (("target", weights.target, 1 - cam), ("non_target", weights.non_target, cam))
+        if weight
+    }
+    fed = [1 - erase(resize(lacked, feed_side), _cells(remnants, feed_side)) for lacked in lacking.values()]
+    output = reconstructor(batch.images, fed, bool(weights.whole))
+
+    photo = _photo(reconstructor.network, batch.images, settings)
+    losses: dict[str, Tensor] = {}
+    if weights.classification:
+        losses["classification"] = F.binary_cross_entropy_with_logits(output.logits.float(), batch.tags)
+    if weights.whole:
+        losses["whole"] = F.l1_loss(output.whole.float(), photo)
+    for (name, lacked), restored in zip(lacking.items(), output.segments, strict=True):
+        scored = erase(resize(lacked, side), _cells(remnants, side))
+        losses[name] = masked_l1(restored.float(), photo, scored)
+    reconstructor.step(_weighted_sum(losses, weights))
+    return {f"reconstructor/{name}": loss.detach() for name, loss in losses.items()}
+
+
+def update_classifier(
+    classifier: Learner[Classifier], reconstructor: Lender, batch: Batch, *, output: ClassifierOutput,
+    settings: AcrSettings,
+) -> dict[str, Tensor]:  # fmt: skip
+    """Classifier-updating (CU) phase, section 4.3: no remnants, and signs that reward a failing reconstructor.
+
+    Args:
+        classifier: learns.
+        reconstructor: lent as a fixed function.
+        batch: photos, each with a target class.
+        output: of the classifier for this batch, with gradient.
+        settings: weights and masks.
+    """
+    weights = settings.classifier_loss
+    losses: dict[str, Tensor] = {}
+    if weights.classification:
+        losses["classification"] = F.binary_cross_entropy_with_logits(output.logits.float(), batch.tags)
+    if weights.target or weights.non_target:
+        with reconstructor.frozen() as network:
+            losses |= _adversarial_terms(network, batch, output.cams, settings)
+    classifier.step(_weighted_sum(losses, weights))
+    return {f"classifier/{name}": loss.detach() for name, loss in losses.items()}
+
+
+class Acr:
+    """Both networks learn, one after the other on each batch (section 4.1)."""
+
+    def __init__(
+        self, classifier: Learner[Classifier], reconstructor: Learner[Reconstructor], settings: AcrSettings
+    ) -> None:
+        self.learners = {"classifier": classifier, "reconstructor": reconstructor}
+        self._classifier = classifier
+        self._reconstructor = reconstructor
+        self._settings = settings
+        self._same_in_both_phases = not has_dropout(classifier.network)
+
+    def training_step(self, batch: Batch, epoch: int) -> dict[str, Tensor]:
+        """Update first the reconstructor, then the classifier, on one batch."""
+        if self._same_in_both_phases:
+            output = self._classifier(batch.images)
+            cams = output.cams.detach()
+        else:
+            with self._classifier.frozen() as fixed, torch.no_grad():
+                cams = fixed(batch.images).cams
+        losses = update_reconstructor(self._reconstructor, batch, cams, settings=self._settings, epoch=epoch)
+        if not self._same_in_both_phases:
+            output = self._classifier(batch.images)
+        return losses | update_classifier(
+            self._classifier, self._reconstructor, batch, output=output, settings=self._settings
+        )
+
+
+class ReconstructorAlone:
+    """The reconstructor learns on the maps of a classifier that does not."""
+
+    def __init__(self, classifier: Lender, reconstructor: Learner[Reconstructor], settings: AcrSettings) -> None:
+        self.learners = {"reconstructor": reconstructor}
+        self._classifier = classifier
+        self._reconstructor = reconstructor
+        self._settings = settings
+
+    def training_step(self, batch: Batch, epoch: int) -> dict[str, Tensor]:
+        """Update the reconstructor on one batch."""
+        with self._classifier.frozen() as fixed, torch.no_grad():
+            cams = fixed(batch.images).cams
+        return update_reconstructor(self._reconstructor, batch, cams, settings=self._settings, epoch=epoch)
+
+
+class ClassifierAlone:
+    """The classifier learns against a reconstructor that does not: the pre-trained variant of table 1."""
+
+    def __init__(self, classifier: Learner[Classifier], reconstructor: Lender, settings: AcrSettings) -> None:
+        self.learners = {"classifier": classifier}
+        self._classifier = classifier
+        self._reconstructor = reconstructor
+        self._settings = settings
+
+    def training_step(self, batch: Batch, epoch: int) -> dict[str, Tensor]:
+        """Update the classifier on one batch."""
+        output = self._classifier(batch.images)
+        return update_classifier(
+            self._classifier, self._reconstructor, batch, output=output, settings=self._settings
+        )
+
+
+def has_dropout(network: nn.Module) -> bool:
+    """Whether a forward pass in training mode differs from one in evaluation mode."""
+    return any(
+        getattr(module, "p", 0.0) > 0 or getattr(module, "drop_prob", 0.0) > 0
+        for module in network.modules()
+        if "Drop" in type(module).__name__
+    )
+
+
+def _adversarial_terms(network: Reconstructor, batch: Batch, cams: Tensor, settings: AcrSettings) -> dict[str, Tensor]:
+    """Eqs. (12) and (13), those of weight 0 left out."""
+    weights = settings.classifier_loss
+    side = network.side(batch.images)
+    feed_side = _feed_side(cams, side, settings)
+    cam = target_cam(cams, batch.targets)
+    fed_cam = resize(cam, feed_side)
+    masks = scored_masks(resize(cam, side), cams, batch.targets, weights)
+    terms = [
+        ("target", fed_cam, masks.target, weights.target),
+        ("non_target", 1 - fed_cam, masks.non_target, weights.non_target),
+    ]
+    terms = [term for term in terms if term[3]]
+    with torch.no_grad():
+        features = network.encode(batch.images).features
+    restored = network.restore(features, [fed for _, fed, _, _ in terms])
+    photo = _photo(network, batch.images, settings)
+    return {
+        name: -masked_l1(image.float(), photo, scored)
+        for (name, _, scored, _), image in zip(terms, restored, strict=True)
+    }
+
+
+def _photo(network: Reconstructor, images: Tensor, settings: AcrSettings) -> Tensor:
+    """What the decoder should restore: the photo at its side, in the space of the settings."""
+    photo = network.photos_to_restore(images)
+    match settings.image_space:
+        case "normalised":
+            return photo
+        case "unit":
+            return photo * network.std + network.mean
+
+
+def _feed_side(cams: Tensor, side: int, settings: AcrSettings) -> int:
+    """Side at which features are cut apart."""
+    match settings.masking:
+        case "upsampled":
+            return side
+        case "feature_grid":
+            return int(cams.shape[-1])
+
+
+def _cells(grid: Tensor, side: int) -> Tensor:
+    """A coarse grid drawn at `side`, each cell a block."""
+    return F.interpolate(grid, size=(side, side), mode="nearest")
+
+
+def _weighted_sum(losses: dict[str, Tensor], weights: ClassifierLoss | ReconstructorLoss) -> Tensor:
+    """Eqs. (7) and (14): each term times the weight of its name."""
+    return torch.stack([getattr(weights, name) * loss for name, loss in losses.items()]).sum()

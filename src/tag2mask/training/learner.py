@@ -1,0 +1,96 @@
+"""A network together with the optimiser that trains it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Generic, TypeVar
+
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+class Learner(Generic[Network]):
+    """One trainable network of a method.
+
+    Each learner has its own wrapper for several processes, so the backward pass through one network never waits for
+    gradients of another.
+    """
+
+    def __init__(self, fabric: Fabric, network: Network, optimizer: Optimizer, schedule: LRScheduler) -> None:
+        self.network = network
+        self._fabric = fabric
+        self._schedule = schedule
+        self._trained, self._optimizer = fabric.setup(network, optimizer)
+
+    def __call__(self, *args: Any) -> Any:
+        """Run the network in training mode, its gradients shared by all processes."""
+        self.network.train()
+        return self._trained(*args)
+
+    @contextmanager
+    def frozen(self) -> Iterator[Network]:
+        """Lend the network as a fixed function in evaluation mode.
+
+        Gradients flow *through* it to its inputs, but none is computed for its weights.
+        """
+        with frozen(self.network) as network, self._fabric.autocast():
+            yield network
+
+    def step(self, loss: Tensor) -> None:
+        """Descend `loss` by one update and advance the learning-rate schedule."""
+        self._optimizer.zero_grad()
+        self._fabric.backward(loss)
+        self._optimizer.step()
+        self._schedule.step()
+
+    @property
+    def learning_rate(self) -> float:
+        """Current rate of the first parameter group."""
+        return float(self._schedule.get_last_lr()[0])
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint needs to go on to the same digits."""
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "schedule": self._schedule.state_dict(),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        self.network.load_state_dict(state["network"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._schedule.load_state_dict(state["schedule"])
+
+
+class FixedNetwork(Generic[Network]):
+    """A network that does not learn, lent as a learner lends its own."""
+
+    def __init__(self, fabric: Fabric, network: Network) -> None:
+        self._network = fabric.to_device(network)
+        self._fabric = fabric
+
+    @contextmanager
+    def frozen(self) -> Iterator[Network]:
+        """Lend the network as a fixed function in evaluation mode."""
+        with frozen(self._network) as network, self._fabric.autocast():
+            yield network
+
+
+@contextmanager
+def frozen(network: Network) -> Iterator[Network]:
+    """Evaluation mode and no gradients for the weights, until the block ends."""
+    learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    was_training = network.training
+    network.eval()
+    for parameter in learning:
+        parameter.requires_grad_(False)
+    try:
+        yield network
+    finally:
+        for parameter in learning:
+            parameter.requires_grad_(True)
+        network.train(was_training)

@@ -1,0 +1,132 @@
+"""The training loop of every method: epochs, logs, and a checkpoint at each epoch's end to resume from exactly."""
+
+import csv
+import logging
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+from torch.distributed import all_gather_object
+from torch.utils.data import DataLoader
+from torch.utils.tensorboard.writer import SummaryWriter
+
+from tag2mask.data.batch import Batch
+from tag2mask.data.sampling import EpochBatches
+from tag2mask.progress import track
+from tag2mask.training.learner import Learner
+
+_logger = logging.getLogger(__name__)
+Row = dict[str, float]
+
+
+class TrainingMethod(Protocol):
+    """What the loop needs of a method."""
+
+    @property
+    def learners(self) -> Mapping[str, Learner[Any]]:
+        """Networks that learn, by the name they have in a checkpoint."""
+
+    def training_step(self, batch: Batch, epoch: int) -> dict[str, Tensor]:
+        """Update the networks on one batch and return the losses by their logged names."""
+
+
+def train(
+    fabric: Fabric, method: TrainingMethod, loader: DataLoader[Batch], *, num_epochs: int, seed: int, folder: Path
+) -> list[Row]:
+    """Train up to `num_epochs`, from the folder's checkpoint if it has one.
+
+    Args:
+        fabric: launched.
+        method: what learns.
+        loader: its batch sampler is an `EpochBatches`.
+        num_epochs: in all, those of earlier runs counted in.
+        seed: of dropout and whatever else draws from torch.
+        folder: for `checkpoint.pt`, `losses.csv` and TensorBoard's events.
+
+    Returns:
+        For each epoch the mean of every loss, learning rate and seconds.
+
+    Raises:
+        FloatingPointError: a loss is not finite; the checkpoint of the last whole epoch stays.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    history = _resume(method, folder / "checkpoint.pt")
+    if history and fabric.is_global_zero:
+        _logger.info("%s: goes on after epoch %d of %d", folder.name, len(history), num_epochs)
+    for epoch in range(len(history), num_epochs):
+        title = f"{folder.name} {epoch + 1}/{num_epochs}"
+        row = _train_epoch(fabric, method, loader, epoch=epoch, seed=seed, title=title)
+        history.append(row)
+        if fabric.is_global_zero:
+            _save(method, history, folder)
+            losses = ", ".join(f"{name} {value:.4g}" for name, value in row.items() if name.startswith("loss/"))
+            _logger.info("%s: epoch %d of %d, %s", folder.name, epoch + 1, num_epochs, losses)
+        fabric.barrier()
+    return history
+
+
+def _train_epoch(
+    fabric: Fabric, method: TrainingMethod, loader: DataLoader[Batch], *, epoch: int, seed: int, title: str
+) -> Row:
+    assert isinstance(loader.batch_sampler, EpochBatches)
+    loader.batch_sampler.epoch = epoch
+    # Seeded anew in each epoch, so that a resumed run draws what an unbroken one does.
+    torch.manual_seed(int(np.random.SeedSequence([seed, epoch, fabric.global_rank]).generate_state(1)[0]))
+    start = time.monotonic()
+    sums: Tensor | None = None
+    names: list[str] = []
+    for step, batch in enumerate(track(loader, len(loader), title, shown=fabric.is_global_zero)):
+        losses = method.training_step(batch.to(fabric.device), epoch)
+        names = list(losses)
+        values = fabric.all_reduce(torch.stack([loss.double() for loss in losses.values()]), reduce_op="mean")
+        if not torch.isfinite(values).all():
+            _stop(fabric, batch, dict(zip(names, values.tolist(), strict=True)), epoch=epoch, step=step)
+        sums = values if sums is None else sums + values
+    assert sums is not None
+    row = {f"loss/{name}": total / len(loader) for name, total in zip(names, sums.tolist(), strict=True)}
+    rates = {f"learning_rate/{name}": learner.learning_rate for name, learner in method.learners.items()}
+    return row | rates | {"seconds": time.monotonic() - start}
+
+
+def _stop(fabric: Fabric, batch: Batch, losses: dict[str, float], *, epoch: int, step: int) -> None:
+    names = list(batch.names)
+    if fabric.world_size > 1:
+        gathered: list[list[str]] = [[] for _ in range(fabric.world_size)]
+        all_gather_object(gathered, names)
+        names = [name for share in gathered for name in share]
+    terms = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
+    raise FloatingPointError(
+        f"a loss is not finite in epoch {epoch + 1}, step {step + 1}: {terms}; "
+        f"photos {', '.join(names)}; the checkpoint of epoch {epoch} is kept: lower the learning rate or a loss weight"
+    )
+
+
+def _resume(method: TrainingMethod, path: Path) -> list[Row]:
+    if not path.exists():
+        return []
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    for name, learner in method.learners.items():
+        learner.load_state(checkpoint["learners"][name])
+    history: list[Row] = checkpoint["history"]
+    return history
+
+
+def _save(method: TrainingMethod, history: list[Row], folder: Path) -> None:
+    """Checkpoint, CSV and TensorBoard of all epochs so far."""
+    learners = {name: learner.state() for name, learner in method.learners.items()}
+    temporary = folder / "checkpoint.pt.part"
+    torch.save({"history": history, "learners": learners}, temporary)
+    os.replace(temporary, folder / "checkpoint.pt")
+    with (folder / "losses.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["epoch", *history[-1]])
+        writer.writeheader()
+        writer.writerows({"epoch": epoch, **row} for epoch, row in enumerate(history, start=1))
+    with SummaryWriter(folder, purge_step=len(history)) as events:  # type: ignore[no-untyped-call]
+        for name, value in history[-1].items():
+            events.add_scalar(name, value, len(history))  # type: ignore[no-untyped-call]

@@ -1,0 +1,159 @@
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tag2mask.config import DataSettings
+from tag2mask.data.check import check_data_set
+from tag2mask.data.check_report import read_faults, render, to_json, to_records, write_faults
+from tag2mask.data.faults import DataError
+
+TAGS = {f"{'cat' if index < 6 else 'dog'}{index}": "cat" if index < 6 else "dog" for index in range(12)}
+
+
+def as_class_folders(folder):
+    for name, tag in TAGS.items():
+        folder.photo(f"{tag}/{name}.jpg", content=name)
+
+
+def as_tags(folder):
+    for name in TAGS:
+        folder.photo(f"images/{name}.jpg", content=name)
+    folder.text("tags.csv", "image,tags\n" + "".join(f"{name}.jpg,{tag}\n" for name, tag in TAGS.items()))
+
+
+def as_columns(folder):
+    for name in TAGS:
+        folder.photo(f"{name}.jpg", content=name)
+    rows = [f"{name},{int(tag == 'cat')},{int(tag == 'dog')}\n" for name, tag in TAGS.items()]
+    folder.text("tags.csv", "image,cat,dog\n" + "".join(rows))
+
+
+def as_voc(folder):
+    for name, tag in TAGS.items():
+        folder.photo(f"JPEGImages/{name}.jpg", content=name)
+        folder.text(f"Annotations/{name}.xml", f"<annotation><object><name>{tag}</name></object></annotation>")
+    folder.text("ImageSets/Segmentation/train.txt", "\n".join(TAGS))
+
+
+def test_same_photos_are_the_same_records_in_every_layout(folder):
+    found = []
+    for write in (as_class_folders, as_tags, as_columns, as_voc):
+        layout = replace(folder, root=folder.root / write.__name__)
+        write(layout)
+        found.append(json.loads(json.dumps(to_json(layout.check())))["records"])
+
+    first = found[0]
+    assert all(records == first for records in found)
+    assert [(row["photo"], row["tags"]) for row in first] == sorted((f"{n}.jpg", [t]) for n, t in TAGS.items())
+    assert len({row["content"] for row in first}) == 12
+    rest = {"width": 40, "height": 36, "splits": ["all", "train"], "mask": False}
+    assert all({key: row[key] for key in rest} == rest for row in first)
+
+
+def test_clean_data_set_has_no_error_and_says_what_was_understood(pets):
+    for name, values in zip("012345", ([0, 1], [0, 1], [0, 2], [0, 2, 255], [1, 2], [0]), strict=True):
+        pets.mask(f"masks/{name}.png", values)
+
+    result = pets.check()
+
+    assert result.errors == ()
+    result.raise_errors()
+    size = sum((pets.root / f"{name}.png").stat().st_size for name in "012345")
+    assert render(result).splitlines()[:6] == [
+        "pets: photos, tags in tags.csv (6 rows, 2 classes)",
+        f"photos   6 of 6 readable, RGB, all 40x36, none turned by EXIF, no two alike, {size / 1000:.0f} kB",
+        "splits   train 6",
+        "tags     1 tag 4   2 tags 1   none 1   (train)",
+        "         cat 3   dog 3",
+        "masks    6, sizes match, ids 0..2 and 255; tags and masks agree on every photo",
+    ]
+
+
+def test_faults_of_a_kind_share_a_line_and_the_rest_are_counted(pets):
+    pets.photos(*(f"new{index}.png" for index in range(5)))
+    rows = "".join(f"gone{index}.png,cat\n" for index in range(5))
+    pets.text("tags.csv", f"image,tags\n0.png,cat\n1.png,dog\n{rows}")
+
+    text = render(pets.check())
+
+    assert (
+        "error    tags.csv row 6: found 'gone2.png', expected a photo's name\nerror    and 2 more of this kind" in text
+    )
+    assert (
+        "warning  2.png, 3.png, 4.png and 6 more: found no mention in tags.csv, expected one. It is left out." in text
+    )
+
+
+def test_every_fault_is_collected_and_errors_come_first(pets):
+    (pets.root / "3.png").write_bytes(b"")
+    pets.text("tags.csv", "image,tags\n0.png,cat\n1.png,cat\n3.png,dog\n9.png,cat\n../x.png,cat\n")
+
+    result = pets.check()
+
+    assert {fault.code for fault in result.errors} == {"row-without-photo", "outside", "empty-file"}
+    assert {fault.code for fault in result.warnings} == {"photo-without-row", "rare-class", "no-untagged"}
+    assert result.faults == result.errors + result.warnings
+    with pytest.raises(DataError, match=r"3 errors$"):
+        result.raise_errors()
+
+
+def test_only_photos_of_the_splits_that_a_run_uses_are_opened(folder):
+    folder.photos("train/cat/1.png", "train/dog/2.png", "val/dog/3.png", "test/cat/4.png")
+    (folder.root / "test/cat/4.png").write_bytes(b"")
+    seen = []
+
+    result = check_data_set(folder.settings(), splits=["val"], on_photo=lambda done, total: seen.append((done, total)))
+
+    assert result.errors == ()
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+    assert [row["photo"] for row in to_records(result)] == ["1.png", "2.png", "3.png"]
+    assert [fault.code for fault in folder.check().errors] == ["empty-file"]
+
+
+def test_full_list_of_faults_survives_writing_and_reading(pets, tmp_path):
+    pets.text("tags.csv", 'image,tags\n0.png,cat\n"a, ""b"" ä.png",dog\n')
+    faults = pets.check().faults
+
+    write_faults(tmp_path / "check.csv", faults)
+
+    assert read_faults(tmp_path / "check.csv") == faults
+    assert len(faults) > 2
+
+
+def tree(root: Path) -> dict[str, tuple[float, bytes]]:
+    return {str(path): (path.stat().st_mtime, path.read_bytes()) for path in root.rglob("*") if path.is_file()}
+
+
+def test_check_of_a_read_only_folder_changes_nothing(pets):
+    pets.mask("masks/3.png", [0, 2])
+    (pets.root / "2.png").write_bytes(b"half a photo")
+    before = tree(pets.root)
+    for folder in (pets.root / "masks", pets.root):
+        folder.chmod(0o500)
+
+    result = pets.check()
+
+    for folder in (pets.root, pets.root / "masks"):
+        folder.chmod(0o700)
+    assert [fault.code for fault in result.errors] == ["not-an-image"]
+    assert tree(pets.root) == before
+
+
+def test_real_animals_are_fit_to_train_in_under_a_minute(animals):
+    start = time.monotonic()
+
+    result = check_data_set(DataSettings(root=animals))
+
+    assert time.monotonic() - start < 60
+    assert result.errors == ()
+    assert {(fault.code, fault.file) for fault in result.warnings} == {
+        ("seldom-alone", "person"),
+        ("no-untagged", "tags"),
+    }
+    text = render(result)
+    assert "3,576 of 3,576 readable, RGB" in text
+    assert "dog 1,177   cat 1,000   person 588   horse 444   sheep 299   cow 262" in text
+    assert "3,576, sizes match, ids 0..6 and 255; tags and masks agree on every photo" in text

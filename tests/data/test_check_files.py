@@ -1,0 +1,210 @@
+"""Faults of photos and label maps, each on a data set that has it."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+GREY = Image.fromarray(np.arange(1600, dtype=np.uint8).reshape(40, 40))
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [(b"", "empty-file"), (b"this is text", "not-an-image"), (b"\xff\xd8\xff\xe0\x00\x10JFIF", "damaged")],
+)
+def test_file_that_is_no_photo_stops(pets, content, code):
+    (pets.root / "3.png").write_bytes(content)
+
+    fault = pets.fault(code)
+
+    assert (fault.severity, fault.file) == ("error", "3.png")
+
+
+def test_truncated_photo_stops(pets):
+    path = pets.image("3.png", Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)))
+    path.write_bytes(path.read_bytes()[:2000])
+
+    fault = pets.fault("damaged")
+
+    assert (fault.severity, fault.file) == ("error", "3.png")
+
+
+def test_photo_over_the_pixel_limit_stops(pets, monkeypatch):
+    pets.photo("3.png", size=(50, 50))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)
+
+    fault = pets.fault("too-large")
+
+    assert (fault.severity, fault.file, fault.found) == ("error", "3.png", "50 x 50 pixels")
+
+
+@pytest.mark.parametrize(
+    ("image", "found"),
+    [
+        (GREY, "grey"),
+        (Image.fromarray(np.arange(1600, dtype=np.uint16).reshape(40, 40)), "16-bit grey"),
+        (GREY.convert("1"), "black and white"),
+    ],
+)
+def test_photo_of_another_mode_is_a_warning_that_says_how_it_is_read(pets, image, found):
+    pets.image("3.png", image)
+
+    fault = pets.fault("mode")
+
+    assert (fault.severity, fault.file, fault.found) == ("warning", "3.png", found)
+    assert "read three times" in fault.hint
+
+
+def test_cmyk_photo_is_a_warning(folder):
+    folder.image("cat/1.jpg", Image.new("CMYK", (40, 40), (9, 99, 0, 0)))
+    folder.photo("dog/2.jpg")
+
+    assert folder.fault("mode").found == "CMYK"
+
+
+def test_transparent_photo_is_a_warning(pets):
+    pets.image("3.png", Image.new("RGBA", (40, 40), (1, 2, 3, 4)))
+
+    fault = pets.fault("alpha")
+
+    assert (fault.severity, fault.hint) == ("warning", "It is laid on white.")
+
+
+def test_animated_photo_is_a_warning(folder):
+    frames = [Image.new("RGB", (40, 40), colour) for colour in ("red", "blue")]
+    folder.image("cat/1.gif", frames[0], save_all=True, append_images=frames[1:])
+    folder.photo("dog/2.jpg")
+
+    fault = folder.fault("animated")
+
+    assert (fault.severity, fault.file) == ("warning", "cat/1.gif")
+
+
+def turned() -> Image.Exif:
+    exif = Image.Exif()
+    exif[274] = 6
+    return exif
+
+
+def test_turned_photo_is_a_warning_and_its_size_is_the_upright_one(pets):
+    pets.image("3.png", Image.new("RGB", (40, 50), "red"), exif=turned())
+    pets.mask("masks/3.png", [0, 2], size=(50, 40))
+
+    result = pets.check()
+
+    assert [fault.file for fault in result.faults if fault.code == "turned"] == ["3.png"]
+    assert result.errors == ()
+
+
+def test_mask_of_the_photo_before_its_turn_stops_with_a_hint(pets):
+    pets.image("3.png", Image.new("RGB", (40, 50), "red"), exif=turned())
+    pets.mask("masks/3.png", [0, 2], size=(40, 50))
+
+    fault = pets.fault("mask-size")
+
+    assert (fault.found, fault.expected) == ("40x50 pixels", "50x40 as its photo")
+    assert "before its EXIF turn" in fault.hint
+
+
+def test_tiny_photo_is_a_warning(pets):
+    pets.photo("3.png", size=(100, 31))
+
+    fault = pets.fault("small-photo")
+
+    assert (fault.severity, fault.found) == ("warning", "100x31 pixels")
+
+
+def test_exact_copy_with_the_same_tags_is_a_warning(pets):
+    pets.photo("0.png", content="same")
+    pets.photo("1.png", content="same")
+
+    fault = pets.fault("copy")
+
+    assert (fault.severity, fault.file, fault.found) == ("warning", "1.png", "an exact copy of 0.png")
+
+
+def test_exact_copy_with_other_tags_stops(pets):
+    pets.photo("0.png", content="same")
+    pets.photo("4.png", content="same")
+
+    fault = pets.fault("copy-other-tags")
+
+    assert fault.severity == "error"
+    assert fault.found == "an exact copy of 0.png with other tags (cat and cat, dog)"
+
+
+def test_exact_copy_across_splits_stops(folder):
+    folder.photos("train/cat/1.png", "train/dog/2.png", "val/dog/3.png")
+    folder.photo("val/cat/4.png", content="train/cat/1.png")
+
+    fault = folder.fault("copy-other-split")
+
+    assert (fault.severity, fault.file) == ("error", "val/cat/4.png")
+    assert fault.found == "an exact copy of train/cat/1.png across splits (train and val)"
+
+
+def test_mask_of_another_size_stops(pets):
+    pets.mask("masks/3.png", [0, 2], size=(20, 36))
+
+    fault = pets.fault("mask-size")
+
+    assert (fault.severity, fault.file) == ("error", "masks/3.png")
+    assert (fault.found, fault.expected) == ("20x36 pixels", "40x36 as its photo")
+
+
+def test_mask_value_outside_the_classes_stops(pets):
+    pets.mask("masks/3.png", [0, 2, 3, 77, 255])
+
+    fault = pets.fault("mask-value")
+
+    assert (fault.severity, fault.found, fault.expected) == ("error", "value 3, 77", "0 to 2, or 255")
+
+
+def test_masks_of_0_and_255_only_look_binary_and_stop(pets):
+    for name in "013":
+        pets.mask(f"masks/{name}.png", [0, 255])
+
+    fault = pets.fault("binary-mask")
+
+    assert (fault.severity, fault.file) == ("error", "masks/0.png")
+    assert "write 1 (cat)" in fault.hint
+
+
+def test_mask_coded_by_colours_stops_and_shows_the_colours(pets):
+    pets.image("masks/3.png", Image.new("RGB", (40, 36), (128, 0, 0)))
+
+    fault = pets.fault("rgb-mask")
+
+    assert (fault.severity, fault.file) == ("error", "masks/3.png")
+    assert "#800000" in fault.found
+
+
+def test_mask_and_tags_that_disagree_are_warnings(pets):
+    pets.mask("masks/0.png", [0, 1, 2])
+    pets.mask("masks/4.png", [0, 2])
+
+    result = pets.check()
+
+    found = {(fault.code, fault.severity, fault.file, fault.found) for fault in result.faults if "mask" in fault.code}
+    assert found == {
+        ("mask-not-tag", "warning", "masks/0.png", "dog in the mask, not in the tags"),
+        ("tag-not-mask", "warning", "masks/4.png", "cat in the tags, not in the mask"),
+    }
+
+
+def test_mask_of_background_only_is_a_warning_where_the_photo_has_tags(pets):
+    pets.mask("masks/3.png", [0])
+    pets.mask("masks/5.png", [0])
+
+    empty = [fault for fault in pets.check().faults if fault.code == "empty-mask"]
+
+    assert [(fault.severity, fault.file) for fault in empty] == [("warning", "masks/3.png")]
+
+
+def test_mask_that_fits_no_photo_is_a_warning_with_a_suggestion(pets):
+    pets.photo("Big.png")
+    pets.mask("masks/big.png", [0, 1])
+
+    fault = pets.fault("mask-without-photo")
+
+    assert (fault.severity, fault.file) == ("warning", "masks/big.png")
+    assert "Did you mean 'Big.png'?" in fault.hint

@@ -1,0 +1,217 @@
+"""Faults of layouts, tables, rows and files, each on a data set that has it."""
+
+import unicodedata
+
+import pytest
+
+
+def test_unrecognised_folder_is_told_with_its_entries_and_the_known_layouts(folder):
+    folder.text("notes.txt", "x")
+    folder.text("more/VOC2012/readme", "x")
+
+    fault = folder.fault("no-layout")
+
+    assert fault.severity == "error"
+    assert fault.found == "more, notes.txt"
+    assert fault.expected.count(";") == 3
+
+
+def test_folder_above_the_devkit_is_recognised_as_a_slip(folder):
+    folder.photo("VOC2012/JPEGImages/a.jpg")
+
+    assert folder.fault("no-layout").hint == "Did you mean its folder 'VOC2012'?"
+
+
+@pytest.mark.parametrize("layout", ["voc", "csv", "class_folders"])
+def test_layout_that_is_asked_for_but_absent_is_told(folder, layout):
+    folder.text("notes.txt", "x")
+
+    assert f"layout {layout} asks for" in folder.fault("no-layout", layout=layout).expected
+
+
+def test_two_layouts_at_once_stop_and_the_flag_that_chooses_is_named(pets):
+    pets.photo("JPEGImages/0.png", content="other")
+    pets.text("Annotations/0.xml", "<annotation/>")
+
+    fault = pets.fault("two-layouts")
+
+    assert (fault.severity, fault.found) == ("error", "VOC folders and tags.csv")
+    assert "--data.layout" in fault.hint
+
+
+@pytest.mark.parametrize(
+    ("header", "missing", "near"),
+    [("imgae,tags", "image", "imgae"), ("image,tag", "tags", "tag"), ("image,split", "tags", None)],
+)
+def test_missing_column_is_told_with_the_columns_found_and_the_nearest(folder, header, missing, near):
+    folder.photos("a.png")
+    folder.text("tags.csv", f"{header}\na.png,cat\n")
+
+    fault = folder.fault("missing-column")
+
+    assert (fault.where, fault.severity) == ("tags.csv row 1", "error")
+    assert fault.found == f"columns {header.replace(',', ', ')}"
+    assert fault.expected == f"a column '{missing}'"
+    assert fault.hint == (f"Is it '{near}'?" if near else "")
+
+
+def test_class_without_a_column_is_told(pets):
+    pets.text("classes.txt", "cat\ndog\n")
+    pets.text("tags.csv", "image,cat,dgo\n0.png,1,0\n")
+
+    assert pets.fault("missing-column").expected == "a column 'dog'"
+
+
+def test_tags_column_that_is_empty_in_all_rows_stops(pets):
+    pets.text("tags.csv", "image,tags\n0.png,\n1.png,\n")
+
+    fault = pets.fault("no-tags")
+
+    assert (fault.severity, fault.found) == ("error", "no tag in 2 rows")
+
+
+@pytest.mark.parametrize("content", ["", "image,tags\n"])
+def test_empty_table_stops(pets, content):
+    pets.text("tags.csv", content)
+
+    assert pets.fault("empty-table").severity == "error"
+
+
+def test_table_in_another_encoding_is_told_with_its_row(pets):
+    (pets.root / "tags.csv").write_bytes("image,tags\n0.png,cat\n1.png,kätzchen\n".encode("latin-1"))
+
+    fault = pets.fault("encoding")
+
+    assert (fault.where, fault.found) == ("tags.csv row 3", "byte 0xe4, which is not UTF-8")
+
+
+def test_row_with_too_many_cells_is_told(pets):
+    pets.text("tags.csv", "image,tags\n0.png,cat\n1.png,cat,dog\n")
+
+    fault = pets.fault("cells")
+
+    assert (fault.where, fault.found) == ("tags.csv row 3", "3 cells")
+
+
+def test_quote_that_is_never_closed_is_told(pets):
+    pets.text("tags.csv", 'image,tags\n0.png,"cat\n' + "1.png,dog\n" * 20000)
+
+    assert pets.fault("csv").hint == "Is a quote not closed?"
+
+
+def test_cell_of_a_class_column_must_be_0_or_1(pets):
+    pets.text("tags.csv", "image,cat,dog\n0.png,1,0\n1.png,yes,1\n")
+
+    fault = pets.fault("not-0-or-1")
+
+    assert (fault.where, fault.found) == ("tags.csv row 3", "'yes' in column 'cat'")
+
+
+def test_row_without_a_photo_stops(pets):
+    pets.text("tags.csv", "image,tags\n0.png,cat\nmy photo.png,dog\n")
+
+    fault = pets.fault("row-without-photo")
+
+    assert fault.severity == "error"
+    assert (fault.where, fault.found) == ("tags.csv row 3", "'my photo.png'")
+
+
+NFC = unicodedata.normalize("NFC", "Käfer.png")
+NFD = unicodedata.normalize("NFD", "Käfer.png")
+
+
+@pytest.mark.parametrize(
+    ("written", "file", "reason"),
+    [
+        ("A b.png", "a b.png", "Upper and lower case differ."),
+        ("a.jpg", "a.png", "The suffix differs."),
+        (NFC, NFD, "They look alike but are two Unicode forms (NFC and NFD) of the same letters."),
+        ("A.JPG", "x/a.png", "Case, suffix or Unicode form differs."),
+    ],
+)
+def test_name_that_differs_a_little_is_suggested(folder, written, file, reason):
+    folder.photos(file, "z.png")
+    folder.text("tags.csv", f"image,tags\nz.png,cat\n{written},dog\n")
+
+    fault = folder.fault("row-without-photo")
+
+    assert fault.hint == f"Did you mean {file!r}? {reason}"
+
+
+def test_photo_without_a_row_is_a_warning_that_says_it_is_left_out(pets):
+    pets.photo("x/new.png")
+
+    fault = pets.fault("photo-without-row")
+
+    assert (fault.severity, fault.file, fault.hint) == ("warning", "x/new.png", "It is left out.")
+
+
+def test_row_that_fits_photos_in_two_folders_stops(folder):
+    folder.photos("x/a.png", "y/a.png")
+    folder.text("tags.csv", "image,tags\na.png,cat\n")
+
+    fault = folder.fault("ambiguous-photo")
+
+    assert (fault.severity, fault.found) == ("error", "'a.png', which fits x/a.png and y/a.png")
+
+
+def test_two_photos_that_differ_in_suffix_only_stop(pets):
+    pets.photo("0.jpg")
+
+    fault = pets.fault("same-name")
+
+    assert (fault.severity, fault.file, fault.found) == ("error", "0.png", "the name of 0.jpg")
+
+
+@pytest.mark.parametrize("path", ["../other/0.png", "x/../../0.png", "/etc/passwd", "C:\\photos\\0.png"])
+def test_path_that_leads_outside_the_data_set_stops(pets, path):
+    pets.text("tags.csv", f"image,tags\n1.png,cat\n{path},dog\n")
+
+    fault = pets.fault("outside")
+
+    assert (fault.severity, fault.where, fault.found) == ("error", "tags.csv row 3", repr(path))
+
+
+def test_second_row_of_a_photo_stops(pets):
+    pets.text("tags.csv", "image,tags\n0.png,cat\n1.png,dog\n0.png,dog\n")
+
+    fault = pets.fault("row-twice")
+
+    assert (fault.where, fault.found) == ("tags.csv row 4", "'0.png' again, first in row 2")
+
+
+def test_tag_that_is_not_in_the_classes_file_stops_with_the_nearest(pets):
+    pets.text("classes.txt", "cat\ndog\n")
+    pets.text("tags.csv", "image,tags\n0.png,cat\n1.png,dgo\n")
+
+    fault = pets.fault("unknown-class")
+
+    assert (fault.severity, fault.where, fault.hint) == ("error", "tags.csv row 3", "Did you mean 'dog'?")
+
+
+@pytest.mark.parametrize(("lines", "row"), [("cat\n\ndog\n", 2), ("cat\ndog\ncat\n", 3)])
+def test_classes_file_with_a_gap_or_a_repeat_is_told(pets, lines, row):
+    pets.text("classes.txt", lines)
+
+    fault = pets.fault("classes")
+
+    assert (fault.severity, fault.where) == ("error", f"classes.txt row {row}")
+
+
+def test_unknown_split_of_the_settings_is_told(pets):
+    fault = pets.fault("unknown-split", train_split="trian")
+
+    assert fault.hint == "Did you mean 'train'?"
+
+
+def test_more_classes_than_ids_stop(folder):
+    folder.photos("a.png")
+    folder.text("tags.csv", "image,tags\na.png," + ";".join(f"c{index}" for index in range(255)))
+
+    assert folder.fault("too-many-classes").found == "255 classes"
+
+
+def test_no_folder_is_told_in_a_line(folder):
+    folder.root.rmdir()
+
+    assert folder.fault("no-folder").severity == "error"

@@ -1,0 +1,100 @@
+"""Faults of tags and splits, each on a data set that has it."""
+
+import pytest
+
+
+def write(folder, rows, split=None):
+    """Photos 0.png, 1.png, ... with these tags."""
+    folder.photos(*(f"{index}.png" for index in range(len(rows))))
+    splits = split or ["train"] * len(rows)
+    lines = [f"{index}.png,{tags},{splits[index]}" for index, tags in enumerate(rows)]
+    folder.text("tags.csv", "\n".join(["image,tags,split", *lines]))
+    return folder
+
+
+def codes(folder) -> dict[str, str]:
+    return {fault.code: fault.severity for fault in folder.check().faults}
+
+
+def test_class_under_twenty_photos_is_a_warning_and_at_twenty_is_none(folder):
+    write(folder, ["cat"] * 20 + ["dog"] * 19 + ["cow", ""])
+
+    rare = [(fault.severity, fault.file, fault.found) for fault in folder.check().faults if fault.code == "rare-class"]
+
+    assert rare == [("warning", "cow", "1 photo"), ("warning", "dog", "19 photos")]
+
+
+def test_class_in_every_photo_stops(folder):
+    fault = write(folder, ["cat", "cat;dog", "cat"]).fault("everywhere")
+
+    assert (fault.severity, fault.file, fault.expected) == ("error", "cat", "photos without cat")
+
+
+def test_single_class_without_negatives_stops_and_with_one_does_not(folder):
+    assert write(folder, ["cat", "cat"]).fault("no-negatives").severity == "error"
+
+    assert "no-negatives" not in codes(write(folder, ["cat", "cat", ""]))
+
+
+def test_two_classes_that_are_never_apart_are_named(folder):
+    fault = write(folder, ["cat;dog", "cat;dog", "cow"]).fault("never-apart")
+
+    assert (fault.severity, fault.file) == ("warning", "cat and dog")
+    assert "never-apart" not in codes(write(folder, ["cat;dog", "cat;dog", "dog"]))
+
+
+def test_class_that_is_seldom_alone_is_told_with_what_stands_beside_it(folder):
+    rows = ["horse;rider"] * 15 + ["dog;rider"] * 6 + ["horse"] * 9 + ["dog"] * 9
+
+    fault = write(folder, rows).fault("seldom-alone")
+
+    assert (fault.severity, fault.file, fault.found) == ("warning", "rider", "the only tag in 0 of 21 photos")
+    assert "(horse 71%, dog 29%)" in fault.hint
+
+
+def test_photo_with_all_classes_is_a_warning(folder):
+    fault = write(folder, ["cat;cow;dog", "cat", "dog"]).fault("all-classes")
+
+    assert (fault.severity, fault.file) == ("warning", "0")
+
+
+def test_no_photo_without_a_tag_is_a_warning(folder):
+    assert write(folder, ["cat", "dog"]).fault("no-untagged").severity == "warning"
+    assert "no-untagged" not in codes(write(folder, ["cat", "dog", ""]))
+
+
+@pytest.mark.parametrize("slip", ["Dog", "dgo"])
+def test_class_whose_name_is_like_another_is_a_warning_with_the_other(folder, slip):
+    fault = write(folder, ["dog"] * 10 + ["cat"] * 10 + [slip]).fault("like-name")
+
+    assert (fault.severity, fault.file, fault.hint) == ("warning", slip, "Did you mean 'dog'?")
+
+
+def test_classes_of_like_names_and_like_size_are_fine(folder):
+    assert "like-name" not in codes(write(folder, ["cat"] * 5 + ["car"] * 5))
+
+
+def test_space_behind_a_tag_is_a_warning_and_the_class_is_the_same(folder):
+    write(folder, ["dog", "dog ", "cat"])
+
+    fault = folder.fault("tag-space")
+
+    assert (fault.severity, fault.where, fault.found) == ("warning", "tags.csv row 3", "'dog '")
+    assert folder.read().class_names == ("cat", "dog")
+
+
+def test_class_in_val_but_not_in_train_stops(folder):
+    fault = write(folder, ["cat", "dog", "cow"], ["train", "train", "val"]).fault("val-only")
+
+    assert (fault.severity, fault.file, fault.found) == ("error", "cow", "photos in val only")
+
+
+def test_photo_in_train_and_val_is_a_warning(folder):
+    folder.photos("JPEGImages/a.jpg", "JPEGImages/b.jpg")
+    folder.text("labels.csv", "image_id,cat,dog\na,1,0\nb,0,1\n")
+    folder.text("ImageSets/Segmentation/train.txt", "a\nb\n")
+    folder.text("ImageSets/Segmentation/val.txt", "b\n")
+
+    fault = folder.fault("split-overlap")
+
+    assert (fault.severity, fault.found) == ("warning", "1 photo in both (b)")

@@ -1,0 +1,121 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from tag2mask.data.photos import FileError, open_photo
+
+SIX = np.array([[0, 128, 255], [10, 20, 30]], np.uint8)
+
+
+def save(tmp_path, image, name="photo.png", **options):
+    image.save(tmp_path / name, **options)
+    return tmp_path / name
+
+
+def test_grey_is_repeated_in_three_channels(tmp_path):
+    photo = open_photo(save(tmp_path, Image.fromarray(SIX)))
+
+    assert photo.mode == "RGB"
+    np.testing.assert_array_equal(np.asarray(photo), np.repeat(SIX[..., None], 3, axis=2))
+
+
+def test_16_bit_grey_keeps_its_range(tmp_path):
+    deep = SIX.astype(np.uint16) * 257
+    path = save(tmp_path, Image.fromarray(deep))
+
+    np.testing.assert_array_equal(np.asarray(open_photo(path))[..., 1], SIX)
+
+
+def test_transparent_pixels_are_laid_on_white(tmp_path):
+    path = save(tmp_path, Image.fromarray(np.array([[[9, 9, 9, 0], [9, 9, 9, 255]]], np.uint8)))
+
+    assert np.asarray(open_photo(path)).tolist() == [[[255, 255, 255], [9, 9, 9]]]
+
+
+def test_palette_colours_are_looked_up_and_transparent_ones_are_white(tmp_path):
+    image = Image.fromarray(np.array([[0, 1]], np.uint8))
+    image.putpalette([200, 0, 0, 0, 0, 200])
+    path = save(tmp_path, image, transparency=1)
+
+    assert np.asarray(open_photo(path)).tolist() == [[[200, 0, 0], [255, 255, 255]]]
+
+
+def test_cmyk_becomes_rgb(tmp_path):
+    path = save(tmp_path, Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "photo.jpg", quality=95)
+
+    red, green, blue = np.asarray(open_photo(path))[4, 4]
+    assert red > 245
+    assert max(green, blue) < 10
+
+
+def test_first_frame_of_an_animation_is_taken(tmp_path):
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
+    path = save(tmp_path, frames[0], "photo.gif", save_all=True, append_images=frames[1:])
+
+    assert np.asarray(open_photo(path))[0, 0].tolist() == [255, 0, 0]
+
+
+def test_photo_is_turned_upright_as_exif_says(tmp_path):
+    exif = Image.Exif()
+    # 6: the stored top is the right side, so it is turned by 90 degrees clockwise.
+    exif[274] = 6
+    path = save(tmp_path, Image.fromarray(SIX), exif=exif)
+
+    np.testing.assert_array_equal(np.asarray(open_photo(path))[..., 0], np.rot90(SIX, k=-1))
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"", "zero bytes"),
+        (b"hello, I am text", "content that begins b'hello, I'"),
+        (b"\x00\x00\x00\x18ftypheic\x00\x00", "a HEIC or AVIF photo"),
+        (b"\x89PNG\r\n\x1a\n\x00\x00", "content that begins"),
+    ],
+)
+def test_what_is_no_photo_is_told_with_its_file(tmp_path, content, found):
+    path = tmp_path / "a b.jpg"
+    path.write_bytes(content)
+
+    with pytest.raises(FileError) as error:
+        open_photo(path)
+
+    assert str(error.value).startswith(f"{path}: found ")
+    assert found in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["photo.jpg", "photo.png"])
+def test_truncated_photo_is_told(tmp_path, name):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    path = save(tmp_path, Image.fromarray(noise), name)
+    path.write_bytes(path.read_bytes()[:1500])
+
+    with pytest.raises(FileError, match="damaged"):
+        open_photo(path)
+
+
+def test_missing_photo_is_told(tmp_path):
+    with pytest.raises(FileError, match="No such file"):
+        open_photo(tmp_path / "none.jpg")
+
+
+# Pillow itself refuses above twice its limit and only warns between; we refuse above the limit.
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("limit", [1599, 100])
+def test_photo_over_the_pixel_limit_is_told(tmp_path, monkeypatch, limit):
+    path = save(tmp_path, Image.new("RGB", (40, 40)))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1600)
+    assert open_photo(path).size == (40, 40)
+
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    with pytest.raises(FileError) as error:
+        open_photo(path)
+
+    assert error.value.code == "too-large"
+
+
+def test_pixels_without_a_known_range_are_told(tmp_path):
+    path = save(tmp_path, Image.fromarray(np.zeros((2, 2), np.float32)), "photo.tif")
+
+    with pytest.raises(FileError, match="8 or 16 bits"):
+        open_photo(path)

@@ -1,0 +1,90 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tag2mask.evaluation.sweep import SweepScores, ThresholdSweep
+from tag2mask.report.figures import ComparisonRow, cam_comparison, overlay_cam, overlay_mask, threshold_curves
+
+
+@pytest.fixture
+def sweeps() -> dict[str, SweepScores]:
+    rng = np.random.default_rng(0)
+    result = {}
+    for method in ("baseline", "acr"):
+        sweep = ThresholdSweep(2)
+        sweep.add(rng.random((2, 30, 40), np.float32), [1, 2], rng.integers(0, 3, (30, 40)).astype(np.uint8))
+        result[method] = sweep.scores()
+    return result
+
+
+def comparison_row(height: int, width: int, *, with_mask: bool) -> ComparisonRow:
+    rng = np.random.default_rng(height)
+    cam = np.linspace(0, 1, height * width, dtype=np.float32).reshape(height, width)
+    return ComparisonRow(
+        photo=rng.integers(0, 256, (height, width, 3)).astype(np.uint8),
+        class_name="price in $ and $",
+        cams={"baseline": cam, "acr": cam[::-1]},
+        mask=cam > 0.5 if with_mask else None,
+    )
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    with Image.open(path) as picture:
+        assert picture.format == "PNG"
+        return picture.size
+
+
+def test_curves_are_drawn_in_the_colour_of_each_method(tmp_path: Path, sweeps: dict[str, SweepScores]):
+    path = tmp_path / "figures" / "curves.png"
+
+    threshold_curves(path, sweeps)
+
+    with Image.open(path) as picture:
+        pixels = np.asarray(picture.convert("RGB")).reshape(-1, 3)
+    for colour in ((0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00)):
+        assert (pixels == colour).all(axis=1).sum() > 300
+    assert [file.name for file in path.parent.iterdir()] == ["curves.png"]
+
+
+def test_comparison_has_a_column_a_method_and_one_for_the_truth(tmp_path: Path):
+    rows = {with_mask: [comparison_row(30, 40, with_mask=with_mask)] for with_mask in (True, False)}
+
+    cam_comparison(tmp_path / "with.png", rows[True])
+    cam_comparison(tmp_path / "without.png", rows[False])
+
+    (with_width, _), (without_width, _) = size_of(tmp_path / "with.png"), size_of(tmp_path / "without.png")
+    assert (with_width - 44) / (without_width - 44) == pytest.approx(4 / 3, abs=0.01)
+
+
+def test_comparison_takes_photos_of_all_shapes_and_rows_without_truth(tmp_path: Path):
+    rows = [
+        comparison_row(30, 40, with_mask=True),
+        comparison_row(40, 30, with_mask=False),
+        comparison_row(10, 90, with_mask=True),
+    ]
+
+    cam_comparison(tmp_path / "cams.png", rows)
+
+    width, height = size_of(tmp_path / "cams.png")
+    assert 0.3 < height / width < 0.6
+
+
+def test_overlay_is_grey_without_activation_and_warm_with_it():
+    photo = np.full((1, 2, 3), (200, 10, 60), np.uint8)
+
+    picture = overlay_cam(photo, np.array([[0, 1]], np.float32))
+
+    cold, warm = picture[0].astype(int)
+    assert cold[0] == cold[1] == cold[2]
+    assert warm[0] > warm[1] > warm[2]
+
+
+def test_mask_is_coloured_and_the_rest_is_grey():
+    photo = np.full((1, 2, 3), 90, np.uint8)
+
+    picture = overlay_mask(photo, np.array([[True, False]]))
+
+    assert picture[0, 0].argmax() == 1
+    assert len(set(picture[0, 1].tolist())) == 1
