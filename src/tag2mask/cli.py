@@ -17,6 +17,7 @@ from tag2mask.stages import TRAININGS, Kind
 
 _logger = logging.getLogger(__name__)
 _RECIPE_FILE = "config.yaml"
+_LOG_WIDTH = 120
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,9 @@ def _work(job: Job, kinds: Sequence[Kind]) -> None:
     result.raise_errors()
     for warning in result.warnings:
         _logger.info("warning: %s", warning.line)
-    pipeline = Pipeline(launch(recipe.engine), recipe, result.data_set, photos_of(result.data_set, recipe.data), job.run)
+    pipeline = Pipeline(
+        launch(recipe.engine), recipe, result.data_set, photos_of(result.data_set, recipe.data), job.run
+    )
     pipeline.do(kinds)
     if os.environ.get("LOCAL_RANK", "0") == "0":
         _tell_results(job)
@@ -176,9 +179,11 @@ def _tell_results(job: Job) -> None:
 
     rows = read_scores(job.run / "scores.json")
     if rows:
-        Console().print(scores_table(rows))
+        Console(width=None if sys.stdout.isatty() else _LOG_WIDTH).print(scores_table(rows))
         best = {row.method: row.miou for row in rows if row.threshold_source == "best on this split"}
-        print("seed mIoU at the best threshold: " + ", ".join(f"{name} {100 * miou:.1f}" for name, miou in best.items()))
+        print(
+            "seed mIoU at the best threshold: " + ", ".join(f"{name} {100 * miou:.1f}" for name, miou in best.items())
+        )
     else:
         print("no masks: the seeds cannot be measured")
     print(f"results: {job.run}")
@@ -188,7 +193,9 @@ def _claim(job: Job) -> None:
     """Begin or continue a run folder; one that is not ours is refused by name."""
     config = job.run / _RECIPE_FILE
     if job.run.exists() and not config.exists() and any(job.run.iterdir()):
-        raise ValueError(f"{job.run}: not empty and not a run of tag2mask ({_RECIPE_FILE} is missing): choose another --run")
+        raise ValueError(
+            f"{job.run}: not empty and not a run of tag2mask ({_RECIPE_FILE} is missing): choose another --run"
+        )
     job.run.mkdir(parents=True, exist_ok=True)
     save_recipe(config, job.recipe)
     _logger.info("run folder: %s", job.run)
@@ -201,12 +208,13 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"tag2mask {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    settings = f"settings, each laid on top of the recipe:{settings_help()}"
     for function in (demo, run, train, cams, evaluate, status):
         command = _add(commands, function.__name__, function.__doc__)
         if function is not demo:
             command.add_argument("recipe", metavar="RECIPE", help=f"{', '.join(shipped_recipes())}, or a path")
         command.add_argument("--run", type=Path, metavar="DIR", help="folder of the results (runs/RECIPE)")
-        command.epilog = f"settings, each laid on top of the recipe:{settings_help()}"
+        command.epilog = settings
     command = _add(commands, "check", check.__doc__)
     command.add_argument("data", type=Path, metavar="DATA", help="folder of the data set")
     command.add_argument("--layout", choices=get_args(Layout), default="auto")

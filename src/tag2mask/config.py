@@ -1,7 +1,7 @@
 """Every setting of every stage: frozen dataclasses whose field docstrings give meaning and origin.
 
-Numbers marked "paper" are from Kweon, Yoon and Yoon, "Weakly Supervised Semantic Segmentation via Adversarial Learning of
-Classifier and Reconstructor", CVPR 2023; "released code" is the authors' code, which departs from the text in places.
+Numbers marked "paper" are from Kweon, Yoon and Yoon, "Weakly Supervised Semantic Segmentation via Adversarial Learning
+of Classifier and Reconstructor", CVPR 2023; "released code" is the authors', which departs from the text in places.
 """
 
 from dataclasses import dataclass, field
@@ -35,15 +35,15 @@ class DataSettings:
     layout: Layout = "auto"
     """How the folder is laid out: VOC devkit, a tags.csv beside photos, or a folder a class."""
     tag_source: TagSource = "auto"
-    """VOC layout only: tags from labels.csv, from the boxes in Annotations (what the field does), or from the masks."""
+    """VOC layout only: tags from labels.csv, from the boxes in Annotations (as the field does), or from the masks."""
     train_split: str = "train"
-    """Split whose photos train the classifier: a list name of the data set, or the path of a text file with one photo a line."""
+    """Split whose photos train the classifier: its name, or the path of a text file with one photo a line."""
     seed_split: str = "train"
     """Split whose seeds are made and, where masks exist, measured."""
     resize: Literal["long_side", "scale"] = "long_side"
-    """What `resize_range` means: the long side in pixels (released code), or a factor on the photo's own size (paper)."""
+    """What `resize_range` means: the long side in pixels (released code), or a factor on the photo's sides (paper)."""
     resize_range: tuple[Positive, Positive] = (384, 512)
-    """Uniform range of the random resizing in training; released code: 384 to 512 pixels; paper, section 5.2: 0.5 to 1.3."""
+    """Uniform range of the random resizing; released code: 384 to 512 pixels; paper, section 5.2: 0.5 to 1.3."""
     crop: Count = 256
     """Side in pixels of the square training crop, zero-padded where the photo is smaller; paper, section 5.2."""
     num_workers: Index = 4
@@ -79,7 +79,7 @@ class ClassifierSettings:
     backbone: str = "resnet38"
     """`resnet38` (WRN38, the paper's) or the name of any timm network that gives features."""
     weights: str = "none"
-    """`none`; `embedded` (the EfficientNet-Lite0 package); `timm` (downloaded by timm); or the path of a weights file."""
+    """`none`; `embedded` (the EfficientNet-Lite0 package); `timm` (timm's own, downloaded); or a file's path."""
     output_stride: Literal[8, 16, 32] = 8
     """Pixels of the photo per CAM cell; ResNet38 has 8."""
     head: Literal["linear", "two_layer"] = "linear"
@@ -97,7 +97,7 @@ class ReconstructorSettings:
     """The network that restores a photo from a part of its features: an encoder and a U-Net decoder."""
 
     features: tuple[int, ...] = (-3, -2, -1)
-    """Depths of the backbone that are tapped: 0 is its shallowest feature, -1 its last; released code: the last three."""
+    """Tapped depths of the backbone: 0 is its shallowest feature, -1 its last; released code: the last three."""
     feature_channels: tuple[Count, ...] = (64, 128, 256)
     """Channels each tapped depth is reduced to by a 1x1 convolution, shallow to deep; released code."""
     width: Count = 64
@@ -112,6 +112,8 @@ class ReconstructorSettings:
     """Side in pixels at which photos are restored; 0 = the crop's own side (released code)."""
     classify: bool = True
     """Whether the reconstructor has a classification head and learns the tags too; released code: yes, paper: no."""
+    freeze_backbone: bool = False
+    """Keep the pretrained backbone as it is and learn the rest; released code: no. Ours, for short trainings."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,7 @@ class ClassifierLoss:
     target_mask: Literal["soft", "zero"] = "zero"
     """Where Eq. (12) counts: `soft` 1 - A (paper) or `zero`, where A is exactly 0 (released code)."""
     non_target_mask: Literal["soft", "winning"] = "winning"
-    """Where Eq. (13) counts: `soft` A (paper) or `winning`, A where the target has the largest logit (released code)."""
+    """Where Eq. (13) counts: `soft` A (paper) or `winning`, A where the target's logit is the top one (released)."""
     mask_gradient: bool = False
     """Let the soft masks themselves carry gradient, not only the features they select; released code: no."""
 
@@ -176,7 +178,7 @@ class AcrSettings:
     """Epochs before in which the reconstructor learns alone on the frozen baseline: the pre-trained variant of
     table 1 needs them, `acr` may begin with them (ours, for short trainings)."""
     masking: Literal["upsampled", "feature_grid"] = "upsampled"
-    """Cut features apart after both are upsampled to the decoder's side (released code) or on their own grid (paper)."""
+    """Where features are cut: both upsampled to the decoder's side (released code), or on the CAM's grid (paper)."""
     image_space: Literal["normalised", "unit"] = "normalised"
     """Space of the restored photo: normalised by mean and deviation (released code) or 0 to 1 (paper)."""
     remnants: RemnantSettings = field(default_factory=RemnantSettings)

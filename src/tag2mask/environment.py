@@ -26,7 +26,9 @@ def facts() -> list[tuple[str, str]]:
 
 
 def _package(requirement: str) -> str:
-    return "".join(character if character.isalnum() or character in "-_." else " " for character in requirement).split()[0]
+    return "".join(
+        character if character.isalnum() or character in "-_." else " " for character in requirement
+    ).split()[0]
 
 
 def _version(name: str) -> str:

@@ -43,15 +43,21 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
+def digest_file(path: Path) -> str:
+    """Of a file's size and time, not of its content, which may be large."""
+    stat = path.stat()
+    return digest([stat.st_size, stat.st_mtime_ns])
+
+
 def digest_records(records: Sequence[Record]) -> str:
-    """Of names, tags, and size and time of the photo files."""
-    stats = [(record, record.image.stat()) for record in records]
-    return digest([(record.name, record.tags, stat.st_size, stat.st_mtime_ns) for record, stat in stats])
+    """Of names, tags and photo files."""
+    return digest([(record.name, record.tags, digest_file(record.image)) for record in records])
 
 
 def flatten(settings: Any, prefix: str) -> dict[str, Any]:
     """Fields of nested dataclasses by their dotted names, as they are typed on a command line."""
-    assert is_dataclass(settings) and not isinstance(settings, type)
+    assert is_dataclass(settings)
+    assert not isinstance(settings, type)
     flat: dict[str, Any] = {}
     for name, value in asdict(settings).items():
         flat |= _flatten(value, f"{prefix}.{name}")

@@ -6,21 +6,25 @@ from collections.abc import Collection
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 from lightning_fabric import Fabric
 
 from tag2mask.cams.inference import infer_cams
 from tag2mask.cams.store import full_size_maps, read_cams
 from tag2mask.config import Recipe
 from tag2mask.data.label_maps import open_label_map
-from tag2mask.data.records import DataSet
+from tag2mask.data.photos import open_photo, photo_size
+from tag2mask.data.records import DataSet, Record
 from tag2mask.evaluation.sweep import ThresholdSweep, read_sweep, write_sweep
 from tag2mask.manifest import clear, write_manifest
 from tag2mask.progress import track
-from tag2mask.report.tables import ScoreRow, write_scores
+from tag2mask.report.figures import ComparisonRow, cam_comparison, threshold_curves
+from tag2mask.report.tables import ScoreRow, ThresholdSource, write_scores
 from tag2mask.stages import Kind, Photos, Stage, plan, seconds_with_all_before, state_of
 from tag2mask.training import classifiers
 
 _logger = logging.getLogger(__name__)
+_MAX_EXAMPLES = 6
 
 
 class Pipeline:
@@ -39,6 +43,8 @@ class Pipeline:
         for number, stage in enumerate(self.stages, start=1):
             if stage.kind in kinds:
                 self._do(stage, f"stage {number}/{len(self.stages)} {stage.folder}")
+        if "scores" in kinds and self._fabric.is_global_zero:
+            self._draw()
 
     def _do(self, stage: Stage, title: str) -> None:
         fabric, folder = self._fabric, self._run / stage.folder
@@ -123,7 +129,10 @@ class Pipeline:
         scores = sweep.scores()
         seconds = seconds_with_all_before(stage, self._run)
         rows = []
-        thresholds = {"best on this split": scores.best(), "fixed": self._recipe.cams.threshold}
+        thresholds: dict[ThresholdSource, float] = {
+            "best on this split": scores.best(),
+            "fixed": self._recipe.cams.threshold,
+        }
         for source, threshold in thresholds.items():
             values = scores.at(threshold, self._data_set.class_names)
             rows.append(ScoreRow(
@@ -131,3 +140,39 @@ class Pipeline:
                 threshold=threshold, threshold_source=source, num_photos=sweep.num_photos, seconds=seconds,
             ))  # fmt: skip
         write_scores(self._run / "scores.json", rows)
+
+    def _draw(self) -> None:
+        """Curves of all methods over the threshold, and their CAMs of the same photos side by side."""
+        measured = [stage for stage in self.stages if stage.kind == "scores"]
+        if not measured:
+            return
+        sweeps = {str(stage.method): read_sweep(self._run / stage.folder / "sweep.npz") for stage in measured}
+        threshold_curves(self._run / "seed_curves.png", {name: sweep.scores() for name, sweep in sweeps.items()})
+        folders = {str(stage.method): self._run / stage.before[0].folder for stage in measured}
+        rows = [self._comparison(record, record.tags[0], folders) for record in self._examples()]
+        cam_comparison(self._run / "seed_cams.png", rows)
+
+    def _examples(self) -> list[Record]:
+        """One photo a class, spread evenly over the photos that have only this class, up to six."""
+        records = self._photos.masked
+        examples = []
+        for class_id in range(1, len(self._data_set.class_names) + 1):
+            of_class = [record for record in records if record.tags[:1] == (class_id,)]
+            if of_class:
+                examples.append(of_class[len(of_class) // 2])
+        return examples[:_MAX_EXAMPLES]
+
+    def _comparison(self, record: Record, class_id: int, folders: dict[str, Path]) -> ComparisonRow:
+        assert record.label_map is not None
+        stored = {name: read_cams(folder, record.name) for name, folder in folders.items()}
+        blank = np.zeros((photo_size(record.image)[1], photo_size(record.image)[0]), np.float32)
+        cams = {
+            name: dict(zip(cams.class_ids.tolist(), full_size_maps(cams), strict=True)).get(class_id, blank)
+            for name, cams in stored.items()
+        }
+        return ComparisonRow(
+            photo=np.asarray(open_photo(record.image)),
+            class_name=self._data_set.class_names[class_id - 1],
+            cams=cams,
+            mask=open_label_map(record.label_map) == class_id,
+        )

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from tag2mask.config import DataSettings, Method, Recipe
 from tag2mask.data.records import DataSet, Record
-from tag2mask.manifest import Manifest, digest_records, flatten, read_manifest, why_redo
+from tag2mask.manifest import Manifest, digest_file, digest_records, flatten, read_manifest, why_redo
 
 Kind = Literal["baseline", "reconstructor", "pretrained", "acr", "cams", "scores"]
 TRAININGS: tuple[Kind, ...] = ("baseline", "reconstructor", "pretrained", "acr")
@@ -97,7 +97,7 @@ def _trainings(recipe: Recipe, photos: Photos) -> list[Stage]:
         raise ValueError("methods has pretrained, but acr.reconstructor_epochs is 0: no reconstructor is trained")
     adversarial = bool(methods & {"pretrained", "acr"})
     alone = adversarial and acr.reconstructor_epochs > 0
-    stages = []
+    stages: list[Stage] = []
     baseline: tuple[Stage, ...] = ()
     reconstructor: tuple[Stage, ...] = ()
     if "baseline" in methods or alone or (adversarial and acr.warm_start):
@@ -116,7 +116,11 @@ def _trainings(recipe: Recipe, photos: Photos) -> list[Stage]:
 
 
 def _training(kind: Kind, settings: dict[str, Any], records: Sequence[Record], before: tuple[Stage, ...]) -> Stage:
-    return _stage(kind, None, f"1-classifier/{kind}", settings, records, before)
+    stage = _stage(kind, None, f"1-classifier/{kind}", settings, records, before)
+    weights = Path(settings["classifier.weights"])
+    if weights.is_file():
+        stage.manifest.inputs["weights"] = digest_file(weights)
+    return stage
 
 
 def _stage(

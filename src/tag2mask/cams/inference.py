@@ -29,15 +29,18 @@ def infer_cams(
         settings: scales and classes.
         folder: one file a photo.
     """
-    network = fabric.to_device(classifier).eval()
+    fabric.to_device(classifier)
+    classifier.eval().to(memory_format=torch.channels_last)
     sizes = [photo_size(record.image) for record in records]
     batches = [[records[index] for index in indices] for indices in batches_of_one_size(sizes, settings)]
     done = stored_names(folder)
+    # All processes have read what is there before the first one adds to it: they must share the same list.
+    fabric.barrier()
     waiting = [batch for batch in batches if not done.issuperset(record.name for record in batch)]
     share = waiting[fabric.global_rank :: fabric.world_size]
     for batch in track(share, len(share), f"CAMs of {folder.name}", shown=fabric.is_global_zero):
         with fabric.autocast():
-            cams = _cams_of_batch(network, batch, settings)
+            cams = _cams_of_batch(classifier, batch, settings)
         for record, stored in zip(batch, cams, strict=True):
             write_cams(folder, record.name, stored)
     fabric.barrier()

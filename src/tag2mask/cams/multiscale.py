@@ -20,8 +20,7 @@ def scaled_sizes(size: Size, settings: CamSettings) -> list[Size]:
     """Size (width, height) of a photo at every scale; halves are rounded to even, as the released code does."""
     factor = settings.long_side / max(size) if settings.long_side else 1.0
     return [
-        (max(1, round(size[0] * factor * scale)), max(1, round(size[1] * factor * scale)))
-        for scale in settings.scales
+        (max(1, round(size[0] * factor * scale)), max(1, round(size[1] * factor * scale))) for scale in settings.scales
     ]
 
 
@@ -59,7 +58,7 @@ def raw_maps(
         resized = [normalise(photo.resize(size, Image.Resampling.BICUBIC), mean, std) for photo in photos]
         images = torch.stack(resized).to(device)
         output: ClassifierOutput = classifier(torch.cat([images, images.flip(3)]))
-        maps.append(output.cams.float().unflatten(0, (2, len(photos))))
+        maps.append(output.cams.float().reshape(2, len(photos), *output.cams.shape[1:]))
     return maps
 
 
@@ -87,6 +86,9 @@ def fuse(maps: Sequence[Tensor], height: int, width: int) -> Tensor:
         (K, H, W) in [0, 1].
     """
     total = maps[0].new_zeros(maps[0].shape[1], height, width)
+    # No class, as for a photo without tags: torch resizes nothing that has no channel.
+    if len(total) == 0:
+        return total
     for scale in maps:
         plain, mirrored = F.interpolate(scale, size=(height, width), mode="bilinear", align_corners=False).relu()
         total += plain + mirrored.flip(2)

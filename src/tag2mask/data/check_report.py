@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tag2mask.files import replacing
 from tag2mask.data.check import CheckResult
 from tag2mask.data.check_tags import VAL_SPLITS, count_tags
 from tag2mask.data.classes import IGNORE
 from tag2mask.data.faults import Fault, describe
 from tag2mask.data.inspection import LabelMapFacts, PhotoFacts
 from tag2mask.data.records import ALL
+from tag2mask.files import replacing
 
 _NUM_SHOWN = 3
 _WIDTH = 120

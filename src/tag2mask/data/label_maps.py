@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tag2mask.files import replacing
 from tag2mask.data.photos import FileError, decode, read_bytes
+from tag2mask.files import replacing
 
 _ID_MODES = ("P", "L", "1", "I", "I;16", "I;16B", "I;16L")
 _NUM_COLOURS_SHOWN = 6

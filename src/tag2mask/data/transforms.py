@@ -23,7 +23,8 @@ def augment(photo: Image.Image, settings: DataSettings, generator: np.random.Gen
 def normalise(photo: Image.Image, mean: Channels, std: Channels) -> Tensor:
     """RGB photo to (3, H, W) float32: 0..1, then minus `mean` and divided by `std`."""
     pixels = np.asarray(photo, dtype=np.float32) / np.float32(255)
-    pixels = (pixels - np.asarray(mean, dtype=np.float32)) / np.asarray(std, dtype=np.float32)
+    pixels -= np.asarray(mean, dtype=np.float32)
+    pixels /= np.asarray(std, dtype=np.float32)
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
 
 

@@ -24,7 +24,7 @@ class Encoding(NamedTuple):
 
 
 class Restoration(NamedTuple):
-    """What the reconstructor makes of a batch of photos, restored ones being (B, 3, S, S) and normalised."""
+    """What the reconstructor makes of a batch of photos, restored ones being (B, 3, S, S)."""
 
     logits: Tensor | None
     """Class logits (B, C) of the reconstructor's own head, None where it has none."""
@@ -32,6 +32,8 @@ class Restoration(NamedTuple):
     """The photos restored from all features; it teaches the decoder alone. None if not asked for."""
     segments: list[Tensor]
     """The photos restored from each part of the features that was fed."""
+    depths: list[Tensor]
+    """Features of the backbone, shallow to deep, to encode the same photos again while the backbone is the same."""
 
 
 class Reconstructor(nn.Module):
@@ -50,6 +52,9 @@ class Reconstructor(nn.Module):
         if head is None:
             backbone.truncate(max(self.taps))
         self.backbone = backbone
+        if settings.freeze_backbone:
+            self.backbone.requires_grad_(False)
+        self.backbone_learns = not settings.freeze_backbone
         self.reductions = nn.ModuleList(
             xavier_1x1(backbone.channels[tap], channels)
             for tap, channels in zip(self.taps, settings.feature_channels, strict=True)
@@ -68,18 +73,21 @@ class Reconstructor(nn.Module):
             fed: maps (B, 1, g, g) in [0, 1], one a segment: what of the features the decoder gets, cut on that grid.
             whole: also restore from all features.
         """
-        features, logits = self.encode(photos)
-        side = self._side(features)
+        depths = self.backbone(photos)
+        features, logits = self.encode(depths)
+        parts = self._cut(features, fed)
+        if not whole:
+            return Restoration(logits, None, self._decode(parts), depths)
         # Detached: this term trains the decoder only and must not shape the features.
-        everything = self.decode(_resize(features.detach(), (side, side))) if whole else None
-        return Restoration(logits, everything, self.restore(features, fed))
+        side = self._restored_side(features)
+        everything, *segments = self._decode([_resize(features.detach(), (side, side)), *parts])
+        return Restoration(logits, everything, segments, depths)
 
-    def encode(self, photos: Tensor) -> Encoding:
-        """Reduce the tapped features of photos (B, 3, H, H) and bring them to one grid."""
-        features = self.backbone(photos)
-        reduced = [reduce(features[tap]) for tap, reduce in zip(self.taps, self.reductions, strict=True)]
+    def encode(self, depths: Sequence[Tensor]) -> Encoding:
+        """Reduce the tapped features of the backbone and bring them to one grid."""
+        reduced = [reduce(depths[tap]) for tap, reduce in zip(self.taps, self.reductions, strict=True)]
         finest = max((feature.shape[2:] for feature in reduced), key=math.prod)
-        logits = None if self.head is None else self.head(features[-1]).mean((2, 3))
+        logits = None if self.head is None else self.head(depths[-1]).mean((2, 3))
         return Encoding(torch.cat([_resize(feature, finest) for feature in reduced], dim=1), logits)
 
     def restore(self, features: Tensor, fed: Sequence[Tensor]) -> list[Tensor]:
@@ -89,12 +97,10 @@ class Reconstructor(nn.Module):
             features: (B, D, h, h), as encoded.
             fed: maps (B, 1, g, g) in [0, 1]. Features are brought to that grid, multiplied, and brought to side S.
         """
-        side = self._side(features)
-        parts = (_resize(features, part.shape[2:]) * part for part in fed)
-        return [self.decode(_resize(part, (side, side))) for part in parts]
+        return self._decode(self._cut(features, fed))
 
     def decode(self, features: Tensor) -> Tensor:
-        """Photos (B, 3, S, S), normalised, from features (B, D, S, S)."""
+        """Photos (B, 3, S, S) from features (B, D, S, S)."""
         photos: Tensor = self.decoder(features)
         return photos
 
@@ -118,8 +124,18 @@ class Reconstructor(nn.Module):
     def _finest_stride(self) -> int:
         return min(self.backbone.strides[tap] for tap in self.taps)
 
-    def _side(self, features: Tensor) -> int:
+    def _cut(self, features: Tensor, fed: Sequence[Tensor]) -> list[Tensor]:
+        """Each part of the features, at side S."""
+        side = self._restored_side(features)
+        return [_resize(_resize(features, part.shape[2:]) * part, (side, side)) for part in fed]
+
+    def _restored_side(self, features: Tensor) -> int:
+        # Features of side h come from photos of side h times their stride.
         return self.image_side or features.shape[-1] * self._finest_stride
+
+    def _decode(self, parts: Sequence[Tensor]) -> list[Tensor]:
+        """Decode several parts at once: every layer treats the photos of a batch apart."""
+        return list(self.decode(torch.cat(list(parts))).chunk(len(parts))) if parts else []
 
 
 def build_reconstructor(

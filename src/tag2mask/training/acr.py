@@ -1,14 +1,13 @@
 """Adversarial learning of a classifier and a reconstructor (ACR).
 
-Kweon, Yoon and Yoon, "Weakly Supervised Semantic Segmentation via Adversarial Learning of Classifier and Reconstructor",
-CVPR 2023. The target CAM A cuts a photo's features X into the target segment A X and the non-target segment (1 - A) X.
+Kweon, Yoon and Yoon, "Weakly Supervised Semantic Segmentation via Adversarial Learning of Classifier and
+Reconstructor", CVPR 2023. The target CAM A cuts a photo's features X into the target segment A X and the non-target segment (1 - A) X.
 The reconstructor learns to restore each segment of the photo from the features of the other one; the classifier learns
 maps that make it fail.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from typing import NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,13 +18,7 @@ from tag2mask.data.batch import Batch
 from tag2mask.networks.classifier import Classifier, ClassifierOutput
 from tag2mask.networks.normalisation import normalise_cams
 from tag2mask.networks.reconstructor import Reconstructor
-from tag2mask.training.learner import Learner
-
-
-class Lender(Protocol):
-    """Something that lends a network as a fixed function: a learner, or a network that does not learn."""
-
-    frozen: Callable[[], AbstractContextManager[nn.Module]]
+from tag2mask.training.learner import Learner, Lender
 
 
 def target_cam(cams: Tensor, targets: Tensor) -> Tensor:
@@ -115,9 +108,18 @@ def resize(maps: Tensor, side: int) -> Tensor:
     return F.interpolate(maps, size=(side, side), mode="bilinear", align_corners=False)
 
 
+class Updated(NamedTuple):
+    """What the reconstructor-updating phase leaves for the next one."""
+
+    losses: dict[str, Tensor]
+    """By their logged names."""
+    depths: list[Tensor] | None
+    """Backbone features of the batch; None where the backbone has learned since."""
+
+
 def update_reconstructor(
     reconstructor: Learner[Reconstructor], batch: Batch, cams: Tensor, *, settings: AcrSettings, epoch: int
-) -> dict[str, Tensor]:
+) -> Updated:
     """Reconstructor-updating (RU) phase, section 4.2, with the terms that the released code adds.
 
     Args:
@@ -151,12 +153,13 @@ def update_reconstructor(
         scored = erase(resize(lacked, side), _cells(remnants, side))
         losses[name] = masked_l1(restored.float(), photo, scored)
     reconstructor.step(_weighted_sum(losses, weights))
-    return {f"reconstructor/{name}": loss.detach() for name, loss in losses.items()}
+    depths = None if reconstructor.network.backbone_learns else output.depths
+    return Updated({f"reconstructor/{name}": loss.detach() for name, loss in losses.items()}, depths)
 
 
 def update_classifier(
-    classifier: Learner[Classifier], reconstructor: Lender, batch: Batch, *, output: ClassifierOutput,
-    settings: AcrSettings,
+    classifier: Learner[Classifier], reconstructor: Lender[Reconstructor], batch: Batch, *,
+    output: ClassifierOutput, settings: AcrSettings, depths: Sequence[Tensor] | None = None,
 ) -> dict[str, Tensor]:  # fmt: skip
     """Classifier-updating (CU) phase, section 4.3: no remnants, and signs that reward a failing reconstructor.
 
@@ -166,6 +169,7 @@ def update_classifier(
         batch: photos, each with a target class.
         output: of the classifier for this batch, with gradient.
         settings: weights and masks.
+        depths: the reconstructor's backbone features of the batch, if they are known.
     """
     weights = settings.classifier_loss
     losses: dict[str, Tensor] = {}
@@ -173,7 +177,9 @@ def update_classifier(
         losses["classification"] = F.binary_cross_entropy_with_logits(output.logits.float(), batch.tags)
     if weights.target or weights.non_target:
         with reconstructor.frozen() as network:
-            losses |= _adversarial_terms(network, batch, output.cams, settings)
+            with torch.no_grad():
+                features = network.encode(depths or network.backbone(batch.images)).features
+            losses |= _adversarial_terms(network, features, batch, cams=output.cams, settings=settings)
     classifier.step(_weighted_sum(losses, weights))
     return {f"classifier/{name}": loss.detach() for name, loss in losses.items()}
 
@@ -184,7 +190,7 @@ class Acr:
     def __init__(
         self, classifier: Learner[Classifier], reconstructor: Learner[Reconstructor], settings: AcrSettings
     ) -> None:
-        self.learners = {"classifier": classifier, "reconstructor": reconstructor}
+        self.learners: dict[str, Learner[Any]] = {"classifier": classifier, "reconstructor": reconstructor}
         self._classifier = classifier
         self._reconstructor = reconstructor
         self._settings = settings
@@ -198,18 +204,20 @@ class Acr:
         else:
             with self._classifier.frozen() as fixed, torch.no_grad():
                 cams = fixed(batch.images).cams
-        losses = update_reconstructor(self._reconstructor, batch, cams, settings=self._settings, epoch=epoch)
+        losses, depths = update_reconstructor(self._reconstructor, batch, cams, settings=self._settings, epoch=epoch)
         if not self._same_in_both_phases:
             output = self._classifier(batch.images)
         return losses | update_classifier(
-            self._classifier, self._reconstructor, batch, output=output, settings=self._settings
+            self._classifier, self._reconstructor, batch, output=output, settings=self._settings, depths=depths
         )
 
 
 class ReconstructorAlone:
     """The reconstructor learns on the maps of a classifier that does not."""
 
-    def __init__(self, classifier: Lender, reconstructor: Learner[Reconstructor], settings: AcrSettings) -> None:
+    def __init__(
+        self, classifier: Lender[Classifier], reconstructor: Learner[Reconstructor], settings: AcrSettings
+    ) -> None:
         self.learners = {"reconstructor": reconstructor}
         self._classifier = classifier
         self._reconstructor = reconstructor
@@ -219,13 +227,15 @@ class ReconstructorAlone:
         """Update the reconstructor on one batch."""
         with self._classifier.frozen() as fixed, torch.no_grad():
             cams = fixed(batch.images).cams
-        return update_reconstructor(self._reconstructor, batch, cams, settings=self._settings, epoch=epoch)
+        return update_reconstructor(self._reconstructor, batch, cams, settings=self._settings, epoch=epoch).losses
 
 
 class ClassifierAlone:
     """The classifier learns against a reconstructor that does not: the pre-trained variant of table 1."""
 
-    def __init__(self, classifier: Learner[Classifier], reconstructor: Lender, settings: AcrSettings) -> None:
+    def __init__(
+        self, classifier: Learner[Classifier], reconstructor: Lender[Reconstructor], settings: AcrSettings
+    ) -> None:
         self.learners = {"classifier": classifier}
         self._classifier = classifier
         self._reconstructor = reconstructor
@@ -234,9 +244,7 @@ class ClassifierAlone:
     def training_step(self, batch: Batch, epoch: int) -> dict[str, Tensor]:
         """Update the classifier on one batch."""
         output = self._classifier(batch.images)
-        return update_classifier(
-            self._classifier, self._reconstructor, batch, output=output, settings=self._settings
-        )
+        return update_classifier(self._classifier, self._reconstructor, batch, output=output, settings=self._settings)
 
 
 def has_dropout(network: nn.Module) -> bool:
@@ -248,7 +256,9 @@ def has_dropout(network: nn.Module) -> bool:
     )
 
 
-def _adversarial_terms(network: Reconstructor, batch: Batch, cams: Tensor, settings: AcrSettings) -> dict[str, Tensor]:
+def _adversarial_terms(
+    network: Reconstructor, features: Tensor, batch: Batch, *, cams: Tensor, settings: AcrSettings
+) -> dict[str, Tensor]:
     """Eqs. (12) and (13), those of weight 0 left out."""
     weights = settings.classifier_loss
     side = network.side(batch.images)
@@ -261,8 +271,6 @@ def _adversarial_terms(network: Reconstructor, batch: Batch, cams: Tensor, setti
         ("non_target", 1 - fed_cam, masks.non_target, weights.non_target),
     ]
     terms = [term for term in terms if term[3]]
-    with torch.no_grad():
-        features = network.encode(batch.images).features
     restored = network.restore(features, [fed for _, fed, _, _ in terms])
     photo = _photo(network, batch.images, settings)
     return {

@@ -1,6 +1,6 @@
 """The trainings that end in a classifier, each from its settings to a folder with weights."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -25,7 +25,8 @@ from tag2mask.training.learner import FixedNetwork, Learner
 from tag2mask.training.loop import TrainingMethod, train
 from tag2mask.training.optim import build_optimizer, poly_schedule
 
-Network = TypeVar("Network", Classifier, Reconstructor)
+Network = TypeVar("Network", bound=Classifier | Reconstructor)
+Networks = Mapping[str, Classifier | Reconstructor]
 
 
 @dataclass(frozen=True)
@@ -73,27 +74,26 @@ def train_pretrained(stage: TrainingStage, baseline: Path, reconstructor: Path) 
     return _train(stage, method, settings.epochs, settings.batch_size, {"classifier": classifier})
 
 
-def train_acr(stage: TrainingStage, baseline: Path, reconstructor: Path) -> float:
+def train_acr(stage: TrainingStage, baseline: Path, alone: Path) -> float:
     """Train classifier and reconstructor against each other; gives its seconds.
 
     Args:
-        stage: its settings say whether the classifier begins as the baseline, the reconstructor as the one trained alone.
+        stage: its settings say which networks begin as trained ones.
         baseline: folder of the baseline.
-        reconstructor: folder of the reconstructor trained alone.
+        alone: folder of the reconstructor that was trained alone.
     """
     settings = stage.recipe.acr
-    networks = {"classifier": _first_classifier(stage, baseline), "reconstructor": new_reconstructor(stage)}
+    classifier, reconstructor = _first_classifier(stage, baseline), new_reconstructor(stage)
     if settings.reconstructor_epochs:
-        load_network(networks["reconstructor"], reconstructor, "reconstructor")
-    decay = settings.decay_epochs or settings.epochs
-    learners = [
-        _learner(stage, networks[name], optimizer, decay, settings.batch_size)
-        for name, optimizer in (
-            ("classifier", settings.classifier_optimizer),
-            ("reconstructor", settings.reconstructor_optimizer),
-        )
-    ]
-    return _train(stage, Acr(*learners, settings), settings.epochs, settings.batch_size, networks)
+        load_network(reconstructor, alone, "reconstructor")
+    epochs = settings.decay_epochs or settings.epochs
+    method = Acr(
+        _learner(stage, classifier, settings.classifier_optimizer, epochs, settings.batch_size),
+        _learner(stage, reconstructor, settings.reconstructor_optimizer, epochs, settings.batch_size),
+        settings,
+    )
+    networks: Networks = {"classifier": classifier, "reconstructor": reconstructor}
+    return _train(stage, method, settings.epochs, settings.batch_size, networks)
 
 
 def new_classifier(stage: TrainingStage) -> Classifier:
@@ -127,10 +127,8 @@ def _learner(
     return Learner(stage.fabric, network, optimizer, poly_schedule(optimizer, num_steps, settings.poly_power))
 
 
-def _train(
-    stage: TrainingStage, method: TrainingMethod, num_epochs: int, batch_size: int, networks: dict[str, Network]
-) -> float:
-    """Run the loop, write the weights of `networks`, and give the seconds of all epochs."""
+def _train(stage: TrainingStage, method: TrainingMethod, num_epochs: int, batch_size: int, networks: Networks) -> float:
+    """Run the loop and write the weights of the networks that learned; gives the seconds of all epochs."""
     seed = stage.recipe.engine.seed
     loader = _loader(stage, batch_size, next(iter(networks.values())).backbone)
     history = train(stage.fabric, method, loader, num_epochs=num_epochs, seed=seed, folder=stage.folder)

@@ -2,7 +2,6 @@
 
 import csv
 import logging
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch.utils.tensorboard.writer import SummaryWriter
 
 from tag2mask.data.batch import Batch
 from tag2mask.data.sampling import EpochBatches
+from tag2mask.files import replacing
 from tag2mask.progress import track
 from tag2mask.training.learner import Learner
 
@@ -85,6 +85,7 @@ def _train_epoch(
         losses = method.training_step(batch.to(fabric.device), epoch)
         names = list(losses)
         values = fabric.all_reduce(torch.stack([loss.double() for loss in losses.values()]), reduce_op="mean")
+        assert isinstance(values, Tensor)
         if not torch.isfinite(values).all():
             _stop(fabric, batch, dict(zip(names, values.tolist(), strict=True)), epoch=epoch, step=step)
         sums = values if sums is None else sums + values
@@ -120,13 +121,12 @@ def _resume(method: TrainingMethod, path: Path) -> list[Row]:
 def _save(method: TrainingMethod, history: list[Row], folder: Path) -> None:
     """Checkpoint, CSV and TensorBoard of all epochs so far."""
     learners = {name: learner.state() for name, learner in method.learners.items()}
-    temporary = folder / "checkpoint.pt.part"
-    torch.save({"history": history, "learners": learners}, temporary)
-    os.replace(temporary, folder / "checkpoint.pt")
-    with (folder / "losses.csv").open("w", newline="") as file:
+    with replacing(folder / "checkpoint.pt") as path:
+        torch.save({"history": history, "learners": learners}, path)
+    with replacing(folder / "losses.csv") as path, path.open("w", newline="") as file:
         writer = csv.DictWriter(file, ["epoch", *history[-1]])
         writer.writeheader()
         writer.writerows({"epoch": epoch, **row} for epoch, row in enumerate(history, start=1))
-    with SummaryWriter(folder, purge_step=len(history)) as events:  # type: ignore[no-untyped-call]
+    with SummaryWriter(folder, purge_step=len(history)) as events:
         for name, value in history[-1].items():
-            events.add_scalar(name, value, len(history))  # type: ignore[no-untyped-call]
+            events.add_scalar(name, value, len(history))

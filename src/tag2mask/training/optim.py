@@ -32,9 +32,7 @@ def build_optimizer(
                 factor *= settings.transposed_factor
             weight_decay = 0.0 if name == "bias" else settings.weight_decay
             groups.setdefault((settings.learning_rate * factor, weight_decay), []).append(parameter)
-    listed = [
-        {"params": parameters, "lr": rate, "weight_decay": decay} for (rate, decay), parameters in groups.items()
-    ]
+    listed = [{"params": parameters, "lr": rate, "weight_decay": decay} for (rate, decay), parameters in groups.items()]
     match settings.name:
         case "sgd":
             return SGD(listed, momentum=settings.momentum)

@@ -1,6 +1,6 @@
 """Feature extractors and the reading of their pretrained weights."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -23,6 +23,10 @@ class Backbone(Protocol):
 
     def __call__(self, images: Tensor) -> list[Tensor]:
         """Features (B, `channels[i]`, h, w) of normalised images (B, 3, H, W), shallow to deep."""
+        ...
+
+    def requires_grad_(self, requires_grad: bool) -> Any:
+        """Let all parameters learn, or none."""
         ...
 
     def truncate(self, depth: int) -> None:

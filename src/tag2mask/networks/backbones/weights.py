@@ -6,6 +6,7 @@ What a network needs and a file lacks is an error; what a file has beyond that i
 import logging
 import pickle
 import re
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -94,8 +95,14 @@ def load_strictly(network: nn.Module, state: dict[str, Tensor], *, source: str) 
     network.load_state_dict({name: tensor for name, tensor in state.items() if name in own}, strict=False)
     skipped = [name for name in state if name not in own]
     if skipped:
-        _log.info("%s: skipped %d entries that have no place here: %s", source, len(skipped), _some(skipped))
+        _tell_once(f"{source}: skipped {len(skipped)} entries that have no place here: {_some(skipped)}")
     return skipped
+
+
+@cache
+def _tell_once(message: str) -> None:
+    # A run builds the same network for several stages.
+    _log.info(message)
 
 
 def _state_of(content: object, path: Path) -> dict[str, Tensor]:

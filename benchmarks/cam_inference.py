@@ -1,0 +1,85 @@
+"""Time of multi-scale CAM inference: photos of one size in batches, against one photo, scale and mirror image at a time.
+
+    python benchmarks/cam_inference.py --recipe animals_lite0 --photos 8
+
+Both see the same drawn photos and take turns; the largest difference between their maps is printed.
+"""
+
+import argparse
+import time
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from tag2mask.cams.multiscale import batches_of_one_size, fuse, raw_maps, scaled_sizes
+from tag2mask.config import CamSettings
+from tag2mask.data.transforms import normalise
+from tag2mask.networks.classifier import Classifier, build_classifier
+from tag2mask.recipes import load_recipe
+
+NUM_CLASSES = 6
+SIZE = (384, 288)
+CLASSES = [0, 3]
+
+
+@torch.inference_mode()
+def one_by_one(classifier: Classifier, photos: list[Image.Image], settings: CamSettings) -> list[Tensor]:
+    """Maps of every photo, each forward pass with one image."""
+    backbone = classifier.backbone
+    fused = []
+    for photo in photos:
+        maps = []
+        for size in scaled_sizes(photo.size, settings):
+            image = normalise(photo.resize(size, Image.Resampling.BICUBIC), backbone.mean, backbone.std)[None]
+            maps.append(torch.stack([classifier(image).cams, classifier(image.flip(3)).cams])[:, 0, CLASSES])
+        fused.append(fuse(maps, photo.height, photo.width))
+    return fused
+
+
+@torch.inference_mode()
+def batched(classifier: Classifier, photos: list[Image.Image], settings: CamSettings) -> list[Tensor]:
+    """Maps of every photo, as many photos and their mirror images in a forward pass as `batch_pixels` allows."""
+    backbone = classifier.backbone
+    fused = []
+    for indices in batches_of_one_size([photo.size for photo in photos], settings):
+        batch = [photos[index] for index in indices]
+        maps = raw_maps(classifier, batch, settings, mean=backbone.mean, std=backbone.std)
+        fused += [
+            fuse([scale[:, place, CLASSES] for scale in maps], photo.height, photo.width)
+            for place, photo in enumerate(batch)
+        ]
+    return fused
+
+
+def main() -> None:
+    """Print photos a second of both and their ratio."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recipe", default="animals_lite0")
+    parser.add_argument("--photos", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments, flags = parser.parse_known_args()
+    recipe = load_recipe(arguments.recipe, flags)
+    torch.manual_seed(0)
+    classifier = build_classifier(recipe.classifier, NUM_CLASSES).eval().to(memory_format=torch.channels_last)
+    generator = np.random.default_rng(0)
+    small = [Image.fromarray(generator.integers(256, size=(18, 24, 3), dtype=np.uint8)) for _ in range(arguments.photos)]
+    photos = [photo.resize(SIZE, Image.Resampling.BICUBIC) for photo in small]
+    seconds = {one_by_one: 0.0, batched: 0.0}
+    for timed in range(arguments.rounds + 1):
+        results = {}
+        for way in seconds:
+            start = time.perf_counter()
+            results[way] = way(classifier, photos, recipe.cams)
+            seconds[way] += (time.perf_counter() - start) * bool(timed)
+    worst = max(float((a - b).abs().max()) for a, b in zip(results[one_by_one], results[batched], strict=True))
+    rates = {way.__name__: arguments.rounds * len(photos) / seconds[way] for way in seconds}
+    ratio = seconds[one_by_one] / seconds[batched]
+    print(f"recipe {arguments.recipe}, {len(photos)} photos of {SIZE[0]}x{SIZE[1]}, {torch.get_num_threads()} threads")
+    print(", ".join(f"{name} {rate:.2f} photos a second" for name, rate in rates.items()) + f": {ratio:.2f} times as fast")
+    print(f"largest difference between maps: {worst:.1e}")
+
+
+if __name__ == "__main__":
+    main()

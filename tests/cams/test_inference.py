@@ -1,0 +1,133 @@
+import contextlib
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lightning_fabric import Fabric
+
+from tag2mask.cams.inference import infer_cams
+from tag2mask.cams.multiscale import fuse, mean_scores, raw_maps
+from tag2mask.cams.store import cams_from_full_size, full_size_maps, read_cams, stored_names
+from tag2mask.config import CamSettings, ClassifierSettings, DataSettings
+from tag2mask.data.photos import open_photo
+from tag2mask.data.read import read_data_set
+from tag2mask.data.records import Record
+from tag2mask.networks.classifier import Classifier, build_classifier
+
+SETTINGS = CamSettings(scales=(1.0, 0.5))
+
+
+@pytest.fixture(scope="module")
+def fabric() -> Fabric:
+    return Fabric(accelerator="cpu", devices=1)
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Classifier:
+    torch.manual_seed(0)
+    return build_classifier(ClassifierSettings(backbone="test_resnet", output_stride=8), num_classes=2)
+
+
+@pytest.fixture(scope="module")
+def records(shapes: Path) -> Sequence[Record]:
+    return read_data_set(DataSettings(root=shapes)).split("train")
+
+
+class Slow:
+    """Stands for Fabric in one of two processes that share nothing but a barrier; the second one is late."""
+
+    world_size = 2
+
+    def __init__(self, rank: int, meeting: threading.Barrier) -> None:
+        self.global_rank = rank
+        self.is_global_zero = rank == 0
+        self.barrier = meeting.wait
+        self.autocast = contextlib.nullcontext
+
+    def to_device(self, module: torch.nn.Module) -> None:
+        time.sleep(0.5 * self.global_rank)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def maps_of(classifier: Classifier, record: Record) -> list[torch.Tensor]:
+    backbone = classifier.eval().backbone
+    return raw_maps(classifier, [open_photo(record.image)], SETTINGS, mean=backbone.mean, std=backbone.std)
+
+
+def test_every_photo_has_the_maps_of_its_tags(
+    fabric: Fabric, classifier: Classifier, records: Sequence[Record], tmp_path: Path
+):
+    infer_cams(fabric, classifier.train(), records, settings=SETTINGS, folder=tmp_path)
+
+    assert stored_names(tmp_path) == {record.name for record in records}
+    for record in records:
+        stored = read_cams(tmp_path, record.name)
+        width, height = open_photo(record.image).size
+        channels = [tag - 1 for tag in record.tags]
+        maps = fuse([scale[:, 0, channels] for scale in maps_of(classifier, record)], height, width)
+        expected = cams_from_full_size(record.tags, maps.numpy())
+        assert tuple(stored.class_ids) == record.tags
+        # One step of the stored maps for the rounding of a batch.
+        assert np.abs(full_size_maps(stored) - full_size_maps(expected)).max(initial=0) < 1.01 / 255
+
+
+def test_predicted_classes_are_those_of_a_high_score(
+    fabric: Fabric, classifier: Classifier, records: Sequence[Record], tmp_path: Path
+):
+    scores = {record.name: mean_scores(maps_of(classifier, record))[0] for record in records}
+    ordered = sorted(float(score) for both in scores.values() for score in both)
+    # Between two scores, so that some classes are predicted and some are not.
+    threshold = (ordered[len(ordered) // 2 - 1] + ordered[len(ordered) // 2]) / 2
+    settings = replace(SETTINGS, classes="predicted", predicted_score=threshold)
+
+    infer_cams(fabric, classifier, records, settings=settings, folder=tmp_path)
+
+    found = {record.name: read_cams(tmp_path, record.name).class_ids.tolist() for record in records}
+    expected = {name: [index + 1 for index in (0, 1) if both[index] >= threshold] for name, both in scores.items()}
+    assert found == expected
+    assert sum(len(class_ids) for class_ids in found.values()) == len(records)
+
+
+def test_maps_that_are_there_stay_and_the_rest_is_done_to_the_same_digits(
+    fabric: Fabric, classifier: Classifier, records: Sequence[Record], tmp_path: Path
+):
+    infer_cams(fabric, classifier, records, settings=SETTINGS, folder=tmp_path / "whole")
+    infer_cams(fabric, classifier, records, settings=SETTINGS, folder=tmp_path / "stopped")
+    for record in records[3:]:
+        (tmp_path / "stopped" / f"{record.name}.npz").unlink()
+    infer_cams(fabric, classifier, records, settings=SETTINGS, folder=tmp_path / "stopped")
+
+    assert contents(tmp_path / "stopped") == contents(tmp_path / "whole")
+
+
+def test_finished_folder_is_left_alone(
+    fabric: Fabric, classifier: Classifier, records: Sequence[Record], tmp_path: Path
+):
+    infer_cams(fabric, classifier, records, settings=SETTINGS, folder=tmp_path)
+    times = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+
+    infer_cams(fabric, classifier, records, settings=SETTINGS, folder=tmp_path)
+
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == times
+
+
+def test_processes_share_the_photos_even_if_one_is_late(
+    classifier: Classifier, records: Sequence[Record], tmp_path: Path
+):
+    meeting = threading.Barrier(2, timeout=60)
+    settings = replace(SETTINGS, scales=(1.0,), batch_pixels=1)
+
+    with ThreadPoolExecutor(2) as pool:
+        for rank in range(2):
+            pool.submit(infer_cams, Slow(rank, meeting), classifier, records, settings=settings, folder=tmp_path)
+
+    assert stored_names(tmp_path) == {record.name for record in records}

@@ -1,0 +1,130 @@
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from tag2mask.config import DataSettings
+from tag2mask.data.batch import Batch, collate
+from tag2mask.data.datasets import TrainingPhotos, multi_hot
+from tag2mask.data.photos import open_photo
+from tag2mask.data.read import read_data_set
+from tag2mask.data.sampling import EpochBatches
+from tag2mask.data.transforms import augment, normalise, random_crop
+
+MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
+
+
+def settings_of(root: Path) -> DataSettings:
+    return DataSettings(root=root, resize_range=(30, 50), crop=32)
+
+
+@pytest.fixture
+def photos(shapes: Path) -> TrainingPhotos:
+    """Thirteen drawn photos, the last without tags."""
+    return photos_of(shapes, seed=5)
+
+
+def photos_of(root: Path, seed: int) -> TrainingPhotos:
+    settings = settings_of(root)
+    records = read_data_set(settings).split("train")
+    return TrainingPhotos(records, 3, settings, mean=MEAN, std=STD, grid=4, seed=seed)
+
+
+def assert_same(first: Batch, second: Batch) -> None:
+    for name in ("images", "tags", "targets", "grid_draws"):
+        assert torch.equal(getattr(first, name), getattr(second, name)), name
+    assert first.names == second.names
+
+
+def test_sample_is_a_batch_of_one_photo(photos: TrainingPhotos):
+    sample = photos[0, 2]
+
+    assert len(photos) == 13
+    assert sample.images.shape == (1, 3, 32, 32)
+    assert sample.tags.tolist() == [[1, 1, 0]]
+    assert sample.targets.shape == (1,)
+    assert sample.grid_draws.shape == (1, 1, 4, 4)
+    assert sample.names == ("02",)
+
+
+def test_photo_is_augmented_normalised_and_cropped(photos: TrainingPhotos, shapes: Path):
+    generator = np.random.default_rng([5, 3, 2])
+    augmented = augment(open_photo(shapes / "02.png"), settings_of(shapes), generator)
+
+    expected = random_crop(normalise(augmented, MEAN, STD), 32, generator)
+
+    assert torch.equal(photos[3, 2].images[0], expected)
+
+
+def test_sample_is_a_function_of_seed_epoch_and_index(photos: TrainingPhotos, shapes: Path):
+    sample = photos[3, 2]
+
+    assert_same(photos_of(shapes, seed=5)[3, 2], sample)
+    for other in (photos[4, 2], photos_of(shapes, seed=6)[3, 2]):
+        assert not torch.equal(other.images, sample.images)
+        assert not torch.equal(other.grid_draws, sample.grid_draws)
+
+
+def test_target_is_drawn_uniformly_from_the_tags(photos: TrainingPhotos):
+    targets = Counter(photos[epoch, 2].targets.item() for epoch in range(200))
+
+    assert targets.keys() == {0, 1}
+    assert 70 < targets[0] < 130
+    assert {photos[epoch, 1].targets.item() for epoch in range(10)} == {1}
+
+
+def test_photo_without_tags_has_no_target(photos: TrainingPhotos):
+    sample = photos[0, 12]
+
+    assert sample.targets.tolist() == [-1]
+    assert sample.tags.tolist() == [[0, 0, 0]]
+
+
+def test_grid_is_drawn_evenly_from_0_to_1(photos: TrainingPhotos):
+    draws = torch.stack([photos[epoch, 0].grid_draws for epoch in range(100)])
+
+    assert draws.min() >= 0
+    assert draws.max() < 1
+    assert torch.histc(draws, 4, 0, 1).tolist() == pytest.approx([400] * 4, abs=80)
+
+
+def test_tags_become_zeros_and_ones():
+    assert multi_hot((1, 4), 5).tolist() == [1, 0, 0, 1, 0]
+    assert multi_hot((), 2).tolist() == [0, 0]
+
+
+def test_batch_is_its_photos_in_order(photos: TrainingPhotos):
+    samples = [photos[0, index] for index in (4, 0)]
+
+    batch = collate(samples)
+
+    assert batch.names == ("04", "00")
+    for name in ("images", "tags", "targets", "grid_draws"):
+        assert torch.equal(getattr(batch, name), torch.cat([getattr(sample, name) for sample in samples]))
+
+
+def test_batch_moves_with_everything_in_it(photos: TrainingPhotos):
+    moved = photos[0, 0].to(torch.device("meta"))
+
+    assert {tensor.device.type for tensor in (moved.images, moved.tags, moved.targets, moved.grid_draws)} == {"meta"}
+    assert moved.names == ("00",)
+
+
+def test_loading_processes_give_what_one_gives(photos: TrainingPhotos):
+    def load(num_workers: int) -> list[Batch]:
+        batches = EpochBatches(13, 4, seed=0, rank=0, world_size=1)
+        loader = DataLoader(
+            photos, batch_sampler=batches, collate_fn=collate,
+            num_workers=num_workers, persistent_workers=num_workers > 0,
+        )  # fmt: skip
+        loaded = []
+        for epoch in range(2):
+            batches.epoch = epoch
+            loaded += list(loader)
+        return loaded
+
+    for alone, shared in zip(load(0), load(2), strict=True):
+        assert_same(alone, shared)

@@ -1,0 +1,224 @@
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tag2mask.recipes import load_recipe, shipped_recipes
+
+COMMANDS = ("demo", "run", "train", "cams", "evaluate", "status", "check", "env")
+WITHOUT_TORCH = """
+import sys
+from tag2mask.cli import main
+for arguments in (["--help"], ["run", "--help"], ["env"]):
+    try:
+        main(arguments)
+    except SystemExit as end:
+        assert end.code == 0
+heavy = {"torch", "torchvision", "timm", "lightning_fabric", "matplotlib"} & set(sys.modules)
+sys.exit(f"imported {heavy}" if heavy else 0)
+"""
+
+
+def only_line(err: str) -> str:
+    """What was told, which is a single line beside the run's own log."""
+    told = [line for line in err.splitlines() if not line.startswith(("run folder: ", "warning: "))]
+    assert len(told) == 1, err
+    assert told[0].startswith("tag2mask: ")
+    return told[0]
+
+
+def test_help_and_env_import_no_torch():
+    command = subprocess.run([sys.executable, "-c", WITHOUT_TORCH], capture_output=True, text=True, check=False)
+
+    assert command.returncode == 0, command.stderr
+    for told in (*COMMANDS, "--acr.epochs", "embedded weights"):
+        assert told in command.stdout
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help(name: str, tag2mask: Callable):
+    outcome = tag2mask(name, "--help")
+
+    assert outcome.status == 0
+    assert f"usage: tag2mask {name}" in outcome.out
+
+
+def test_version_is_told(tag2mask: Callable):
+    assert tag2mask("--version").out.startswith("tag2mask 0.")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--acr.epoch", 3), "no setting is called acr.epoch; did you mean acr.epochs?"),
+        (("--acr.epochs", "many"), "acr.epochs"),
+        (("--acr.epochs", -1), "acr.epochs"),
+        (("--cams.threshold=2",), "cams.threshold"),
+        (("--methods", "[baseline,acrobat]"), "acrobat"),
+        (("--acr.epochs",), "acr.epochs"),
+        (("stray",), "stray"),
+    ],
+)
+def test_mistaken_flag_exits_2_with_one_line_that_names_it(
+    arguments: tuple[object, ...], told: str, tag2mask: Callable, tiny_recipe: Path, tmp_path: Path
+):
+    outcome = tag2mask("run", tiny_recipe, "--run", tmp_path / "run", *arguments)
+
+    assert outcome.status == 2
+    assert told in only_line(outcome.err)
+    assert not (tmp_path / "run").exists()
+
+
+def test_unknown_recipe_exits_2_with_the_known_ones(tag2mask: Callable):
+    outcome = tag2mask("run", "voc12_resnet83")
+
+    assert outcome.status == 2
+    line = only_line(outcome.err)
+    assert "no recipe voc12_resnet83" in line
+    assert "did you mean voc12_resnet38?" in line
+    assert all(name in line for name in shipped_recipes())
+
+
+def test_unknown_command_exits_2_with_the_known_ones(tag2mask: Callable):
+    outcome = tag2mask("rum")
+
+    assert outcome.status == 2
+    assert len(outcome.err.splitlines()) < 3
+    assert all(name in outcome.err for name in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--data.root", "nowhere"), "nowhere: found no such folder"),
+        (("--data.train_split", "trian"), "Did you mean 'train'?"),
+        (("--data.crop", 40), "data.crop is 40, but a reconstructor of depth 4 needs a multiple of 16"),
+        (("--acr.reconstructor_epochs", 0), "methods has pretrained, but acr.reconstructor_epochs is 0"),
+    ],
+)
+def test_setting_that_does_not_fit_exits_1_with_one_line(
+    arguments: tuple[object, ...], told: str, tag2mask: Callable, tiny_recipe: Path, tmp_path: Path
+):
+    outcome = tag2mask("run", tiny_recipe, "--run", tmp_path / "run", *arguments)
+
+    assert outcome.status == 1
+    assert told in only_line(outcome.err)
+
+
+@pytest.mark.xfail(strict=True, reason="ends in a traceback or names nothing")
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--classifier.batch_size", 100), "13 photos to train on, but a batch takes 100"),
+        (("--engine.accelerator", "tpu"), "tpu"),
+        (("--acr.reconstructor.classify", "false"), "reconstructor_loss.classification"),
+    ],
+)
+def test_setting_that_cannot_work_exits_1_with_one_line(
+    arguments: tuple[object, ...], told: str, tag2mask: Callable, tiny_recipe: Path, tmp_path: Path
+):
+    outcome = tag2mask("run", tiny_recipe, "--run", tmp_path / "run", "--classifier.epochs", 1, *arguments)
+
+    assert outcome.status == 1
+    assert told in outcome.err
+
+
+@pytest.mark.xfail(strict=True, reason="the value of a flag is taken for the recipe")
+def test_flags_may_stand_before_the_recipe(tag2mask: Callable, tiny_recipe: Path, tmp_path: Path):
+    outcome = tag2mask("status", "--acr.epochs", 3, tiny_recipe, "--run", tmp_path)
+
+    assert outcome.status == 0
+
+
+@pytest.mark.xfail(strict=True, reason="check tells only that it did not understand")
+def test_misspelt_flag_of_check_is_named(tag2mask: Callable, shapes: Path):
+    outcome = tag2mask("check", shapes, "--strickt")
+
+    assert outcome.status == 2
+    assert "did you mean --strict?" in outcome.err
+
+
+@pytest.fixture
+def faulty(tmp_path: Path, shapes: Path) -> Path:
+    """Data set with a row without photo and a photo that is none."""
+    root = tmp_path / "faulty"
+    root.mkdir()
+    (root / "00.png").write_bytes((shapes / "00.png").read_bytes())
+    (root / "01.png").write_bytes(b"no photo")
+    (root / "tags.csv").write_text("image,tags\n00.png,disc\n01.png,disc\n02.png,square\n")
+    return root
+
+
+def test_faults_of_the_data_exit_1_with_a_line_each(
+    faulty: Path, tag2mask: Callable, tiny_recipe: Path, tmp_path: Path
+):
+    checked = tag2mask("check", faulty)
+    ran = tag2mask("run", tiny_recipe, "--data.root", faulty, "--run", tmp_path / "run")
+
+    for outcome, text in ((checked, checked.out), (ran, ran.err)):
+        assert outcome.status == 1
+        assert "tags.csv row 4: found '02.png'" in text
+        assert "01.png: found content that begins b'no photo'" in text
+        assert "Traceback" not in text
+    assert not (tmp_path / "run" / "1-classifier").exists()
+
+
+def test_good_data_exit_0_with_the_next_command(shapes: Path, tag2mask: Callable, tmp_path: Path):
+    outcome = tag2mask("check", shapes, "--write", tmp_path / "faults.csv")
+
+    assert outcome.status == 0
+    assert "photos   13 of 13 readable" in outcome.out
+    assert outcome.out.splitlines()[-1].startswith(f"next     tag2mask run RECIPE --data.root {shapes}")
+    assert "warning,rare-class,disc" in (tmp_path / "faults.csv").read_text()
+
+
+def test_strict_check_counts_warnings(shapes: Path, tag2mask: Callable):
+    assert tag2mask("check", shapes, "--strict").status == 1
+
+
+def test_check_prints_json_alone(shapes: Path, tag2mask: Callable):
+    outcome = tag2mask("check", shapes, "--json")
+
+    assert outcome.status == 0
+    assert isinstance(json.loads(outcome.out), dict)
+
+
+def test_folder_that_is_not_ours_is_refused(shapes: Path, tag2mask: Callable, tiny_recipe: Path):
+    before = sorted(shapes.iterdir())
+
+    outcome = tag2mask("run", tiny_recipe, "--run", shapes)
+
+    assert outcome.status == 1
+    assert only_line(outcome.err).startswith(f"tag2mask: {shapes}: not empty and not a run of tag2mask")
+    assert sorted(shapes.iterdir()) == before
+
+
+def test_status_tells_every_stage_and_why(finished_run: Path, tag2mask: Callable, tiny_recipe: Path):
+    same = tag2mask("status", tiny_recipe, "--run", finished_run)
+    other = tag2mask("status", tiny_recipe, "--run", finished_run, "--cams.scales", "[1.0]")
+
+    assert same.status == other.status == 0
+    assert [line.split()[1:] for line in same.out.splitlines()] == [["up", "to", "date"]] * 10
+    lines = {line.split()[0]: line for line in other.out.splitlines()}
+    assert "up to date" in lines["1-classifier/acr"]
+    assert "to do       cams.scales changed from [1.0, 1.5] to [1.0]" in lines["2-cams/acr"]
+    assert "to do       2-cams/acr changed" in lines["scores/seed-acr"]
+
+
+def test_status_changes_nothing(tag2mask: Callable, tiny_recipe: Path, tmp_path: Path):
+    outcome = tag2mask("status", tiny_recipe, "--run", tmp_path / "run")
+
+    assert outcome.out.count("not made yet") == 10
+    assert not (tmp_path / "run").exists()
+
+
+def test_run_keeps_its_recipe_with_the_flags(finished_run: Path, tiny_recipe: Path):
+    assert load_recipe(str(finished_run / "config.yaml")) == load_recipe(str(tiny_recipe))
+
+
+def test_debug_shows_where_an_error_arose(tag2mask: Callable, tiny_recipe: Path, shapes: Path):
+    with pytest.raises(ValueError, match="not a run of tag2mask"):
+        tag2mask("run", tiny_recipe, "--run", shapes, "--debug")

@@ -1,0 +1,106 @@
+"""Who imports whom: settings, data, networks, training, in that direction, and torch only where networks are."""
+
+import ast
+from pathlib import Path
+
+import tag2mask
+
+PACKAGE = Path(tag2mask.__file__).parent
+MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
+ANY = {module.split("/")[0].removesuffix(".py") for module in MODULES}
+
+# What a part of the package may import of the others; parts that are not named are free.
+MAY_IMPORT = {
+    "config": {"config"},
+    "files": {"files"},
+    "progress": {"progress"},
+    "data": {"config", "files", "progress", "data"},
+    "networks": {"config", "data", "networks"},
+    "training": {"config", "files", "progress", "data", "networks", "training"},
+    "refinement": {"config", "files", "progress", "data", "cams", "refinement"},
+    "pseudo_labels": {"config", "files", "progress", "data", "cams", "refinement", "pseudo_labels"},
+    "evaluation": {"config", "files", "progress", "data", "evaluation"},
+    "report": {"config", "files", "evaluation", "report"},
+    "engine": {"config"},
+    "cams": {"config", "files", "progress", "data", "networks", "cams"},
+}
+# Modules outside networks and training that may import torch when they are imported themselves.
+WITH_TORCH = {
+    "data/batch.py",
+    "data/datasets.py",
+    "data/sampling.py",
+    "data/transforms.py",
+    "cams/inference.py",
+    "cams/multiscale.py",
+    "engine.py",
+    "pipeline.py",
+}
+WITH_FABRIC = {"cams/inference.py", "pipeline.py", "engine.py", "prediction.py"}
+
+
+def imported(module: str, *, everywhere: bool) -> set[str]:
+    """Dotted names that a module imports: in all of it, or only in what runs when it is imported."""
+    tree = ast.parse((PACKAGE / module).read_text(encoding="utf-8"))
+    nodes = ast.walk(tree) if everywhere else _run_at_import(tree)
+    names: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: imports are absolute"
+            names |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+def _run_at_import(tree: ast.AST) -> list[ast.AST]:
+    found = []
+    for node in ast.iter_child_nodes(tree):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            found += [node, *_run_at_import(node)]
+    return found
+
+
+def part(module: str) -> str:
+    """The folder of a module, or its own name at the top."""
+    return module.split("/")[0].removesuffix(".py")
+
+
+def parts_imported(module: str) -> set[str]:
+    own = {name.split(".")[1] for name in imported(module, everywhere=True) if name.startswith("tag2mask.")}
+    return own - {"__version__"}
+
+
+def packages_imported(module: str, *, everywhere: bool) -> set[str]:
+    return {name.split(".")[0] for name in imported(module, everywhere=everywhere)}
+
+
+def test_imports_run_one_way():
+    beyond = {module: parts_imported(module) - MAY_IMPORT.get(part(module), ANY) for module in MODULES}
+
+    assert {module: parts for module, parts in beyond.items() if parts} == {}
+
+
+def test_nobody_imports_pipeline_and_commands():
+    importers = [module for module in MODULES if parts_imported(module) & {"pipeline", "cli"}]
+
+    assert importers == ["__main__.py", "cli.py"]
+
+
+def test_torch_is_imported_where_networks_are():
+    packages = {"torch", "torchvision", "timm", "lightning_fabric"}
+    importers = {module for module in MODULES if packages_imported(module, everywhere=False) & packages}
+
+    assert {module for module in importers if part(module) not in ("networks", "training")} <= WITH_TORCH
+
+
+def test_fabric_is_known_to_training_and_the_entries_of_stages():
+    importers = {module for module in MODULES if "lightning_fabric" in packages_imported(module, everywhere=True)}
+
+    assert {module for module in importers if part(module) != "training"} <= WITH_FABRIC
+
+
+def test_every_module_says_in_its_first_line_what_it_gives():
+    sources = {module: (PACKAGE / module).read_text(encoding="utf-8") for module in MODULES}
+
+    silent = [module for module, source in sources.items() if not ast.get_docstring(ast.parse(source))]
+    assert silent == []

@@ -1,0 +1,117 @@
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tag2mask.config import AcrSettings, DataSettings
+from tag2mask.data.records import Record
+from tag2mask.manifest import (
+    Manifest,
+    clear,
+    digest,
+    digest_records,
+    flatten,
+    read_manifest,
+    why_redo,
+    write_manifest,
+)
+
+MANIFEST = Manifest({"cams.scales": [0.5, 1.0], "cams.classes": "tags"}, {"photos": "abc"})
+
+
+def record(folder: Path, name: str = "cat", tags: tuple[int, ...] = (1,)) -> Record:
+    path = folder / f"{name}.jpg"
+    if not path.exists():
+        path.write_bytes(b"photo")
+    return Record(name, path, tags)
+
+
+def test_manifest_that_was_written_is_read(tmp_path: Path):
+    manifest = replace(MANIFEST, finished=True, seconds=12.5, counts={"photos": 3})
+
+    write_manifest(tmp_path / "2-cams" / "acr", manifest)
+
+    assert read_manifest(tmp_path / "2-cams" / "acr") == manifest
+    assert [path.name for path in (tmp_path / "2-cams" / "acr").iterdir()] == ["manifest.json"]
+
+
+def test_folder_without_manifest_has_none(tmp_path: Path):
+    assert read_manifest(tmp_path) is None
+    assert read_manifest(tmp_path / "absent") is None
+
+
+@pytest.mark.parametrize("content", ["{", '{"cams": 1}', '{"settings": {}}'])
+def test_file_that_is_no_manifest_is_refused_by_name(content: str, tmp_path: Path):
+    (tmp_path / "manifest.json").write_text(content)
+
+    with pytest.raises(ValueError, match=r"manifest\.json: not a manifest of this package .* delete the folder"):
+        read_manifest(tmp_path)
+
+
+def test_digest_is_of_settings_and_inputs_alone():
+    finished = replace(MANIFEST, finished=True, seconds=3.0, counts={"photos": 1}, version="9")
+
+    assert finished.digest == MANIFEST.digest
+    assert replace(MANIFEST, settings={}).digest != MANIFEST.digest
+    assert replace(MANIFEST, inputs={"photos": "abd"}).digest != MANIFEST.digest
+
+
+def test_digest_does_not_depend_on_the_order_of_names():
+    assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+    assert digest({"a": 1}) != digest({"a": 2})
+
+
+def test_digest_of_photos_changes_with_name_tags_file_and_order(tmp_path: Path):
+    cat, dog = record(tmp_path), record(tmp_path, "dog", (2,))
+    before = digest_records([cat, dog])
+
+    assert digest_records([cat, dog]) == before
+    assert digest_records([dog, cat]) != before
+    assert digest_records([replace(cat, name="kitten"), dog]) != before
+    assert digest_records([replace(cat, tags=(1, 2)), dog]) != before
+    os.utime(cat.image, ns=(0, 1))
+    assert digest_records([cat, dog]) != before
+
+
+def test_settings_become_dotted_names_as_on_the_command_line():
+    flat = flatten(AcrSettings(), "acr")
+
+    assert flat["acr.epochs"] == 40
+    assert flat["acr.remnants.grid"] == 16
+    assert flat["acr.reconstructor.features"] == [-3, -2, -1]
+    assert flatten(DataSettings(root=Path("/photos")), "data")["data.root"] == "/photos"
+    assert json.loads(json.dumps(flat)) == flat
+
+
+def test_reason_names_the_setting_with_both_values():
+    wanted = replace(MANIFEST, settings=MANIFEST.settings | {"cams.classes": "predicted"})
+
+    assert why_redo(wanted, MANIFEST) == "cams.classes changed from tags to predicted"
+    assert why_redo(MANIFEST, None) == "not made yet"
+    assert why_redo(replace(MANIFEST, inputs={"photos": "xyz"}), MANIFEST) == "photos changed"
+    assert why_redo(replace(MANIFEST, settings={}), MANIFEST) == "cams.classes changed from tags to None"
+
+
+def test_stage_of_the_same_settings_and_inputs_is_kept():
+    assert why_redo(MANIFEST, replace(MANIFEST, finished=True, seconds=9.0, version="0.0.1")) is None
+
+
+def test_stage_folder_of_ours_is_cleared(tmp_path: Path):
+    folder = tmp_path / "2-cams"
+    write_manifest(folder, MANIFEST)
+    (folder / "photo.npz").write_bytes(b"maps")
+
+    clear(folder)
+
+    assert not folder.exists()
+
+
+def test_folder_that_is_not_ours_is_not_cleared(tmp_path: Path):
+    (tmp_path / "photo.npz").write_bytes(b"maps")
+
+    clear(tmp_path)
+    clear(tmp_path / "absent")
+
+    assert (tmp_path / "photo.npz").read_bytes() == b"maps"

@@ -1,0 +1,129 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tag2mask.config import CamSettings, DataSettings, OptimizerSettings, Recipe, RemnantSettings
+from tag2mask.recipes import RecipeError, load_recipe, save_recipe, settings_help, shipped_recipes
+
+
+def written(folder: Path, text: str, name: str = "mine.yaml") -> str:
+    path = folder / name
+    path.write_text(text)
+    return str(path)
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_shipped_recipe_loads_and_comes_back_the_same(name: str, tmp_path: Path):
+    recipe = load_recipe(name)
+
+    save_recipe(tmp_path / "config.yaml", recipe)
+
+    assert load_recipe(str(tmp_path / "config.yaml")) == replace(recipe, extends=None)
+
+
+def test_recipes_of_the_released_code_and_of_the_paper_are_shipped():
+    assert {"voc12_resnet38", "voc12_resnet38_paper", "animals_lite0"} <= shipped_recipes().keys()
+
+
+def test_what_a_recipe_does_not_say_has_its_default(tmp_path: Path):
+    assert load_recipe(written(tmp_path, "acr: {epochs: 40}")) == Recipe()
+
+
+@pytest.mark.xfail(strict=True, reason="an empty file is refused as an unexpected config")
+def test_recipe_of_comments_alone_is_the_default_settings(tmp_path: Path):
+    assert load_recipe(written(tmp_path, "# nothing yet\n")) == Recipe()
+
+
+def test_sections_of_a_recipe_become_settings(tmp_path: Path):
+    text = "methods: [acr]\ndata: {root: /photos, resize_range: [0.5, 1.3]}\nacr: {remnants: {probability: 0.4}}\n"
+
+    recipe = load_recipe(written(tmp_path, text))
+
+    assert recipe.methods == ("acr",)
+    assert recipe.data == DataSettings(root=Path("/photos"), resize_range=(0.5, 1.3))
+    assert recipe.acr.remnants == RemnantSettings(probability=0.4)
+
+
+def test_flags_lie_on_top(tmp_path: Path):
+    path = written(tmp_path, "acr: {epochs: 3, batch_size: 2}\n")
+
+    recipe = load_recipe(
+        path, ["--acr.epochs", "10", "--cams.scales=[1.0]", "--acr.remnants.probability_step", "-0.02"]
+    )
+
+    assert (recipe.acr.epochs, recipe.acr.batch_size) == (10, 2)
+    assert recipe.cams == CamSettings(scales=(1.0,))
+    assert recipe.acr.remnants.probability_step == -0.02
+
+
+def test_recipe_extends_another_one_beside_it(tmp_path: Path):
+    written(tmp_path, "acr: {epochs: 3, batch_size: 2, classifier_optimizer: {momentum: 0.1}}\n", "base.yaml")
+    path = written(tmp_path, "extends: base.yaml\nacr: {epochs: 5, classifier_optimizer: {learning_rate: 0.5}}\n")
+
+    recipe = load_recipe(path)
+
+    assert (recipe.acr.epochs, recipe.acr.batch_size) == (5, 2)
+    assert recipe.acr.classifier_optimizer == OptimizerSettings(momentum=0.1, learning_rate=0.5)
+
+
+def test_paper_recipe_differs_from_the_released_one_where_the_text_does():
+    released, paper = load_recipe("voc12_resnet38").acr, load_recipe("voc12_resnet38_paper").acr
+
+    assert (released.masking, paper.masking) == ("upsampled", "feature_grid")
+    assert (released.image_space, paper.image_space) == ("normalised", "unit")
+    assert released.reconstructor_loss.whole == 0.2
+    assert (paper.reconstructor_loss.classification, paper.reconstructor_loss.whole) == (0, 0)
+    assert paper.reconstructor_loss.target == paper.reconstructor_loss.non_target == 0.5
+    assert (paper.classifier_loss.target_mask, paper.classifier_loss.non_target_mask) == ("soft", "soft")
+    assert paper.remnants.probability_step == 0
+    assert released.reconstructor_optimizer.momentum == 0.0005
+    assert paper.epochs == released.epochs == 40
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("acr: {epoch: 3}", "no setting is called acr.epoch; did you mean acr.epochs?"),
+        ("acr: {remnants: {grids: 3}}", "no setting is called acr.remnants.grids; did you mean acr.remnants.grid?"),
+        ("acr: {epochs: many}", 'setting "acr.epochs"'),
+        ("acr: {epochs: 0}", "0 does not conform to restriction v>0"),
+        ("cams: {threshold: 1.5}", 'setting "cams.threshold"'),
+        ("acr: {masking: sideways}", "sideways"),
+        ("methods: [baseline, acrobat]", "acrobat"),
+        ("data: {resize_range: [3]}", "tuple with 2 elements"),
+        ("[1, 2]", "found list, expected sections"),
+        ("acr: {epochs: 3", "not YAML"),
+        ("extends: mine.yaml", "extends itself"),
+        ("extends: voc13_resnet38", "no recipe voc13_resnet38: .*did you mean voc12_resnet38?"),
+    ],
+)
+def test_recipe_that_cannot_be_understood_is_refused_in_one_line(text: str, told: str, tmp_path: Path):
+    with pytest.raises(RecipeError, match=told.replace("?", r"\?")) as error:
+        load_recipe(written(tmp_path, text))
+
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--acr.epoch", "3"], "command line: no setting is called acr.epoch; did you mean acr.epochs?"),
+        (["--acr.epochs", "-1"], 'setting "acr.epochs"'),
+        (["--acr.epochs"], "acr.epochs"),
+        (["stray"], "stray"),
+    ],
+)
+def test_flag_that_cannot_be_understood_is_refused_in_one_line(flags: list[str], told: str, tmp_path: Path):
+    with pytest.raises(RecipeError, match=told.replace("?", r"\?")) as error:
+        load_recipe(written(tmp_path, "acr: {epochs: 3}"), flags)
+
+    assert "\n" not in str(error.value)
+
+
+def test_every_setting_has_help():
+    told = settings_help()
+
+    for name in ("--acr.remnants.probability", "--data.root", "--engine.devices", "--classifier.optimizer.momentum"):
+        assert name in told
+    assert "Probability q of Eq. (8)" in " ".join(told.split())

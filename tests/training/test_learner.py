@@ -1,0 +1,117 @@
+import copy
+import io
+from collections.abc import Callable
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+from torch.optim import SGD, Optimizer
+
+from tag2mask.training.learner import FixedNetwork, Learner
+from tag2mask.training.optim import poly_schedule
+
+
+@pytest.fixture
+def network() -> nn.Module:
+    """Its second weight does not learn, and dropout tells the modes apart."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2, bias=False), nn.Dropout(0.5))
+    network[1].requires_grad_(False)
+    return network
+
+
+def learner_of(fabric: Fabric, network: nn.Module, momentum: float = 0.9) -> Learner[nn.Module]:
+    optimizer: Optimizer = SGD([p for p in network.parameters() if p.requires_grad], lr=0.1, momentum=momentum)
+    return Learner(fabric, network, optimizer, poly_schedule(optimizer, 10, 0.9))
+
+
+def descend(learner: Learner[nn.Module], seed: int) -> None:
+    learner.step(learner(torch.randn(5, 4, generator=torch.Generator().manual_seed(seed))).square().sum())
+
+
+@pytest.mark.parametrize("lender", [learner_of, FixedNetwork])
+def test_frozen_network_passes_gradient_to_its_input_and_gets_none(
+    fabric: Fabric, network: nn.Module, lender: Callable
+):
+    lent = lender(fabric, network.train())
+    image = torch.ones(1, 4, requires_grad=True)
+
+    with lent.frozen() as fixed:
+        output = fixed(image)
+    output.sum().backward()
+
+    assert torch.allclose(image.grad, (network[1].weight @ network[0].weight).sum(0))
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("lender", [learner_of, FixedNetwork])
+def test_frozen_network_is_in_evaluation_mode_and_afterwards_as_before(
+    fabric: Fabric, network: nn.Module, lender: Callable
+):
+    lent = lender(fabric, network.train())
+
+    with lent.frozen() as fixed:
+        assert not any(module.training for module in fixed.modules())
+        assert not any(parameter.requires_grad for parameter in fixed.parameters())
+
+    assert all(module.training for module in network.modules())
+    assert [parameter.requires_grad for parameter in network.parameters()] == [True, True, False]
+
+
+def test_frozen_network_learns_again_after_an_error(fabric: Fabric, network: nn.Module):
+    learner = learner_of(fabric, network)
+
+    with pytest.raises(ZeroDivisionError), learner.frozen():
+        raise ZeroDivisionError
+
+    assert network[0].weight.requires_grad
+
+
+def test_call_puts_the_network_in_training_mode(fabric: Fabric, network: nn.Module):
+    learner = learner_of(fabric, network.eval())
+    torch.manual_seed(0)
+
+    output = learner(torch.ones(20, 4))
+
+    assert (output == 0).any()
+
+
+def test_step_descends_and_advances_the_schedule(fabric: Fabric, network: nn.Module):
+    learner = learner_of(fabric, network.eval(), momentum=0)
+    before = network[0].weight.clone()
+
+    learner.step(network[0].weight.sum())
+
+    assert torch.allclose(network[0].weight, before - 0.1)
+    assert learner.learning_rate == pytest.approx(0.1 * 0.9**0.9)
+
+
+def test_gradients_of_an_earlier_step_do_not_add_up(fabric: Fabric, network: nn.Module):
+    learner = learner_of(fabric, network, momentum=0)
+
+    for _ in range(2):
+        learner.step(network[0].weight.sum())
+
+    assert torch.equal(network[0].weight.grad, torch.ones(3, 4))
+
+
+def test_loaded_state_goes_on_to_the_same_digits(fabric: Fabric, network: nn.Module):
+    other = learner_of(fabric, copy.deepcopy(network))
+    learner = learner_of(fabric, network)
+    torch.manual_seed(5)
+    for seed in range(3):
+        descend(learner, seed)
+    checkpoint = io.BytesIO()
+    torch.save(learner.state(), checkpoint)
+    checkpoint.seek(0)
+    torch.manual_seed(6)
+    descend(learner, 3)
+    unbroken = network[0].weight.clone()
+
+    other.load_state(torch.load(checkpoint, weights_only=True))
+    torch.manual_seed(6)
+    descend(other, 3)
+
+    assert torch.equal(other.network[0].weight, unbroken)
+    assert other.learning_rate == learner.learning_rate

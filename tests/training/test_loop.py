@@ -1,0 +1,197 @@
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from tag2mask.config import AcrSettings, DataSettings, OptimizerSettings, RemnantSettings
+from tag2mask.data.batch import Batch, collate
+from tag2mask.data.datasets import TrainingPhotos
+from tag2mask.data.read import read_data_set
+from tag2mask.data.sampling import EpochBatches
+from tag2mask.networks.classifier import Classifier
+from tag2mask.training.acr import Acr
+from tag2mask.training.classification import Classification
+from tag2mask.training.learner import Learner
+from tag2mask.training.loop import Row, TrainingMethod, train
+from tag2mask.training.optim import build_optimizer, poly_schedule
+
+SEED = 7
+NUM_EPOCHS = 3
+
+
+@pytest.fixture
+def loader(shapes: Path) -> DataLoader[Batch]:
+    """Three batches of four augmented photos an epoch."""
+    return loader_of(shapes)
+
+
+def loader_of(root: Path) -> DataLoader[Batch]:
+    settings = DataSettings(root=root, resize_range=(36, 44), crop=32)
+    records = [record for record in read_data_set(settings).split("train") if record.tags]
+    photos = TrainingPhotos(records, 3, settings, mean=(0.5,) * 3, std=(0.25,) * 3, grid=4, seed=SEED)
+    batches = EpochBatches(len(records), 4, seed=SEED, rank=0, world_size=1)
+    return DataLoader(photos, batch_sampler=batches, collate_fn=collate)
+
+
+class Watched:
+    """A method that keeps what it saw, and gives the losses that `report` makes of the true ones."""
+
+    def __init__(self, method: TrainingMethod, report: Callable[[int, int, Tensor], Tensor]) -> None:
+        self.method = method
+        self.learners = method.learners
+        self.names: list[tuple[str, ...]] = []
+        self.losses: list[float] = []
+        self._report = report
+
+    def training_step(self, batch: Batch, epoch: int) -> dict[str, Tensor]:
+        losses = self.method.training_step(batch, epoch)
+        self.names.append(batch.names)
+        self.losses.append(losses["classification"].item())
+        step = (len(self.names) - 1) % 3
+        return {name: self._report(epoch, step, loss) for name, loss in losses.items()}
+
+
+@pytest.fixture
+def classification(classifier: Classifier, learn: Callable) -> Watched:
+    return Watched(Classification(learn(classifier)), lambda _epoch, _step, loss: loss)
+
+
+def run(fabric: Fabric, method: TrainingMethod, loader: DataLoader[Batch], folder: Path, epochs: int) -> list[Row]:
+    return train(fabric, method, loader, num_epochs=epochs, seed=SEED, folder=folder)
+
+
+def learned(method: TrainingMethod) -> dict[str, Tensor]:
+    return {
+        f"{name}.{key}": tensor
+        for name, learner in method.learners.items()
+        for key, tensor in learner.network.state_dict().items()
+    }
+
+
+def test_row_holds_mean_losses_and_the_next_learning_rate(
+    fabric: Fabric, classification: Watched, loader: DataLoader[Batch], tmp_path: Path
+):
+    history = run(fabric, classification, loader, tmp_path, 2)
+
+    assert [row["loss/classification"] for row in history] == pytest.approx(
+        [sum(classification.losses[:3]) / 3, sum(classification.losses[3:]) / 3]
+    )
+    assert [row["learning_rate/classifier"] for row in history] == [0.01, 0.01]
+    assert all(row["seconds"] > 0 for row in history)
+
+
+def test_losses_csv_and_events_hold_every_epoch_once_after_a_break(
+    fabric: Fabric, classification: Watched, loader: DataLoader[Batch], tmp_path: Path
+):
+    run(fabric, classification, loader, tmp_path, 1)
+    history = run(fabric, classification, loader, tmp_path, 3)
+
+    with (tmp_path / "losses.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row.pop("epoch") for row in rows] == ["1", "2", "3"]
+    assert [{name: float(value) for name, value in row.items()} for row in rows] == history
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert set(events.Tags()["scalars"]) == set(history[0])
+    for name in history[0]:
+        assert [event.step for event in events.Scalars(name)] == [1, 2, 3]
+        assert [event.value for event in events.Scalars(name)] == pytest.approx([row[name] for row in history])
+
+
+def test_finished_training_does_nothing(
+    fabric: Fabric, classification: Watched, loader: DataLoader[Batch], tmp_path: Path
+):
+    history = run(fabric, classification, loader, tmp_path, 1)
+    classification.names.clear()
+
+    assert run(fabric, classification, loader, tmp_path, 1) == history
+    assert classification.names == []
+
+
+def adversaries(fabric: Fabric, new_reconstructor: Callable, new_classifier: Callable) -> Acr:
+    """With dropout, momentum and a falling learning rate, all of which a checkpoint has to bring back."""
+
+    def learner(network: torch.nn.Module, settings: OptimizerSettings) -> Learner[torch.nn.Module]:
+        optimizer = build_optimizer(network, network.new_parameters(), settings)
+        return Learner(fabric, network, optimizer, poly_schedule(optimizer, 3 * NUM_EPOCHS, 0.9))
+
+    settings = AcrSettings(remnants=RemnantSettings(grid=4))
+    return Acr(
+        learner(new_classifier(), OptimizerSettings()),
+        learner(new_reconstructor(dropout=0.5), OptimizerSettings(name="adam", learning_rate=0.001)),
+        settings,
+    )
+
+
+def test_training_resumed_at_an_epoch_boundary_gives_the_same_digits(
+    fabric: Fabric, shapes: Path, new_reconstructor: Callable, new_classifier: Callable, tmp_path: Path
+):
+    unbroken, begun, resumed = (adversaries(fabric, new_reconstructor, new_classifier) for _ in range(3))
+
+    expected = run(fabric, unbroken, loader_of(shapes), tmp_path / "unbroken", NUM_EPOCHS)
+    run(fabric, begun, loader_of(shapes), tmp_path / "broken", 2)
+    torch.manual_seed(99)
+    found = run(fabric, resumed, loader_of(shapes), tmp_path / "broken", NUM_EPOCHS)
+
+    for row in expected + found:
+        del row["seconds"]
+    assert found == expected
+    for name, tensor in learned(unbroken).items():
+        assert torch.equal(learned(resumed)[name], tensor), name
+    assert not torch.equal(learned(begun)["classifier.head.weight"], learned(resumed)["classifier.head.weight"])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_loss_that_is_not_finite_stops_with_step_terms_and_photos(
+    value: float, fabric: Fabric, classification: Watched, loader: DataLoader[Batch], tmp_path: Path
+):
+    breaking = Watched(
+        classification.method, lambda epoch, step, loss: loss * value if (epoch, step) == (1, 1) else loss
+    )
+
+    with pytest.raises(FloatingPointError) as stop:
+        run(fabric, breaking, loader, tmp_path, 3)
+
+    told = str(stop.value)
+    assert "epoch 2, step 2" in told
+    assert f"classification {value}" in told
+    assert ", ".join(breaking.names[-1]) in told
+    assert len(breaking.names) == 5
+    assert "\n" not in told
+
+
+def test_checkpoint_of_the_last_whole_epoch_stays_after_a_stop(
+    fabric: Fabric, classification: Watched, loader: DataLoader[Batch], tmp_path: Path
+):
+    run(fabric, classification, loader, tmp_path, 1)
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+    breaking = Watched(classification.method, lambda _epoch, _step, loss: loss * float("nan"))
+
+    with pytest.raises(FloatingPointError, match="epoch 2, step 1"):
+        run(fabric, breaking, loader, tmp_path, 2)
+
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+    assert len(run(fabric, classification, loader, tmp_path, 2)) == 2
+
+
+def test_learning_rate_that_is_far_too_high_stops_by_itself(
+    fabric: Fabric, classifier: Classifier, learn: Callable, loader: DataLoader[Batch], tmp_path: Path
+):
+    with pytest.raises(FloatingPointError, match="lower the learning rate"):
+        run(fabric, Classification(learn(classifier, 1e12)), loader, tmp_path, 2)
+
+
+def test_photos_come_in_another_order_in_each_epoch(
+    fabric: Fabric, classification: Watched, loader: DataLoader[Batch], tmp_path: Path
+):
+    run(fabric, classification, loader, tmp_path, 2)
+
+    first = [name for names in classification.names[:3] for name in names]
+    second = [name for names in classification.names[3:] for name in names]
+    assert sorted(first) == sorted(second)
+    assert first != second
