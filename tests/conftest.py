@@ -1,4 +1,4 @@
-"""Fixtures: real photos and values of the authors' code, which lie outside the repository, and a run on drawn photos."""
+"""Fixtures: photos and values of the authors' code that lie outside the repository, and a run on drawn photos."""
 
 import contextlib
 import io

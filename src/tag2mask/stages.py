@@ -63,7 +63,13 @@ def photos_of(data_set: DataSet, settings: DataSettings) -> Photos:
 
 
 def plan(recipe: Recipe, photos: Photos) -> list[Stage]:
-    """The stages of `recipe` in the order in which they are done."""
+    """The stages of `recipe` in the order in which they are done.
+
+    Raises:
+        ValueError: settings contradict each other.
+    """
+    if set(recipe.methods) != {"baseline"}:
+        _check(recipe)
     stages = _trainings(recipe, photos)
     by_kind = {stage.kind: stage for stage in stages}
     for method in recipe.methods:
@@ -91,10 +97,24 @@ def seconds_with_all_before(stage: Stage, run: Path) -> float:
     return sum(manifest.seconds for manifest in found.values() if manifest)
 
 
+def _check(recipe: Recipe) -> None:
+    """Refuse settings that contradict each other."""
+    acr = recipe.acr
+    if "pretrained" in recipe.methods and not acr.reconstructor_epochs:
+        raise ValueError("methods has pretrained, but acr.reconstructor_epochs is 0: no reconstructor is trained")
+    if acr.reconstructor.classify != (acr.reconstructor_loss.classification > 0):
+        raise ValueError(
+            f"acr.reconstructor.classify is {acr.reconstructor.classify}, but acr.reconstructor_loss.classification is "
+            f"{acr.reconstructor_loss.classification}: a head needs a weight, and a weight a head"
+        )
+    for name in ("reconstructor_loss", "classifier_loss"):
+        weights = [value for value in vars(getattr(acr, name)).values() if isinstance(value, float)]
+        if not any(weights):
+            raise ValueError(f"acr.{name}: every weight is 0, so nothing is learned")
+
+
 def _trainings(recipe: Recipe, photos: Photos) -> list[Stage]:
     methods, acr = set(recipe.methods), recipe.acr
-    if "pretrained" in methods and not acr.reconstructor_epochs:
-        raise ValueError("methods has pretrained, but acr.reconstructor_epochs is 0: no reconstructor is trained")
     adversarial = bool(methods & {"pretrained", "acr"})
     alone = adversarial and acr.reconstructor_epochs > 0
     stages: list[Stage] = []

@@ -48,10 +48,14 @@ class Slow:
         self.global_rank = rank
         self.is_global_zero = rank == 0
         self.barrier = meeting.wait
-        self.autocast = contextlib.nullcontext
+        self.num_batches = 0
 
     def to_device(self, module: torch.nn.Module) -> None:
         time.sleep(0.5 * self.global_rank)
+
+    def autocast(self) -> contextlib.AbstractContextManager[None]:
+        self.num_batches += 1
+        return contextlib.nullcontext()
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -120,14 +124,16 @@ def test_finished_folder_is_left_alone(
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == times
 
 
-def test_processes_share_the_photos_even_if_one_is_late(
+def test_processes_do_each_photo_once_even_if_one_is_late(
     classifier: Classifier, records: Sequence[Record], tmp_path: Path
 ):
     meeting = threading.Barrier(2, timeout=60)
+    processes = [Slow(rank, meeting) for rank in range(2)]
     settings = replace(SETTINGS, scales=(1.0,), batch_pixels=1)
 
     with ThreadPoolExecutor(2) as pool:
-        for rank in range(2):
-            pool.submit(infer_cams, Slow(rank, meeting), classifier, records, settings=settings, folder=tmp_path)
+        for process in processes:
+            pool.submit(infer_cams, process, classifier, records, settings=settings, folder=tmp_path)
 
     assert stored_names(tmp_path) == {record.name for record in records}
+    assert [process.num_batches for process in processes] == [7, 6]

@@ -56,7 +56,7 @@ def test_remnants_are_left_with_the_probability_of_the_epoch(settings: RemnantSe
 
 
 def test_hard_masks_are_zero_activation_and_the_winning_class():
-    cam = torch.tensor([[[[0.0, 0.5], [1.0, 0.25]]]], requires_grad=True)
+    cam = torch.tensor([[[[0.0, 0.5], [1.0, 1e-6]]]], requires_grad=True)
     cams = torch.tensor([[[[1.0, 1.0], [9.0, 1.0]], [[2.0, 0.0], [0.0, 3.0]]]])
 
     masks = scored_masks(cam, cams, torch.tensor([0]), ClassifierLoss())

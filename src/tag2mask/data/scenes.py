@@ -102,9 +102,9 @@ def draw_scene(content: Content, generator: np.random.Generator) -> Scene:
     heads = np.zeros(grid.x.shape, bool)
     for class_id, place in zip(content.tags, _places(grid, len(content.tags), generator), strict=True):
         animal = _draw_animal(grid, place, class_id, hue, generator)
-        colours = np.where(animal.shape[..., None], animal.colours, colours)
+        colours[animal.shape] = animal.light[animal.shape, None] * animal.colour
         ids[animal.shape] = class_id
-        heads = np.where(animal.shape, animal.head, heads)
+        heads[animal.shape] = animal.head[animal.shape]
     photo = _parts(colours, grid).mean(axis=2) + generator.normal(scale=0.012, size=(height, width, 3))
     # The second largest of a pixel's four ids: an animal's where it covers most of the pixel.
     label_map = np.sort(_parts(ids, grid), axis=2)[:, :, _FINE**2 // 2]
@@ -128,7 +128,9 @@ class _Place(NamedTuple):
 class _Animal(NamedTuple):
     """An animal on the fine grid."""
 
-    colours: Floats
+    colour: Floats
+    light: Floats
+    """What its colour is multiplied with, at every point."""
     shape: Region
     head: Region
 
@@ -168,17 +170,18 @@ def _places(grid: _Grid, num_animals: int, generator: np.random.Generator) -> li
 
 def _draw_background(grid: _Grid, ground: int, hue: float, generator: np.random.Generator) -> Floats:
     """Sky above the ground of a class, in shades of one colour."""
-    saturation, value = generator.uniform(0.1, 0.45), generator.uniform(0.3, 0.85)
+    saturation, value = generator.uniform(0.1, 0.6), generator.uniform(0.25, 0.9)
     dark, light, sky = (
         _rgb(hue, factor * saturation, brightness * value)
         for factor, brightness in ((1.0, 0.8), (0.8, 1.15), (0.6, 1.1))
     )
-    texture = _ground_texture(grid, ground, generator)[..., None]
+    texture = _ground_texture(grid, ground, generator)
     horizon = grid.height * generator.uniform(0.25, 0.5) + 3 * grid.noise(30, generator)
-    below = (grid.y - horizon + 0.5).clip(0, 1)[..., None]
-    clouds = 1 + 0.08 * grid.noise(20, generator)[..., None]
-    grain = 1 + 0.04 * grid.noise(3, generator)[..., None]
-    return ((1 - below) * clouds * sky + below * ((1 - texture) * dark + texture * light)) * grain
+    below = (grid.y - horizon + 0.5).clip(0, 1)
+    clouds = 1 + 0.08 * grid.noise(20, generator)
+    grain = 1 + 0.04 * grid.noise(3, generator)
+    shares = np.stack([below * (1 - texture), below * texture, (1 - below) * clouds], axis=2)
+    return (shares * grain[..., None]) @ np.stack([dark, light, sky])
 
 
 def _ground_texture(grid: _Grid, ground: int, generator: np.random.Generator) -> Floats:
@@ -208,9 +211,9 @@ def _draw_animal(
     # In radii of the head, from its middle.
     across, above = (forward - 0.9) / 0.46, (up - 0.5) / 0.46
     head = _ellipse(across, above, (1, 1))
-    light = (0.85 + 0.25 * up.clip(-1, 1) + 0.04 * grid.noise(8, generator))[..., None]
-    pattern = np.where(_is_dark(class_id, across, above), 0.15, 1.05)[..., None]
-    return _Animal(np.where(head[..., None], pattern, light) * colour, body | tail | legs | head, head)
+    light = 0.85 + 0.25 * up.clip(-1, 1) + 0.04 * grid.noise(8, generator)
+    light[head] = np.where(_is_dark(class_id, across[head], above[head]), 0.15, 1.05)
+    return _Animal(colour, light, body | tail | legs | head, head)
 
 
 def _is_dark(class_id: int, across: Floats, above: Floats) -> Region:

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, is_dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, NoReturn
@@ -44,14 +44,14 @@ def load_recipe(name_or_path: str, flags: Sequence[str] = ()) -> Recipe:
     except ArgumentError as error:
         raise RecipeError(_one_line(error)) from error
     parsed.pop("recipe")
-    recipe: Recipe = Recipe(**vars(parser.instantiate(parsed)))
+    recipe: Recipe = _plain_numbers(Recipe(**vars(parser.instantiate(parsed))))
     return recipe
 
 
 def save_recipe(path: Path, recipe: Recipe) -> None:
     """Write every setting of a recipe as YAML that `load_recipe` reads back to the same recipe."""
     with replacing(path) as temporary:
-        temporary.write_text(yaml.safe_dump(_plain(asdict(recipe) | {"extends": None}), sort_keys=False))
+        temporary.write_text(yaml.safe_dump(_as_yaml(asdict(recipe) | {"extends": None}), sort_keys=False))
 
 
 def settings_help() -> str:
@@ -136,17 +136,30 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).replace("Parser key", "setting").split())
 
 
-def _plain(value: Any) -> Any:
-    """Only types that YAML has: a restricted number becomes a plain one, a path text."""
-    if isinstance(value, dict):
-        return {key: _plain(part) for key, part in value.items()}
-    if isinstance(value, tuple):
-        return [_plain(part) for part in value]
+def _plain_numbers(value: Any) -> Any:
+    """Settings whose numbers are int and float again, not the restricted types that checked them.
+
+    What is built from them can then be saved and loaded where only well-known types are allowed.
+    """
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{name: _plain_numbers(part) for name, part in vars(value).items()})
     match value:
-        case bool() | None:
-            return value
-        case int():
+        case tuple():
+            return tuple(_plain_numbers(part) for part in value)
+        case int() if not isinstance(value, bool):
             return int(value)
         case float():
             return float(value)
-    return str(value)
+    return value
+
+
+def _as_yaml(value: Any) -> Any:
+    """Tuples as lists and paths as text."""
+    match value:
+        case dict():
+            return {key: _as_yaml(part) for key, part in value.items()}
+        case tuple():
+            return [_as_yaml(part) for part in value]
+        case Path():
+            return str(value)
+    return value
