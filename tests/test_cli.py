@@ -108,7 +108,6 @@ def test_setting_that_does_not_fit_exits_1_with_one_line(
     assert told in only_line(outcome.err)
 
 
-@pytest.mark.xfail(strict=True, reason="ends in a traceback or names nothing")
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -126,14 +125,12 @@ def test_setting_that_cannot_work_exits_1_with_one_line(
     assert told in outcome.err
 
 
-@pytest.mark.xfail(strict=True, reason="the value of a flag is taken for the recipe")
 def test_flags_may_stand_before_the_recipe(tag2mask: Callable, tiny_recipe: Path, tmp_path: Path):
     outcome = tag2mask("status", "--acr.epochs", 3, tiny_recipe, "--run", tmp_path)
 
     assert outcome.status == 0
 
 
-@pytest.mark.xfail(strict=True, reason="check tells only that it did not understand")
 def test_misspelt_flag_of_check_is_named(tag2mask: Callable, shapes: Path):
     outcome = tag2mask("check", shapes, "--strickt")
 

@@ -30,7 +30,6 @@ def test_what_a_recipe_does_not_say_has_its_default(tmp_path: Path):
     assert load_recipe(written(tmp_path, "acr: {epochs: 40}")) == Recipe()
 
 
-@pytest.mark.xfail(strict=True, reason="an empty file is refused as an unexpected config")
 def test_recipe_of_comments_alone_is_the_default_settings(tmp_path: Path):
     assert load_recipe(written(tmp_path, "# nothing yet\n")) == Recipe()
 

@@ -1,12 +1,13 @@
 """Commands: one typed function each; `tag2mask COMMAND --help` tells their arguments."""
 
 import argparse
+import difflib
 import json
 import logging
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import get_args
 
@@ -55,7 +56,8 @@ def demo(job: Job) -> None:
     from tag2mask.data.scenes import draw_scenes
 
     root = job.run / "data"
-    _claim(job)
+    _refuse_foreign_folder(job.run)
+    save_recipe(job.run / _RECIPE_FILE, job.recipe)
     draw_scenes(root, seed=job.recipe.engine.seed)
     run(replace(job, recipe=replace(job.recipe, data=replace(job.recipe.data, root=root))))
     print("next: tag2mask check YOUR_PHOTOS, then tag2mask run demo --data.root YOUR_PHOTOS --run runs/mine")
@@ -66,7 +68,8 @@ def status(job: Job) -> None:
     from tag2mask.data.read import read_data_set
     from tag2mask.stages import photos_of, plan, state_of
 
-    for stage in plan(job.recipe, photos_of(read_data_set(job.recipe.data), job.recipe.data)):
+    photos = photos_of(read_data_set(job.recipe.data), job.recipe.data)
+    for stage in plan(job.recipe, photos, job.run):
         state = state_of(stage, job.run)
         print(f"{stage.folder:28}{state.state:12}{state.reason}")
 
@@ -101,13 +104,15 @@ def env() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; a mistake of the user gives one line and exit status 1, or 2 for the command line itself."""
     parser = _parser()
-    typed, rest = parser.parse_known_args(arguments)
+    own, settings = _split(sys.argv[1:] if arguments is None else arguments)
+    typed, unknown = parser.parse_known_args(own)
     # Processes beside the first one stay silent.
     level = logging.INFO if os.environ.get("LOCAL_RANK", "0") == "0" else logging.ERROR
     logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr, force=True)
     logging.getLogger("tag2mask").setLevel(level)
     try:
-        return _dispatch(typed, rest)
+        _refuse_unknown(unknown, typed)
+        return _dispatch(typed, settings)
     except RecipeError as error:
         return _fail(error, 2, debug=typed.debug)
     except (ValueError, FloatingPointError, OSError) as error:
@@ -117,21 +122,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _dispatch(typed: argparse.Namespace, rest: list[str]) -> int:
+def _dispatch(typed: argparse.Namespace, flags: Sequence[str]) -> int:
     match typed.command:
         case "check":
-            _refuse_rest(rest)
+            _refuse_unknown(flags, typed)
             settings = DataSettings(
                 root=typed.data, layout=typed.layout, tag_source=typed.tag_source, train_split=typed.train_split,
                 seed_split=typed.train_split,
             )  # fmt: skip
             return check(settings, strict=typed.strict, as_json=typed.json, faults_file=typed.write)
         case "env":
-            _refuse_rest(rest)
+            _refuse_unknown(flags, typed)
             env()
             return 0
     name = "demo" if typed.command == "demo" else typed.recipe
-    job = Job(load_recipe(name, rest), typed.run or Path("runs") / Path(name).stem)
+    job = Job(load_recipe(name, flags), typed.run or Path("runs") / Path(name).stem)
     match typed.command:
         case "run":
             run(job)
@@ -150,7 +155,7 @@ def _dispatch(typed: argparse.Namespace, rest: list[str]) -> int:
 
 def _work(job: Job, kinds: Sequence[Kind]) -> None:
     """Check the data and do the stages of these kinds; the first and the last line name the run folder."""
-    _claim(job)
+    _refuse_foreign_folder(job.run)
     # Only now: these bring torch, which takes seconds to import.
     from tag2mask.data.check import check_data_set
     from tag2mask.engine import launch
@@ -164,11 +169,14 @@ def _work(job: Job, kinds: Sequence[Kind]) -> None:
     result.raise_errors()
     for warning in result.warnings:
         _logger.info("warning: %s", warning.line)
-    pipeline = Pipeline(
-        launch(recipe.engine), recipe, result.data_set, photos_of(result.data_set, recipe.data), job.run
-    )
+    photos = photos_of(result.data_set, recipe.data)
+    save_recipe(job.run / _RECIPE_FILE, recipe)
+    _logger.info("run folder: %s", job.run)
+    pipeline = Pipeline(launch(recipe.engine), recipe, photos, job.run)
     pipeline.do(kinds)
     if os.environ.get("LOCAL_RANK", "0") == "0":
+        if "scores" in kinds and not photos.masked:
+            print("no masks: the seeds cannot be measured")
         _tell_results(job)
 
 
@@ -184,21 +192,32 @@ def _tell_results(job: Job) -> None:
         print(
             "seed mIoU at the best threshold: " + ", ".join(f"{name} {100 * miou:.1f}" for name, miou in best.items())
         )
-    else:
-        print("no masks: the seeds cannot be measured")
     print(f"results: {job.run}")
 
 
-def _claim(job: Job) -> None:
-    """Begin or continue a run folder; one that is not ours is refused by name."""
-    config = job.run / _RECIPE_FILE
-    if job.run.exists() and not config.exists() and any(job.run.iterdir()):
+def _refuse_foreign_folder(run: Path) -> None:
+    """A run folder is new, empty or one of ours."""
+    if run.exists() and not (run / _RECIPE_FILE).exists() and any(run.iterdir()):
         raise ValueError(
-            f"{job.run}: not empty and not a run of tag2mask ({_RECIPE_FILE} is missing): choose another --run"
+            f"{run}: not empty and not a run of tag2mask ({_RECIPE_FILE} is missing): choose another --run"
         )
-    job.run.mkdir(parents=True, exist_ok=True)
-    save_recipe(config, job.recipe)
-    _logger.info("run folder: %s", job.run)
+
+
+def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The command with its own arguments, and the settings, wherever they stand."""
+    sections = {field.name for field in fields(Recipe)}
+    own: list[str] = []
+    settings: list[str] = []
+    place = iter(arguments)
+    for argument in place:
+        name, _, value = argument.removeprefix("--").partition("=")
+        if argument.startswith("--") and ("." in name or name in sections):
+            settings.append(argument)
+            # A value of its own follows, if there is one: every setting takes one.
+            settings += [] if value else [part for part in [next(place, None)] if part is not None]
+        else:
+            own.append(argument)
+    return own, settings
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -239,13 +258,21 @@ def _add(
     return command
 
 
-def _refuse_rest(rest: Sequence[str]) -> None:
-    if rest:
-        raise RecipeError(f"command line: not understood: {' '.join(rest)}")
+def _refuse_unknown(arguments: Sequence[str], typed: argparse.Namespace) -> None:
+    """Refuse what the command does not know, with the flag that was probably meant."""
+    if not arguments:
+        return
+    known = [f"--{name.replace('_', '-')}" for name in vars(typed)]
+    near = difflib.get_close_matches(arguments[0], known, n=1)
+    meant = f"; did you mean {near[0]}?" if near else ""
+    raise RecipeError(f"command line: {typed.command} does not know {' '.join(arguments)}{meant}")
 
 
 def _fail(error: Exception, status: int, *, debug: bool) -> int:
     if debug:
         raise error
+    if isinstance(error, FloatingPointError) and os.environ.get("LOCAL_RANK", "0") != "0":
+        # All processes stop for the same reason: the first one tells it.
+        return status
     print(f"tag2mask: {error}", file=sys.stderr)
     return status

@@ -2,20 +2,28 @@
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from tag2mask.config import EngineSettings
 
 
 def launch(settings: EngineSettings) -> Fabric:
-    """Start the processes of a run; each continues from here with its own rank."""
+    """Start the processes of a run; each continues from here with its own rank.
+
+    Raises:
+        ValueError: this machine does not have what is asked for.
+    """
     several = settings.devices * settings.num_nodes > 1
-    fabric = Fabric(
-        accelerator=settings.accelerator,
-        devices=settings.devices,
-        num_nodes=settings.num_nodes,
-        precision=settings.precision,
-        strategy="ddp" if several else "auto",
-    )
+    try:
+        fabric = Fabric(
+            accelerator=settings.accelerator,
+            devices=settings.devices,
+            num_nodes=settings.num_nodes,
+            precision=settings.precision,
+            strategy="ddp" if several else "auto",
+        )
+    except (RuntimeError, ModuleNotFoundError, MisconfigurationException) as error:
+        raise ValueError(f"engine.accelerator {settings.accelerator} x {settings.devices}: {error}") from error
     fabric.launch()
     # Numbers this small slow a CPU down a hundredfold and change nothing.
     torch.set_flush_denormal(True)

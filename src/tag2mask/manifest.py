@@ -50,7 +50,7 @@ def digest_file(path: Path) -> str:
 
 
 def digest_records(records: Sequence[Record]) -> str:
-    """Of names, tags and photo files."""
+    """Of names, tags and photo files, not of label maps."""
     return digest([(record.name, record.tags, digest_file(record.image)) for record in records])
 
 

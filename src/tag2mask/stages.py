@@ -1,13 +1,13 @@
 """Which stages a recipe asks for, what each is made from, and which of them a run folder already holds."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from tag2mask.config import DataSettings, Method, Recipe
 from tag2mask.data.records import DataSet, Record
-from tag2mask.manifest import Manifest, digest_file, digest_records, flatten, read_manifest, why_redo
+from tag2mask.manifest import FILE_NAME, Manifest, digest, digest_file, digest_records, flatten, read_manifest, why_redo
 
 Kind = Literal["baseline", "reconstructor", "pretrained", "acr", "cams", "scores"]
 TRAININGS: tuple[Kind, ...] = ("baseline", "reconstructor", "pretrained", "acr")
@@ -27,6 +27,8 @@ class Stage:
     """As it should be, unfinished."""
     before: tuple["Stage", ...]
     """Stages whose results it reads."""
+    foreign: bool = False
+    """Whether the folder holds somebody else's maps, which are taken as they are."""
 
 
 class StageState(NamedTuple):
@@ -35,7 +37,7 @@ class StageState(NamedTuple):
     stage: Stage
     state: Literal["up to date", "unfinished", "to do"]
     reason: str
-    """Why it is to do; empty where it is not."""
+    """Why it is to do, or what is remarkable; mostly empty where it is done."""
 
 
 class Photos(NamedTuple):
@@ -45,6 +47,8 @@ class Photos(NamedTuple):
     """All that train the classifier."""
     seed: Sequence[Record]
     """Those whose seeds are made."""
+    class_names: tuple[str, ...]
+    """Foreground classes in the order of their ids."""
 
     @property
     def tagged(self) -> list[Record]:
@@ -59,30 +63,47 @@ class Photos(NamedTuple):
 
 def photos_of(data_set: DataSet, settings: DataSettings) -> Photos:
     """The photos that the settings' two splits name."""
-    return Photos(data_set.split(settings.train_split), data_set.split(settings.seed_split))
+    return Photos(data_set.split(settings.train_split), data_set.split(settings.seed_split), data_set.class_names)
 
 
-def plan(recipe: Recipe, photos: Photos) -> list[Stage]:
+def plan(recipe: Recipe, photos: Photos, run: Path) -> list[Stage]:
     """The stages of `recipe` in the order in which they are done.
+
+    Args:
+        recipe: settings.
+        photos: of the run.
+        run: maps that somebody else put into its `2-cams` need no training and are only measured.
 
     Raises:
         ValueError: settings contradict each other.
     """
-    if set(recipe.methods) != {"baseline"}:
-        _check(recipe)
-    stages = _trainings(recipe, photos)
+    foreign = {method for method in recipe.methods if _is_foreign(run / "2-cams" / method)}
+    ours = replace(recipe, methods=tuple(method for method in recipe.methods if method not in foreign))
+    if set(ours.methods) & {"pretrained", "acr"}:
+        _check(ours)
+    stages = _trainings(ours, photos)
     by_kind = {stage.kind: stage for stage in stages}
     for method in recipe.methods:
-        cams = _stage("cams", method, f"2-cams/{method}", _cam_settings(recipe), photos.seed, (by_kind[method],))
+        folder = f"2-cams/{method}"
+        if method in foreign:
+            files = sorted((run / folder).rglob("*.npz"))
+            manifest = Manifest({}, {"files": digest([(path.name, digest_file(path)) for path in files])})
+            cams = Stage("cams", method, folder, manifest, (), foreign=True)
+        else:
+            cams = _stage("cams", method, folder, _cam_settings(recipe), photos.seed, (by_kind[method],))
         stages.append(cams)
         if photos.masked:
-            settings = {"cams.threshold": recipe.cams.threshold}
-            stages.append(_stage("scores", method, f"scores/seed-{method}", settings, photos.masked, (cams,)))
+            scores = _stage("scores", method, f"scores/seed-{method}", {}, photos.masked, (cams,))
+            label_maps = [digest_file(record.label_map) for record in photos.masked if record.label_map]
+            scores.manifest.inputs["label maps"] = digest(label_maps)
+            stages.append(scores)
     return stages
 
 
 def state_of(stage: Stage, run: Path) -> StageState:
     """Whether the run folder holds the stage, and if not why."""
+    if stage.foreign:
+        return StageState(stage, "up to date", "somebody else's, taken as they are")
     found = read_manifest(run / stage.folder)
     reason = why_redo(stage.manifest, found)
     if reason is not None:
@@ -95,6 +116,11 @@ def seconds_with_all_before(stage: Stage, run: Path) -> float:
     """Time that the stage took, with all that it builds on."""
     found = {part.folder: read_manifest(run / part.folder) for part in _with_all_before(stage)}
     return sum(manifest.seconds for manifest in found.values() if manifest)
+
+
+def _is_foreign(folder: Path) -> bool:
+    """Whether maps lie there that no manifest tells the origin of."""
+    return not (folder / FILE_NAME).exists() and any(folder.rglob("*.npz"))
 
 
 def _check(recipe: Recipe) -> None:
@@ -121,22 +147,25 @@ def _trainings(recipe: Recipe, photos: Photos) -> list[Stage]:
     baseline: tuple[Stage, ...] = ()
     reconstructor: tuple[Stage, ...] = ()
     if "baseline" in methods or alone or (adversarial and acr.warm_start):
-        baseline = (_training("baseline", _baseline_settings(recipe), photos.train, ()),)
+        baseline = (_training("baseline", _baseline_settings(recipe), photos, ()),)
         stages += baseline
     if alone:
         settings = _baseline_settings(recipe) | _reconstructor_settings(recipe)
-        reconstructor = (_training("reconstructor", settings, photos.tagged, baseline),)
+        reconstructor = (_training("reconstructor", settings, photos, baseline),)
         stages += reconstructor
     begins_as = baseline if acr.warm_start else ()
     for method in recipe.methods:
         if method != "baseline":
             settings = _network_settings(recipe) | flatten(acr, "acr")
-            stages.append(_training(method, settings, photos.tagged, (*begins_as, *reconstructor)))
+            stages.append(_training(method, settings, photos, (*begins_as, *reconstructor)))
     return stages
 
 
-def _training(kind: Kind, settings: dict[str, Any], records: Sequence[Record], before: tuple[Stage, ...]) -> Stage:
+def _training(kind: Kind, settings: dict[str, Any], photos: Photos, before: tuple[Stage, ...]) -> Stage:
+    # The baseline alone can learn from photos without tags.
+    records = photos.train if kind == "baseline" else photos.tagged
     stage = _stage(kind, None, f"1-classifier/{kind}", settings, records, before)
+    stage.manifest.inputs["classes"] = digest(photos.class_names)
     weights = Path(settings["classifier.weights"])
     if weights.is_file():
         stage.manifest.inputs["weights"] = digest_file(weights)

@@ -29,7 +29,7 @@ def num_parameters(network: nn.Module) -> int:
 def test_features_are_the_reduced_depths_on_the_finest_grid():
     network = reconstructor()
 
-    features, logits = network.encode(photos())
+    features, logits = network.encode(network.backbone(photos()))
 
     depths = network.backbone(photos())
     fine = network.reductions[0](depths[2])
@@ -51,7 +51,7 @@ def test_segments_fed_whole_restore_the_whole():
 @torch.no_grad()
 def test_features_are_cut_on_the_grid_of_the_map():
     network = reconstructor()
-    features = network.encode(photos()).features
+    features = network.encode(network.backbone(photos())).features
     fine, coarse = torch.rand(2, 1, 32, 32), torch.rand(2, 1, 4, 4)
 
     restored_fine, restored_coarse = network.restore(features, [fine, coarse])
@@ -67,7 +67,7 @@ def test_gradient_reaches_the_fed_map_through_frozen_weights():
     network = reconstructor().requires_grad_(False)
     fed = torch.full((2, 1, 32, 32), 0.5, requires_grad=True)
     with torch.no_grad():
-        features = network.encode(photos()).features
+        features = network.encode(network.backbone(photos())).features
 
     (restored,) = network.restore(features, [fed])
     restored.square().sum().backward()
@@ -104,8 +104,10 @@ def test_without_head_the_backbone_ends_at_the_deepest_tap():
     with torch.no_grad():
         shallow.reductions.load_state_dict(whole.reductions.state_dict())
         shallow.backbone.load_state_dict(whole.backbone.state_dict(), strict=False)
-        assert shallow.encode(photos()).logits is None
-        torch.testing.assert_close(shallow.encode(photos()).features, whole.encode(photos()).features)
+        assert shallow.encode(shallow.backbone(photos())).logits is None
+        torch.testing.assert_close(
+            shallow.encode(shallow.backbone(photos())).features, whole.encode(whole.backbone(photos())).features
+        )
 
 
 def test_photos_are_restored_at_their_own_side_or_at_that_of_the_settings():
@@ -117,7 +119,7 @@ def test_photos_are_restored_at_their_own_side_or_at_that_of_the_settings():
     assert torch.equal(own.photos_to_restore(photos()), photos())
     assert small.photos_to_restore(photos()).shape == (2, 3, 16, 16)
     assert small(photos(), [torch.ones(2, 1, 16, 16)], False).segments[0].shape == (2, 3, 16, 16)
-    assert own.side(odd) == own.encode(odd).features.shape[-1] * 8 == 40
+    assert own.side(odd) == own.encode(own.backbone(odd)).features.shape[-1] * 8 == 40
 
 
 def test_mean_and_std_bring_photos_back_to_0_1():

@@ -83,6 +83,13 @@ class Reconstructor(nn.Module):
         everything, *segments = self._decode([_resize(features.detach(), (side, side)), *parts])
         return Restoration(logits, everything, segments, depths)
 
+    def train(self, mode: bool = True) -> "Reconstructor":
+        """Change mode, but for a frozen backbone, whose features must not depend on the phase."""
+        super().train(mode)
+        if not self.backbone_learns:
+            self.backbone.eval()
+        return self
+
     def encode(self, depths: Sequence[Tensor]) -> Encoding:
         """Reduce the tapped features of the backbone and bring them to one grid."""
         reduced = [reduce(depths[tap]) for tap, reduce in zip(self.taps, self.reductions, strict=True)]

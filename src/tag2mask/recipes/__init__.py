@@ -34,7 +34,8 @@ def load_recipe(name_or_path: str, flags: Sequence[str] = ()) -> Recipe:
         RecipeError: no such recipe, an unknown setting or a value out of its range; one line says which.
     """
     parser = recipe_parser()
-    chain = _chain(_find(name_or_path, Path()))
+    # A file of comments alone says nothing.
+    chain = [path for path in _chain(_find(name_or_path, Path())) if _read_yaml(path)]
     arguments = [part for path in chain for part in ("--recipe", str(path))]
     for path in chain:
         _check_names(parser, _read_yaml(path), str(path))

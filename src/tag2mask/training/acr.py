@@ -1,9 +1,9 @@
 """Adversarial learning of a classifier and a reconstructor (ACR).
 
 Kweon, Yoon and Yoon, "Weakly Supervised Semantic Segmentation via Adversarial Learning of Classifier and
-Reconstructor", CVPR 2023. The target CAM A cuts a photo's features X into the target segment A X and the non-target segment (1 - A) X.
-The reconstructor learns to restore each segment of the photo from the features of the other one; the classifier learns
-maps that make it fail.
+Reconstructor", CVPR 2023. The target CAM A cuts a photo's features X into the target segment A X and the rest,
+(1 - A) X. The reconstructor learns to restore each segment of the photo from the features of the other one; the
+classifier learns maps that make it fail.
 """
 
 from collections.abc import Sequence

@@ -45,6 +45,15 @@ class TrainingStage:
     """For checkpoint, logs and weights."""
 
 
+def check(stage: TrainingStage, kind: str) -> None:
+    """Build all that a training needs, so that what cannot work is told before an older training is deleted."""
+    settings = stage.recipe.classifier if kind == "baseline" else stage.recipe.acr
+    _batches(stage, settings.batch_size)
+    new_classifier(stage)
+    if kind != "baseline":
+        new_reconstructor(stage)
+
+
 def train_baseline(stage: TrainingStage) -> float:
     """Train a classifier on tags alone; gives its seconds."""
     settings = stage.recipe.classifier
@@ -69,7 +78,8 @@ def train_pretrained(stage: TrainingStage, baseline: Path, reconstructor: Path) 
     settings = stage.recipe.acr
     classifier = _first_classifier(stage, baseline)
     fixed = FixedNetwork(stage.fabric, load_network(new_reconstructor(stage), reconstructor, "reconstructor"))
-    learner = _learner(stage, classifier, settings.classifier_optimizer, settings.epochs, settings.batch_size)
+    epochs = settings.decay_epochs or settings.epochs
+    learner = _learner(stage, classifier, settings.classifier_optimizer, epochs, settings.batch_size)
     method = ClassifierAlone(learner, fixed, settings)
     return _train(stage, method, settings.epochs, settings.batch_size, {"classifier": classifier})
 
@@ -142,16 +152,21 @@ def _train(stage: TrainingStage, method: TrainingMethod, num_epochs: int, batch_
 
 
 def _loader(stage: TrainingStage, batch_size: int, backbone: Backbone) -> DataLoader[Batch]:
-    recipe, fabric = stage.recipe, stage.fabric
+    recipe = stage.recipe
     photos = TrainingPhotos(
         stage.records, stage.num_classes, recipe.data,
         mean=backbone.mean, std=backbone.std, grid=recipe.acr.remnants.grid, seed=recipe.engine.seed,
     )  # fmt: skip
-    batches = EpochBatches(
-        len(stage.records), batch_size, seed=recipe.engine.seed, rank=fabric.global_rank, world_size=fabric.world_size
-    )
     workers = recipe.data.num_workers
     return DataLoader(
-        photos, batch_sampler=batches, num_workers=workers, collate_fn=collate, persistent_workers=workers > 0,
-        pin_memory=fabric.device.type == "cuda",
+        photos, batch_sampler=_batches(stage, batch_size), collate_fn=collate, num_workers=workers,
+        persistent_workers=workers > 0, pin_memory=stage.fabric.device.type == "cuda",
+    )  # fmt: skip
+
+
+def _batches(stage: TrainingStage, batch_size: int) -> EpochBatches:
+    fabric = stage.fabric
+    return EpochBatches(
+        len(stage.records), batch_size, seed=stage.recipe.engine.seed, rank=fabric.global_rank,
+        world_size=fabric.world_size,
     )  # fmt: skip

@@ -120,9 +120,6 @@ def _resume(method: TrainingMethod, path: Path) -> list[Row]:
 
 def _save(method: TrainingMethod, history: list[Row], folder: Path) -> None:
     """Checkpoint, CSV and TensorBoard of all epochs so far."""
-    learners = {name: learner.state() for name, learner in method.learners.items()}
-    with replacing(folder / "checkpoint.pt") as path:
-        torch.save({"history": history, "learners": learners}, path)
     with replacing(folder / "losses.csv") as path, path.open("w", newline="") as file:
         writer = csv.DictWriter(file, ["epoch", *history[-1]])
         writer.writeheader()
@@ -130,3 +127,7 @@ def _save(method: TrainingMethod, history: list[Row], folder: Path) -> None:
     with SummaryWriter(folder, purge_step=len(history)) as events:
         for name, value in history[-1].items():
             events.add_scalar(name, value, len(history))
+    # Last, for a run that is killed before this does the epoch again, and with it what is above.
+    learners = {name: learner.state() for name, learner in method.learners.items()}
+    with replacing(folder / "checkpoint.pt") as path:
+        torch.save({"history": history, "learners": learners}, path)

@@ -29,6 +29,10 @@ class Backbone(Protocol):
         """Let all parameters learn, or none."""
         ...
 
+    def eval(self) -> Any:
+        """Leave training mode."""
+        ...
+
     def truncate(self, depth: int) -> None:
         """Drop all that comes after feature number `depth`, which becomes the last one."""
         ...
