@@ -141,7 +141,9 @@ def main() -> None:
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     print(f"recipe {arguments.recipe}, batch {recipe.acr.batch_size}, crop {recipe.data.crop}, "
           f"{torch.get_num_threads()} threads")  # fmt: skip
-    print(f"plain {medians['plain']:.2f} s a step, ours {medians['ours']:.2f} s: {medians['plain'] / medians['ours']:.2f} times as fast")
+    print(
+        f"plain {medians['plain']:.2f} s a step, ours {medians['ours']:.2f} s: {medians['plain'] / medians['ours']:.2f} times as fast"
+    )
     print(f"largest difference between losses of the first step: {worst:.1e}")
 
 

@@ -64,7 +64,9 @@ def main() -> None:
     torch.manual_seed(0)
     classifier = build_classifier(recipe.classifier, NUM_CLASSES).eval().to(memory_format=torch.channels_last)
     generator = np.random.default_rng(0)
-    small = [Image.fromarray(generator.integers(256, size=(18, 24, 3), dtype=np.uint8)) for _ in range(arguments.photos)]
+    small = [
+        Image.fromarray(generator.integers(256, size=(18, 24, 3), dtype=np.uint8)) for _ in range(arguments.photos)
+    ]
     photos = [photo.resize(SIZE, Image.Resampling.BICUBIC) for photo in small]
     seconds = {one_by_one: 0.0, batched: 0.0}
     for timed in range(arguments.rounds + 1):
@@ -77,7 +79,9 @@ def main() -> None:
     rates = {way.__name__: arguments.rounds * len(photos) / seconds[way] for way in seconds}
     ratio = seconds[one_by_one] / seconds[batched]
     print(f"recipe {arguments.recipe}, {len(photos)} photos of {SIZE[0]}x{SIZE[1]}, {torch.get_num_threads()} threads")
-    print(", ".join(f"{name} {rate:.2f} photos a second" for name, rate in rates.items()) + f": {ratio:.2f} times as fast")
+    print(
+        ", ".join(f"{name} {rate:.2f} photos a second" for name, rate in rates.items()) + f": {ratio:.2f} times as fast"
+    )
     print(f"largest difference between maps: {worst:.1e}")
 
 
