@@ -122,7 +122,7 @@ def main() -> None:
     classifier = build_classifier(recipe.classifier, NUM_CLASSES)
     reconstructor = build_reconstructor(recipe.classifier, recipe.acr.reconstructor, NUM_CLASSES)
     plain = PlainAcr(copy.deepcopy(classifier), copy.deepcopy(reconstructor), recipe.acr)
-    ours = build_ours(classifier, reconstructor, recipe.acr)
+    method = build_ours(classifier, reconstructor, recipe.acr)
     seconds: dict[str, list[float]] = {"plain": [], "ours": []}
     worst = 0.0
     for step in range(arguments.steps + 1):
@@ -130,7 +130,7 @@ def main() -> None:
         start = time.perf_counter()
         expected = plain.training_step(batch)
         middle = time.perf_counter()
-        found = ours.training_step(batch, 0)
+        found = method.training_step(batch, 0)
         end = time.perf_counter()
         # The first step warms up, and is the only one whose weights are equal to the digit.
         if step:
@@ -138,12 +138,10 @@ def main() -> None:
             seconds["ours"].append(end - middle)
         else:
             worst = max(abs(float(expected[name] - value)) for name, value in found.items())
-    medians = {name: statistics.median(values) for name, values in seconds.items()}
-    print(f"recipe {arguments.recipe}, batch {recipe.acr.batch_size}, crop {recipe.data.crop}, "
-          f"{torch.get_num_threads()} threads")  # fmt: skip
-    print(
-        f"plain {medians['plain']:.2f} s a step, ours {medians['ours']:.2f} s: {medians['plain'] / medians['ours']:.2f} times as fast"
-    )
+    plain, ours = (statistics.median(seconds[name]) for name in ("plain", "ours"))
+    batch, crop = recipe.acr.batch_size, recipe.data.crop
+    print(f"recipe {arguments.recipe}, batch {batch}, crop {crop}, {torch.get_num_threads()} threads")
+    print(f"plain {plain:.2f} s a step, ours {ours:.2f} s: {plain / ours:.2f} times as fast")
     print(f"largest difference between losses of the first step: {worst:.1e}")
 
 

@@ -1,4 +1,4 @@
-"""Time of multi-scale CAM inference: photos of one size in batches, against one photo, scale and mirror image at a time.
+"""Time of multi-scale CAM inference: photos of one size in batches, against one photo, scale and mirror at a time.
 
     python benchmarks/cam_inference.py --recipe animals_lite0 --photos 8
 
