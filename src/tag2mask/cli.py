@@ -60,7 +60,8 @@ def demo(job: Job) -> None:
     save_recipe(job.run / _RECIPE_FILE, job.recipe)
     draw_scenes(root, seed=job.recipe.engine.seed)
     run(replace(job, recipe=replace(job.recipe, data=replace(job.recipe.data, root=root))))
-    print("next: tag2mask check YOUR_PHOTOS, then tag2mask run demo --data.root YOUR_PHOTOS --run runs/mine")
+    splits = "--data.train_split train --data.seed_split train"
+    print(f"next: tag2mask check PHOTOS, then tag2mask run animals_lite0 --data.root PHOTOS {splits} --run runs/mine")
 
 
 def status(job: Job) -> None:

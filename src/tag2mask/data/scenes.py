@@ -29,7 +29,9 @@ NUM_PHOTOS = {"train": 240, "val": 60}
 SIZES = ((128, 96), (96, 128), (112, 112))
 """Width and height of the photos in pixels."""
 SHARE_WITHOUT_ANIMAL = 0.05
+"""Of the photos."""
 SHARE_WITH_TWO = 0.2
+"""Of the photos: two animals of different classes."""
 SHARE_ON_OWN_GROUND = 0.85
 """Of the animals that are alone: those on the ground of their class."""
 
@@ -106,7 +108,7 @@ def draw_scene(content: Content, generator: np.random.Generator) -> Scene:
         ids[animal.shape] = class_id
         heads[animal.shape] = animal.head[animal.shape]
     photo = _parts(colours, grid).mean(axis=2) + generator.normal(scale=0.012, size=(height, width, 3))
-    # The second largest of a pixel's four ids: an animal's where it covers most of the pixel.
+    # The second largest of a pixel's four ids: an animal's where it covers at least half of the pixel.
     label_map = np.sort(_parts(ids, grid), axis=2)[:, :, _FINE**2 // 2]
     head_map = _parts(heads, grid).mean(axis=2) >= 0.5
     return Scene((photo.clip(0, 1) * 255).round().astype(np.uint8), label_map, head_map & (label_map > BACKGROUND))
