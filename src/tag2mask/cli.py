@@ -1,7 +1,6 @@
 """Commands: one typed function each; `tag2mask COMMAND --help` tells their arguments."""
 
 import argparse
-import difflib
 import json
 import logging
 import os
@@ -13,7 +12,7 @@ from typing import get_args
 
 from tag2mask import __version__
 from tag2mask.config import DataSettings, Layout, Recipe, TagSource
-from tag2mask.recipes import RecipeError, load_recipe, save_recipe, settings_help, shipped_recipes
+from tag2mask.recipes import RecipeError, load_recipe, meant, save_recipe, settings_help, shipped_recipes
 from tag2mask.stages import TRAININGS, Kind
 
 _logger = logging.getLogger(__name__)
@@ -264,9 +263,8 @@ def _refuse_unknown(arguments: Sequence[str], typed: argparse.Namespace) -> None
     if not arguments:
         return
     known = [f"--{name.replace('_', '-')}" for name in vars(typed)]
-    near = difflib.get_close_matches(arguments[0], known, n=1)
-    meant = f"; did you mean {near[0]}?" if near else ""
-    raise RecipeError(f"command line: {typed.command} does not know {' '.join(arguments)}{meant}")
+    hint = meant(arguments[0], known)
+    raise RecipeError(f"command line: {typed.command} does not know {' '.join(arguments)}{hint}")
 
 
 def _fail(error: Exception, status: int, *, debug: bool) -> int:

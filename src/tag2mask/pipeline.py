@@ -75,7 +75,8 @@ class Pipeline:
         if seconds is None:
             seconds = time.monotonic() - start
         if fabric.is_global_zero:
-            write_manifest(folder, replace(stage.manifest, finished=True, seconds=round(seconds, 1)))
+            counts = {"photos": len(self._records(stage))}
+            write_manifest(folder, replace(stage.manifest, finished=True, seconds=round(seconds, 1), counts=counts))
         fabric.barrier()
 
     def _need_all_before(self, stage: Stage) -> None:
@@ -103,11 +104,22 @@ class Pipeline:
                 self._sweep(stage, folder)
         return None
 
+    def _records(self, stage: Stage) -> Sequence[Record]:
+        match stage.kind:
+            case "baseline":
+                # It alone can learn from photos without tags.
+                return self._photos.train
+            case "cams":
+                return self._photos.seed
+            case "scores":
+                return self._photos.masked
+            case _:
+                return self._photos.tagged
+
     def _training(self, stage: Stage) -> classifiers.TrainingStage:
-        # The baseline alone can learn from photos without tags.
-        records = self._photos.train if stage.kind == "baseline" else self._photos.tagged
+        num_classes = len(self._photos.class_names)
         return classifiers.TrainingStage(
-            self._fabric, self._recipe, records, len(self._photos.class_names), self._run / stage.folder
+            self._fabric, self._recipe, self._records(stage), num_classes, self._run / stage.folder
         )
 
     def _infer_cams(self, stage: Stage, folder: Path) -> None:
@@ -157,7 +169,7 @@ class Pipeline:
         cam_comparison(self._run / "seed_cams.png", rows)
 
     def _examples(self) -> list[Record]:
-        """One photo a class, spread evenly over the photos that have only this class, up to six."""
+        """The middle one of the photos whose first tag is a class, for the first six classes that have one."""
         records = self._photos.masked
         examples = []
         for class_id in range(1, len(self._photos.class_names) + 1):

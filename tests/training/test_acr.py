@@ -7,7 +7,8 @@ from torch import nn
 from tag2mask.config import ClassifierLoss, ClassifierSettings, RemnantSettings
 from tag2mask.networks.backbones.resnet38 import ResNet38
 from tag2mask.networks.classifier import build_classifier
-from tag2mask.training.acr import draw_remnants, erase, has_dropout, masked_l1, scored_masks, target_cam
+from tag2mask.training.acr import draw_remnants, erase, masked_l1, scored_masks, target_cam
+from tag2mask.training.learner import has_dropout
 
 
 def test_normalised_cam_of_the_target_class_is_chosen_by_hand():

@@ -1,7 +1,6 @@
 """Recipes: YAML files of settings, shipped ones by name, and the reading of them with flags on top."""
 
-import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, is_dataclass, replace
 from importlib.resources import files
 from pathlib import Path
@@ -11,6 +10,7 @@ import yaml
 from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, set_parsing_settings  # type: ignore[attr-defined]
 
 from tag2mask.config import Recipe
+from tag2mask.data.faults import nearest
 from tag2mask.files import replacing
 
 # The settings' docstrings are the help of their flags.
@@ -60,6 +60,12 @@ def settings_help() -> str:
     return recipe_parser().format_help().partition("options:")[2]
 
 
+def meant(word: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown word: the known one that it was probably meant to be, if any is near."""
+    near = nearest(word, known, cutoff=0.5)
+    return f"; did you mean {near}?" if near else ""
+
+
 def recipe_parser() -> ArgumentParser:
     """Parser of the flags, one for every setting."""
     parser = ArgumentParser(exit_on_error=False, add_help=False, allow_abbrev=False)
@@ -75,9 +81,8 @@ def _find(name_or_path: str, beside: Path) -> Path:
     path = beside / name_or_path
     if path.is_file():
         return path
-    near = difflib.get_close_matches(name_or_path, shipped, n=1)
-    meant = f"; did you mean {near[0]}?" if near else ""
-    raise RecipeError(f"no recipe {name_or_path}: neither a file nor one of {', '.join(shipped)}{meant}")
+    listed = ", ".join(shipped)
+    raise RecipeError(f"no recipe {name_or_path}: neither a file nor one of {listed}{meant(name_or_path, shipped)}")
 
 
 def _chain(path: Path) -> list[Path]:
@@ -123,9 +128,7 @@ def _check_flags(parser: ArgumentParser, flags: Sequence[str]) -> None:
 
 
 def _refuse(name: str, known: Sequence[str], where: str) -> NoReturn:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    meant = f"; did you mean {near[0]}?" if near else ""
-    raise RecipeError(f"{where}: no setting is called {name}{meant}")
+    raise RecipeError(f"{where}: no setting is called {name}{meant(name, known)}")
 
 
 def _known_names(parser: ArgumentParser) -> list[str]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from tag2mask.config import AcrSettings, ClassifierLoss, ReconstructorLoss, RemnantSettings
@@ -18,7 +18,7 @@ from tag2mask.data.batch import Batch
 from tag2mask.networks.classifier import Classifier, ClassifierOutput
 from tag2mask.networks.normalisation import normalise_cams
 from tag2mask.networks.reconstructor import Reconstructor
-from tag2mask.training.learner import Learner, Lender
+from tag2mask.training.learner import Learner, Lender, has_dropout
 
 
 def target_cam(cams: Tensor, targets: Tensor) -> Tensor:
@@ -245,15 +245,6 @@ class ClassifierAlone:
         """Update the classifier on one batch."""
         output = self._classifier(batch.images)
         return update_classifier(self._classifier, self._reconstructor, batch, output=output, settings=self._settings)
-
-
-def has_dropout(network: nn.Module) -> bool:
-    """Whether a forward pass in training mode differs from one in evaluation mode."""
-    return any(
-        getattr(module, "p", 0.0) > 0 or getattr(module, "drop_prob", 0.0) > 0
-        for module in network.modules()
-        if "Drop" in type(module).__name__
-    )
 
 
 def _adversarial_terms(

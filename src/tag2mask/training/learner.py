@@ -105,3 +105,12 @@ def frozen(network: Network) -> Iterator[Network]:
         for parameter in learning:
             parameter.requires_grad_(True)
         network.train(was_training)
+
+
+def has_dropout(network: nn.Module) -> bool:
+    """Whether a forward pass in training mode differs from one in evaluation mode."""
+    return any(
+        getattr(module, "p", 0.0) > 0 or getattr(module, "drop_prob", 0.0) > 0
+        for module in network.modules()
+        if "Drop" in type(module).__name__
+    )
