@@ -16,6 +16,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 TINY_RECIPE = """
 methods: [baseline, pretrained, acr]
+refined_methods: []
 data: {{root: {root}, resize_range: [36, 44], crop: 32, num_workers: 0}}
 classifier:
   {{backbone: test_resnet, output_stride: 8, epochs: 3, batch_size: 4, optimizer: {{learning_rate: 0.02}}}}
@@ -29,7 +30,23 @@ acr:
   # Masks without a threshold, so that rounding cannot flip a pixel.
   classifier_loss: {{target_mask: soft, non_target_mask: soft, mask_gradient: true}}
 cams: {{scales: [1.0, 1.5], batch_pixels: 1}}
+segmenter: {{supervision: []}}
 engine: {{accelerator: cpu}}
+"""
+
+# From the seeds of one method to segmenters and predictions.
+WHOLE_RECIPE = """
+extends: {tiny}
+methods: [acr]
+refined_methods: [acr]
+data: {{val_split: train}}
+refinement:
+  {{backbone: test_resnet, weights: none, output_stride: 8, crop: 32, epochs: 1, batch_size: 4, radius: 3,
+   walk_radius: 3, log_steps: 3}}
+segmenter:
+  {{supervision: [pseudo_labels, masks], backbone: test_resnet, output_stride: 8, crop: 32, epochs: 1, batch_size: 4,
+   scales: [1.0]}}
+engine: {{workers: 1}}
 """
 
 
@@ -79,6 +96,14 @@ def tiny_recipe(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def whole_recipe(tiny_recipe: Path) -> Path:
+    """Recipe of all stages on the shapes, with the same small networks."""
+    path = tiny_recipe.with_name("whole.yaml")
+    path.write_text(WHOLE_RECIPE.format(tiny=tiny_recipe))
+    return path
+
+
+@pytest.fixture(scope="session")
 def tag2mask() -> Command:
     """Runs a command in this process, on one thread as commands of their own in these tests."""
     return _command
@@ -89,6 +114,15 @@ def finished_run(tag2mask: Command, tiny_recipe: Path, tmp_path_factory: pytest.
     """Run folder of the tiny recipe, finished; copy it before you change it."""
     folder = tmp_path_factory.mktemp("runs") / "finished"
     outcome = tag2mask("run", tiny_recipe, "--run", folder)
+    assert outcome.status == 0, outcome.err
+    return folder
+
+
+@pytest.fixture(scope="session")
+def whole_run(tag2mask: Command, whole_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run folder of all stages, finished; copy it before you change it."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    outcome = tag2mask("run", whole_recipe, "--run", folder)
     assert outcome.status == 0, outcome.err
     return folder
 

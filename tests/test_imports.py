@@ -16,11 +16,13 @@ MAY_IMPORT = {
     "progress": {"progress"},
     "data": {"config", "files", "progress", "data"},
     "networks": {"config", "data", "networks"},
-    "training": {"config", "files", "progress", "data", "networks", "training"},
-    "refinement": {"config", "files", "progress", "data", "cams", "refinement"},
-    "pseudo_labels": {"config", "files", "progress", "data", "cams", "refinement", "pseudo_labels"},
+    "neighbours": {"neighbours"},
+    "training": {"config", "files", "progress", "data", "networks", "neighbours", "training"},
+    "refinement": {"config", "data", "neighbours", "refinement"},
+    "pseudo_labels": {"data"},
     "evaluation": {"config", "files", "progress", "data", "evaluation"},
-    "report": {"config", "files", "evaluation", "report"},
+    "report": {"config", "files", "manifest", "data", "cams", "evaluation", "labelling", "pseudo_labels", "report"},
+    "workers": {"progress"},
     "engine": {"config"},
     "cams": {"config", "files", "progress", "data", "networks", "cams"},
 }
@@ -33,9 +35,13 @@ WITH_TORCH = {
     "cams/inference.py",
     "cams/multiscale.py",
     "engine.py",
+    "examples.py",
+    "export/onnx.py",
     "pipeline.py",
+    "prediction.py",
+    "refining.py",
 }
-WITH_FABRIC = {"cams/inference.py", "pipeline.py", "engine.py", "prediction.py"}
+WITH_FABRIC = {"cams/inference.py", "pipeline.py", "engine.py", "examples.py", "prediction.py", "refining.py"}
 
 
 def imported(module: str, *, everywhere: bool) -> set[str]:

@@ -23,7 +23,15 @@ def test_shipped_recipe_loads_and_comes_back_the_same(name: str, tmp_path: Path)
 
 
 def test_recipes_of_the_released_code_and_of_the_paper_are_shipped():
-    assert {"voc12_resnet38", "voc12_resnet38_paper", "animals_lite0"} <= shipped_recipes().keys()
+    assert {"voc12_resnet38", "voc12_resnet38_paper", "coco14_resnet38", "animals_lite0"} <= shipped_recipes().keys()
+
+
+def test_coco_recipe_takes_all_photos_and_the_thresholds_published_for_coco():
+    voc, coco = load_recipe("voc12_resnet38"), load_recipe("coco14_resnet38")
+
+    assert (coco.data.layout, coco.data.train_split, coco.data.val_split) == ("coco", "train2014", "val2014")
+    assert (coco.refinement.foreground, coco.refinement.uncertain, coco.labels.threshold) == (0.35, 0.17, 0.22)
+    assert coco.acr == replace(voc.acr, epochs=5, remnants=replace(voc.acr.remnants, probability_step=-0.1))
 
 
 def test_what_a_recipe_does_not_say_has_its_default(tmp_path: Path):

@@ -10,7 +10,8 @@ import pytest
 from tag2mask.config import DataSettings, Recipe
 from tag2mask.data.read import read_data_set
 from tag2mask.manifest import write_manifest
-from tag2mask.stages import Photos, Stage, photos_of, plan, seconds_with_all_before, state_of
+from tag2mask.plan import plan
+from tag2mask.stages import Photos, Stage, photos_of, seconds_with_all_before, state_of
 
 BASELINE, ALONE, PRETRAINED, ACR = (
     f"1-classifier/{name}" for name in ("baseline", "reconstructor", "pretrained", "acr")
@@ -26,7 +27,7 @@ def photos(shapes: Path) -> Photos:
 
 @pytest.fixture
 def recipe() -> Recipe:
-    return changed(Recipe(methods=METHODS), {"acr.reconstructor_epochs": 1, "acr.warm_start": True})
+    return changed(Recipe(methods=METHODS, refined_methods=()), {"acr.reconstructor_epochs": 1, "acr.warm_start": True})
 
 
 def changed(settings: Any, changes: dict[str, Any]) -> Any:
@@ -89,7 +90,7 @@ def test_stages_stand_in_the_order_in_which_they_are_done(recipe: Recipe, photos
 def test_only_what_the_methods_need_is_trained(
     methods: Any, changes: dict[str, Any], trainings: list[str], photos: Photos, tmp_path: Path
 ):
-    stages = plan(changed(Recipe(methods=methods), changes), photos, tmp_path)
+    stages = plan(changed(Recipe(methods=methods, refined_methods=()), changes), photos, tmp_path)
 
     assert [folder for folder in folders(stages) if folder.startswith("1-")] == trainings
     assert {folder for folder in folders(stages) if not folder.startswith("1-")} == seeds(*methods)
@@ -97,7 +98,7 @@ def test_only_what_the_methods_need_is_trained(
 
 def test_pretrained_without_a_reconstructor_is_refused(photos: Photos, tmp_path: Path):
     with pytest.raises(ValueError, match=r"methods has pretrained, but acr\.reconstructor_epochs is 0"):
-        plan(Recipe(methods=("pretrained",)), photos, tmp_path)
+        plan(Recipe(methods=("pretrained",), refined_methods=()), photos, tmp_path)
 
 
 def test_photos_without_masks_are_not_measured(recipe: Recipe, photos: Photos, tmp_path: Path):
@@ -185,7 +186,7 @@ def test_changed_masks_redo_the_scores(recipe: Recipe, photos: Photos, tmp_path:
 
 
 def test_photos_without_tags_concern_the_baseline_alone(photos: Photos, tmp_path: Path):
-    cold = Recipe(methods=("baseline", "acr"))
+    cold = Recipe(methods=("baseline", "acr"), refined_methods=())
     finish(plan(cold, photos, tmp_path), tmp_path)
 
     found = to_do(plan(cold, photos._replace(train=photos.train[:-1]), tmp_path), tmp_path)
@@ -197,7 +198,7 @@ def test_photos_without_tags_concern_the_baseline_alone(photos: Photos, tmp_path
 def test_changed_weights_file_redoes_the_trainings(photos: Photos, tmp_path: Path):
     weights = tmp_path / "weights.pth"
     weights.write_bytes(b"1")
-    recipe = changed(Recipe(methods=("baseline",)), {"classifier.weights": str(weights)})
+    recipe = changed(Recipe(methods=("baseline",), refined_methods=()), {"classifier.weights": str(weights)})
     finish(plan(recipe, photos, tmp_path), tmp_path)
 
     assert to_do(plan(recipe, photos, tmp_path), tmp_path) == {}

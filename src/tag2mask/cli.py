@@ -8,15 +8,17 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 from tag2mask import __version__
 from tag2mask.config import DataSettings, Layout, Recipe, TagSource
 from tag2mask.recipes import RecipeError, load_recipe, meant, save_recipe, settings_help, shipped_recipes
-from tag2mask.stages import TRAININGS, Kind
+from tag2mask.stages import CLASSIFIERS, REFINEMENTS, Kind
 
 _logger = logging.getLogger(__name__)
+ExportFormat = Literal["onnx", "voc-server"]
 _RECIPE_FILE = "config.yaml"
+_REPORT_FILE = "report.html"
 _LOG_WIDTH = 120
 
 
@@ -31,23 +33,91 @@ class Job:
 
 
 def run(job: Job) -> None:
-    """Do every stage that is not up to date: train, write the CAMs, measure them."""
-    _work(job, (*TRAININGS, "cams", "scores"))
+    """Do every stage that is not up to date, from tags to predictions, measure them and write the report."""
+    _work(job, get_args(Kind))
 
 
 def train(job: Job) -> None:
     """Train the classifiers of a recipe, and the reconstructor where it learns alone first."""
-    _work(job, TRAININGS)
+    _work(job, CLASSIFIERS)
 
 
 def cams(job: Job) -> None:
-    """Write the class activation maps of the seed photos."""
+    """Write the class activation maps."""
     _work(job, ("cams",))
 
 
+def refine(job: Job) -> None:
+    """Sharpen the seeds by the CRF, train the network of relations and let the maps walk."""
+    _work(job, REFINEMENTS)
+
+
+def label(job: Job) -> None:
+    """Write the pseudo-labels."""
+    _work(job, ("labels",))
+
+
+def segment(job: Job) -> None:
+    """Train the segmenters and write their predictions of the split to measure."""
+    _work(job, ("segmenter", "predictions"))
+
+
 def evaluate(job: Job) -> None:
-    """Measure the seeds against the masks at every threshold."""
+    """Measure all that is there against the masks, and write the report."""
     _work(job, ("scores",))
+
+
+def report(run: Path, num_photos: int) -> None:
+    """Write the report of a run: one HTML page that needs no other file."""
+    from tag2mask.data.check import check_data_set
+    from tag2mask.results import write_run_report
+    from tag2mask.stages import photos_of
+
+    if not (run / _RECIPE_FILE).is_file():
+        raise ValueError(f"{run}: found no {_RECIPE_FILE}, expected the folder of a run")
+    data = load_recipe(str(run / _RECIPE_FILE)).data
+    result = check_data_set(data, splits=[])
+    result.raise_errors()
+    warnings = [warning.line for warning in result.warnings]
+    write_run_report(photos_of(result.data_set, data), run, warnings=warnings, num_photos=num_photos)
+    print(f"report: {run / _REPORT_FILE}")
+
+
+def predict(photos: Path, model: Path, folder: Path) -> int:
+    """Label photos with a trained segmenter: palette PNGs, overlays and areas.
+
+    Returns:
+        0 if every photo could be read, else 1.
+    """
+    from tag2mask.config import EngineSettings
+    from tag2mask.engine import launch
+    from tag2mask.prediction import Segmenter, photos_below, predict_folder
+
+    segmenter = Segmenter.load(_model_folder(model))
+    found = photos_below(photos, without=folder)
+    result = predict_folder(launch(EngineSettings()), segmenter, found, folder=folder)
+    print(f"labelled {result.num_photos - len(result.failed):,} of {result.num_photos:,} photos: {folder}")
+    return int(bool(result.failed))
+
+
+def export(model: Path, out: Path, to: ExportFormat, *, masks: Path | None, names: Path | None) -> None:
+    """Write a trained segmenter as ONNX, or its predictions as a package for the VOC test server."""
+    from tag2mask.prediction import Segmenter
+
+    segmenter = Segmenter.load(_model_folder(model))
+    match to:
+        case "onnx":
+            from tag2mask.export.onnx import export_onnx
+
+            export_onnx(segmenter, out)
+        case "voc-server":
+            from tag2mask.export.voc_server import write_voc_package
+
+            if masks is None or names is None:
+                raise RecipeError("command line: --to voc-server needs --masks DIR and --names FILE")
+            photos = names.read_text(encoding="utf-8").split()
+            write_voc_package(masks, out, names=photos, class_names=segmenter.class_names)
+    print(f"exported: {out}")
 
 
 def demo(job: Job) -> None:
@@ -66,12 +136,13 @@ def demo(job: Job) -> None:
 def status(job: Job) -> None:
     """Tell which stages of a run are up to date, and why others are not."""
     from tag2mask.data.read import read_data_set
-    from tag2mask.stages import photos_of, plan, state_of
+    from tag2mask.plan import plan
+    from tag2mask.stages import photos_of, state_of
 
     photos = photos_of(read_data_set(job.recipe.data), job.recipe.data)
     for stage in plan(job.recipe, photos, job.run):
         state = state_of(stage, job.run)
-        print(f"{stage.folder:28}{state.state:12}{state.reason}")
+        print(f"{stage.folder:32}{state.state:12}{state.reason}")
 
 
 def check(settings: DataSettings, *, strict: bool, as_json: bool, faults_file: Path | None) -> int:
@@ -123,18 +194,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(typed: argparse.Namespace, flags: Sequence[str]) -> int:
+    if typed.command in ("check", "env", "report", "predict", "export"):
+        _refuse_unknown(flags, typed)
     match typed.command:
         case "check":
-            _refuse_unknown(flags, typed)
             settings = DataSettings(
                 root=typed.data, layout=typed.layout, tag_source=typed.tag_source, train_split=typed.train_split,
                 seed_split=typed.train_split,
             )  # fmt: skip
             return check(settings, strict=typed.strict, as_json=typed.json, faults_file=typed.write)
         case "env":
-            _refuse_unknown(flags, typed)
             env()
             return 0
+        case "report":
+            report(typed.run, typed.photos)
+            return 0
+        case "export":
+            export(typed.model, typed.out, typed.to, masks=typed.masks, names=typed.names)
+            return 0
+        case "predict":
+            return predict(typed.photos, typed.model, typed.out)
     name = "demo" if typed.command == "demo" else typed.recipe
     job = Job(load_recipe(name, flags), typed.run or Path("runs") / Path(name).stem)
     match typed.command:
@@ -144,6 +223,12 @@ def _dispatch(typed: argparse.Namespace, flags: Sequence[str]) -> int:
             train(job)
         case "cams":
             cams(job)
+        case "refine":
+            refine(job)
+        case "label":
+            label(job)
+        case "segment":
+            segment(job)
         case "evaluate":
             evaluate(job)
         case "demo":
@@ -167,16 +252,16 @@ def _work(job: Job, kinds: Sequence[Kind]) -> None:
     check_side(recipe.acr.reconstructor, recipe.data.crop)
     result = check_data_set(recipe.data, splits=[])
     result.raise_errors()
-    for warning in result.warnings:
-        _logger.info("warning: %s", warning.line)
+    warnings = [warning.line for warning in result.warnings]
+    for warning in warnings:
+        _logger.info("warning: %s", warning)
     photos = photos_of(result.data_set, recipe.data)
     save_recipe(job.run / _RECIPE_FILE, recipe)
     _logger.info("run folder: %s", job.run)
-    pipeline = Pipeline(launch(recipe.engine), recipe, photos, job.run)
-    pipeline.do(kinds)
+    Pipeline(launch(recipe.engine), recipe, photos, run=job.run, warnings=warnings).do(kinds)
     if os.environ.get("LOCAL_RANK", "0") == "0":
-        if "scores" in kinds and not photos.masked:
-            print("no masks: the seeds cannot be measured")
+        if "scores" in kinds and not any(record.label_map for record in photos.seed):
+            print("no masks: nothing can be measured")
         _tell_results(job)
 
 
@@ -184,15 +269,27 @@ def _tell_results(job: Job) -> None:
     from rich.console import Console
 
     from tag2mask.report.tables import read_scores, scores_table
+    from tag2mask.report.verdict import verdict
 
     rows = read_scores(job.run / "scores.json")
     if rows:
         Console(width=None if sys.stdout.isatty() else _LOG_WIDTH).print(scores_table(rows))
-        best = {row.method: row.miou for row in rows if row.threshold_source == "best on this split"}
-        print(
-            "seed mIoU at the best threshold: " + ", ".join(f"{name} {100 * miou:.1f}" for name, miou in best.items())
-        )
+        for sentence in verdict(rows, job.recipe.refinement.method):
+            print(sentence)
+    if (job.run / _REPORT_FILE).exists():
+        print(f"report: {job.run / _REPORT_FILE}")
     print(f"results: {job.run}")
+
+
+def _model_folder(path: Path) -> Path:
+    """The model folder itself, or the only one of a run folder."""
+    found = sorted(config.parent for config in path.glob("5-segmenter/*/config.json"))
+    if not found:
+        return path
+    if len(found) > 1:
+        names = " or ".join(str(folder) for folder in found)
+        raise ValueError(f"{path}: found {len(found)} segmenters, expected one: choose with --model {names}")
+    return found[0]
 
 
 def _refuse_foreign_folder(run: Path) -> None:
@@ -228,7 +325,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"tag2mask {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     settings = f"settings, each laid on top of the recipe:{settings_help()}"
-    for function in (demo, run, train, cams, evaluate, status):
+    for function in (demo, run, train, cams, refine, label, segment, evaluate, status):
         command = _add(commands, function.__name__, function.__doc__)
         if function is not demo:
             command.add_argument("recipe", metavar="RECIPE", help=f"{', '.join(shipped_recipes())}, or a path")
@@ -242,6 +339,19 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--strict", action="store_true", help="warnings fail too")
     command.add_argument("--json", action="store_true", help="print JSON")
     command.add_argument("--write", type=Path, metavar="FILE", help="write every fault to a CSV file")
+    command = _add(commands, "report", report.__doc__)
+    command.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
+    command.add_argument("--photos", type=int, default=96, metavar="N", help="photos that the page shows at most (96)")
+    command = _add(commands, "predict", predict.__doc__)
+    command.add_argument("photos", type=Path, metavar="PHOTOS", help="folder of photos, with its subfolders")
+    command.add_argument("--model", type=Path, required=True, metavar="DIR", help="a run, or a model folder of it")
+    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="for masks, overlays and areas.csv")
+    command = _add(commands, "export", export.__doc__)
+    command.add_argument("model", type=Path, metavar="MODEL", help="a run, or a model folder of it")
+    command.add_argument("--to", choices=get_args(ExportFormat), required=True)
+    command.add_argument("--out", type=Path, required=True, metavar="FILE", help="the .onnx, .tar or .tar.gz to write")
+    command.add_argument("--masks", type=Path, metavar="DIR", help="voc-server: folder of predictions")
+    command.add_argument("--names", type=Path, metavar="FILE", help="voc-server: list of the test photos")
     _add(commands, "env", env.__doc__)
     return parser
 

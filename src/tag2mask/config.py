@@ -21,9 +21,11 @@ else:
     from jsonargparse.typing import PositiveFloat as Positive
     from jsonargparse.typing import PositiveInt as Count
 
-Layout = Literal["auto", "voc", "csv", "class_folders"]
+Layout = Literal["auto", "voc", "coco", "csv", "class_folders"]
 TagSource = Literal["auto", "csv", "boxes", "masks"]
 Method = Literal["baseline", "pretrained", "acr"]
+CrfPreset = Literal["cams", "irn", "deeplab", "mctformer"]
+Supervision = Literal["pseudo_labels", "masks"]
 
 
 @dataclass(frozen=True)
@@ -33,13 +35,17 @@ class DataSettings:
     root: Path | None = None
     """Folder of the data set."""
     layout: Layout = "auto"
-    """How the folder is laid out: VOC devkit, a tags.csv beside photos, or a folder a class."""
+    """How the folder is laid out: VOC devkit, COCO 2014, a tags.csv beside photos, or a folder a class."""
     tag_source: TagSource = "auto"
     """VOC layout only: tags from labels.csv, from the boxes in Annotations (as the field does), or from the masks."""
     train_split: str = "train"
     """Split whose photos train the classifier: its name, or the path of a text file with one photo a line."""
     seed_split: str = "train"
     """Split whose seeds are made and, where masks exist, measured."""
+    label_split: str | None = None
+    """Split that is given pseudo-labels, which train the segmenter; none named: `train_split`."""
+    val_split: str | None = None
+    """Split that the segmenter predicts and, where masks exist, is measured on; none named: no predictions."""
     resize: Literal["long_side", "scale"] = "long_side"
     """What `resize_range` means: the long side in pixels (released code), or a factor on the photo's sides (paper)."""
     resize_range: tuple[Positive, Positive] = (384, 512)
@@ -214,6 +220,112 @@ class CamSettings:
 
 
 @dataclass(frozen=True)
+class CrfSettings:
+    """Seeds sharpened by a dense CRF on the photo's colours."""
+
+    enabled: bool = True
+    """Whether this level is made."""
+    preset: CrfPreset = "cams"
+    """Kernels: `cams` (PSA, SEAM, OC-CSE, ACR on CAMs), `irn` (its labels), `deeplab`, `mctformer` (predictions)."""
+    background: Literal["power", "constant"] = "power"
+    """Score of the background: (1 - highest map) ** alpha (PSA and what follows it), or `cams.threshold`."""
+    alpha: Positive = 6.0
+    """Exponent of the background's score; released code: 6 and 24."""
+
+
+@dataclass(frozen=True)
+class RefinementSettings:
+    """A network of relations between pixels, learned from the seeds, along which their maps walk (3-refined)."""
+
+    method: Literal["none", "irn", "affinity"] = "irn"
+    """`irn`: class boundaries (Ahn et al., CVPR 2019); `affinity`: pixel features (PSA, Ahn and Kwak, CVPR 2018)."""
+    backbone: str = "resnet50"
+    """Of the relations' network: `resnet38` or a timm name; IRN's code: ResNet-50."""
+    weights: str = "timm"
+    """Its pretrained weights, as `classifier.weights`."""
+    output_stride: Literal[8, 16, 32] = 16
+    """Pixels of the photo per cell of its last feature; IRN's code: 16."""
+    foreground: Fraction = 0.30
+    """Pixels above this activation, sharpened by the CRF, are of their class for sure; IRN's code."""
+    uncertain: Fraction = 0.05
+    """Those below this, sharpened likewise, are background for sure, those between teach nothing; IRN's code."""
+    low_alpha: Positive = 4.0
+    """`affinity`: exponent of the background's score that favours the foreground; PSA's code."""
+    high_alpha: Positive = 32.0
+    """`affinity`: exponent that favours the background; PSA's code."""
+    resize_range: tuple[Positive, Positive] = (0.5, 1.5)
+    """Uniform range of the random factor on the photo's sides; IRN's code."""
+    crop: Count = 512
+    """Side in pixels of the square training crop; IRN's code."""
+    epochs: Count = 3
+    """Passes over the photos with pseudo-labels; IRN's code."""
+    batch_size: Count = 32
+    """Photos a step, over all processes; IRN's code."""
+    radius: Count = 10
+    """Pairs of pixels closer than this, in cells, are compared in training; IRN's code."""
+    optimizer: OptimizerSettings = field(
+        default_factory=lambda: OptimizerSettings(learning_rate=0.1, momentum=1e-4, weight_decay=1e-4, bias_factor=1.0)
+    )
+    """How it learns; IRN's code, which has its weight decay in the place of the momentum too."""
+    walk_radius: Count = 5
+    """A step of the random walk reaches cells closer than this; IRN's and PSA's code."""
+    beta: Positive = 10.0
+    """Exponent that sharpens affinities into transitions; IRN's code. PSA: 8."""
+    log_steps: Index = 8
+    """The walk takes 2 to this power steps; IRN's and PSA's code."""
+
+
+@dataclass(frozen=True)
+class LabelSettings:
+    """From refined maps to pseudo-labels (4-pseudo-labels)."""
+
+    threshold_source: Literal["fixed", "estimated"] = "fixed"
+    """`fixed`: `threshold`; `estimated`: chosen from photos and maps alone, no mask is read."""
+    threshold: Fraction = 0.25
+    """Background score against the refined maps; IRN's code."""
+    uncertain: Fraction = 0.0
+    """Pixels whose highest map is nearer than this to the threshold become 255, which trains nothing."""
+
+
+@dataclass(frozen=True)
+class SegmenterSettings:
+    """The network that learns from pseudo-labels (5-segmenter) and its predictions (6-predictions)."""
+
+    supervision: tuple[Supervision, ...] = ("pseudo_labels",)
+    """What segmenters are trained on: the pseudo-labels, the true masks of the same photos for comparison, or none."""
+    head: Literal["deeplab_v1", "deeplab_v2", "deeplab_v3plus"] = "deeplab_v1"
+    """DeepLab's large field of view (v1), its pyramid of dilations (v2), or pyramid and decoder (v3+)."""
+    backbone: str = "resnet38"
+    """`resnet38` or the name of any timm network that gives features."""
+    weights: str = "none"
+    """Its pretrained weights, as `classifier.weights`; a path may be that of a classifier that this package trained."""
+    output_stride: Literal[8, 16, 32] = 8
+    """Pixels of the photo per cell of the last feature."""
+    resize_range: tuple[Positive, Positive] = (0.7, 1.3)
+    """Uniform range of the random factor on the photo's sides; MCTformer's segmentation code."""
+    crop: Count = 321
+    """Side in pixels of the square training crop; the field's."""
+    epochs: Count = 30
+    """Passes over the photos with pseudo-labels; MCTformer's segmentation code."""
+    batch_size: Count = 4
+    """Photos a step, over all processes; MCTformer's segmentation code."""
+    loss: Literal["cross_entropy", "balanced"] = "cross_entropy"
+    """Mean over all labelled pixels, or half over the background's and half over the foreground's."""
+    optimizer: OptimizerSettings = field(
+        default_factory=lambda: OptimizerSettings(learning_rate=0.001, new_layers_factor=10.0, bias_factor=1.0)
+    )
+    """How it learns; paper, section 5.2: 0.001, poly 0.9."""
+    scales: tuple[Positive, ...] = (0.5, 0.75, 1.0, 1.25, 1.5)
+    """Factors on the photo's size whose scores are joined, each with its mirror image; MCTformer's code."""
+    fuse: Literal["max", "mean"] = "max"
+    """How scores of the scales are joined; the field: the highest."""
+    long_side: Index = 0
+    """Long side in pixels of the photo at scale 1; 0 = its own size."""
+    crf: Literal["none"] | CrfPreset = "none"
+    """Dense CRF on the predictions."""
+
+
+@dataclass(frozen=True)
 class EngineSettings:
     """Seed, machines and arithmetic."""
 
@@ -225,6 +337,8 @@ class EngineSettings:
     """Processes that work together on a machine."""
     num_nodes: Count = 1
     """Machines that work together."""
+    workers: Index = 0
+    """Processes that share photo-by-photo work without a network (CRF); 0 = one a core."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     """Arithmetic of the networks; losses, CAM normalisation and scores are always float32."""
 
@@ -237,6 +351,8 @@ class Recipe:
     """Recipe whose values stand where this one has none: a shipped one's name, or a path beside this one."""
     methods: tuple[Method, ...] = ("baseline", "acr")
     """Classifiers to train and compare: `baseline`, `pretrained` (table 1) and `acr`."""
+    refined_methods: tuple[Method, ...] | None = None
+    """Classifiers whose seeds go on to refinement, pseudo-labels and segmenter; none named: the last of `methods`."""
     data: DataSettings = field(default_factory=DataSettings)
     """Photos and tags."""
     classifier: ClassifierSettings = field(default_factory=ClassifierSettings)
@@ -245,5 +361,13 @@ class Recipe:
     """Adversarial training."""
     cams: CamSettings = field(default_factory=CamSettings)
     """CAM inference."""
+    crf: CrfSettings = field(default_factory=CrfSettings)
+    """Seeds after a dense CRF."""
+    refinement: RefinementSettings = field(default_factory=RefinementSettings)
+    """Relations between pixels and the random walk."""
+    labels: LabelSettings = field(default_factory=LabelSettings)
+    """Pseudo-labels."""
+    segmenter: SegmenterSettings = field(default_factory=SegmenterSettings)
+    """Segmenter and predictions."""
     engine: EngineSettings = field(default_factory=EngineSettings)
     """Seed, machines and arithmetic."""

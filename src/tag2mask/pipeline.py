@@ -1,53 +1,64 @@
-"""The stages in order: from photos with tags to measured CAM seeds of every method of a recipe."""
+"""The stages in order: from photos with tags to measured seeds, pseudo-labels, segmenters and predictions."""
 
 import logging
+import os
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 from lightning_fabric import Fabric
 
 from tag2mask.cams.inference import infer_cams
-from tag2mask.cams.store import full_size_maps, read_cams
 from tag2mask.config import Recipe
-from tag2mask.data.label_maps import open_label_map
-from tag2mask.data.photos import open_photo, photo_size
+from tag2mask.data.label_maps import label_map_names
 from tag2mask.data.records import Record
-from tag2mask.evaluation.sweep import ThresholdSweep, read_sweep, write_sweep
+from tag2mask.examples import keep_epochs, keep_restorations, one_a_class
 from tag2mask.files import remove_leftovers
+from tag2mask.labelling import copy_label_maps, write_pseudo_labels
 from tag2mask.manifest import clear, write_manifest
-from tag2mask.progress import track
-from tag2mask.report.figures import ComparisonRow, cam_comparison, threshold_curves
-from tag2mask.report.tables import ScoreRow, ThresholdSource, write_scores
-from tag2mask.stages import TRAININGS, Kind, Photos, Stage, plan, seconds_with_all_before, state_of
-from tag2mask.training import classifiers
+from tag2mask.measuring import measure
+from tag2mask.memory import peak_mib, restart_peak
+from tag2mask.networks.classifier import Classifier
+from tag2mask.plan import plan
+from tag2mask.prediction import Segmenter, predict_records
+from tag2mask.refining import write_crf_labels, write_relations, write_walked_maps
+from tag2mask.results import write_results
+from tag2mask.stages import TRAININGS, Kind, Photos, Stage, state_of
+from tag2mask.training import classifiers, labelled
+from tag2mask.training.stage import TrainingStage, load_network
 
 _logger = logging.getLogger(__name__)
-_MAX_EXAMPLES = 6
 
 
 class Pipeline:
-    """A recipe on its photos in a run folder."""
+    """A recipe on its photos in a run folder.
 
-    def __init__(self, fabric: Fabric, recipe: Recipe, photos: Photos, run: Path) -> None:
+    Args:
+        fabric: launched.
+        recipe: settings.
+        photos: of the run.
+        run: folder.
+        warnings: lines of the check of the data, for the report.
+    """
+
+    def __init__(
+        self, fabric: Fabric, recipe: Recipe, photos: Photos, *, run: Path, warnings: Sequence[str] = ()
+    ) -> None:
         self.stages = plan(recipe, photos, run)
         self._fabric = fabric
         self._recipe = recipe
         self._photos = photos
         self._run = run
+        self._warnings = warnings
 
     def do(self, kinds: Collection[Kind]) -> None:
         """Do the stages of these kinds that are not up to date, in order."""
         for number, stage in enumerate(self.stages, start=1):
             if stage.kind in kinds:
                 self._do(stage, f"stage {number}/{len(self.stages)} {stage.folder}")
-        measured = [stage for stage in self.stages if stage.kind == "scores"]
-        if "scores" in kinds and measured and self._fabric.is_global_zero:
-            for stage in measured:
-                self._write_scores(stage)
-            self._draw(measured)
+        if "scores" in kinds and self._fabric.is_global_zero:
+            write_results(self._recipe, self._photos, self.stages, run=self._run, warnings=self._warnings)
 
     def _do(self, stage: Stage, title: str) -> None:
         fabric, folder = self._fabric, self._run / stage.folder
@@ -60,7 +71,7 @@ class Pipeline:
         self._need_all_before(stage)
         _logger.info("%s: %s", title, state.reason or "goes on where it was stopped")
         if stage.kind in TRAININGS:
-            classifiers.check(self._training(stage), stage.kind)
+            self._check(stage)
         if fabric.is_global_zero:
             remove_leftovers(folder)
             if state.state == "to do":
@@ -68,14 +79,16 @@ class Pipeline:
                 write_manifest(folder, stage.manifest)
         fabric.barrier()
         left_out = len(self._photos.train) - len(self._photos.tagged)
-        if left_out and stage.kind in TRAININGS and stage.kind != "baseline":
+        if left_out and stage.kind in ("reconstructor", "pretrained", "acr"):
             _logger.info("%s: leaves out %d photos without tags", stage.kind, left_out)
+        restart_peak()
         start = time.monotonic()
         seconds = self._perform(stage, folder)
         if seconds is None:
             seconds = time.monotonic() - start
+        fabric.barrier()
         if fabric.is_global_zero:
-            counts = {"photos": len(self._records(stage))}
+            counts = {"photos": len(stage.records), "peak_memory_mib": peak_mib()}
             write_manifest(folder, replace(stage.manifest, finished=True, seconds=round(seconds, 1), counts=counts))
         fabric.barrier()
 
@@ -86,109 +99,134 @@ class Pipeline:
                 why = state.reason or "it was stopped half way"
                 raise ValueError(f"{stage.folder} needs {before.folder}, which is to do first: {why}")
 
+    def _check(self, stage: Stage) -> None:
+        """Build all that a training needs, so that what cannot work is told before an older one is deleted."""
+        training = self._training(stage)
+        match stage.kind:
+            case "network":
+                labelled.check_relations(training)
+            case "segmenter":
+                labelled.check_segmenter(training)
+            case _:
+                classifiers.check(training, stage.kind)
+
     def _perform(self, stage: Stage, folder: Path) -> float | None:
         """Do the work; a training gives the seconds of all its sessions."""
+        fabric, recipe = self._fabric, self._recipe
         baseline, reconstructor = (self._run / "1-classifier" / name for name in ("baseline", "reconstructor"))
         match stage.kind:
             case "baseline":
-                return classifiers.train_baseline(self._training(stage))
+                return classifiers.train_baseline(self._watched_training(stage))
             case "reconstructor":
                 return classifiers.train_reconstructor(self._training(stage), baseline)
             case "pretrained":
-                return classifiers.train_pretrained(self._training(stage), baseline, reconstructor)
+                return classifiers.train_pretrained(self._watched_training(stage), baseline, reconstructor)
             case "acr":
-                return classifiers.train_acr(self._training(stage), baseline, reconstructor)
+                seconds = classifiers.train_acr(self._watched_training(stage), baseline, reconstructor)
+                self._keep_restorations(stage, folder)
+                return seconds
             case "cams":
-                self._infer_cams(stage, folder)
+                (trained,) = stage.before
+                network = self._load_classifier(trained)
+                infer_cams(fabric, network, stage.records, settings=recipe.cams, folder=folder)
+            case "crf":
+                write_crf_labels(
+                    self._share(stage, folder), self._source(stage), folder,
+                    settings=recipe.crf, cam_settings=recipe.cams, num_processes=self._num_processes,
+                )  # fmt: skip
+            case "relations":
+                write_relations(
+                    self._share(stage, folder), self._source(stage), folder,
+                    settings=recipe.refinement, num_processes=self._num_processes,
+                )  # fmt: skip
+            case "network":
+                return labelled.train_relations(self._training(stage))
+            case "maps":
+                cams, trained = stage.before
+                relations = load_network(
+                    labelled.new_relations_network(self._training(trained)), self._run / trained.folder, "network"
+                )
+                write_walked_maps(
+                    fabric, relations, stage.records,
+                    cams=self._run / cams.folder, folder=folder, settings=recipe.refinement,
+                )  # fmt: skip
+            case "labels":
+                if fabric.is_global_zero:
+                    self._write_labels(stage, folder)
+            case "segmenter":
+                return self._train_segmenter(stage, folder)
+            case "predictions":
+                segmenter = Segmenter.load(self._source(stage))
+                predict_records(fabric, segmenter, stage.records, folder=folder, settings=recipe.segmenter)
             case "scores":
-                self._sweep(stage, folder)
+                if fabric.is_global_zero:
+                    measure(stage, self._source(stage), folder, class_names=self._photos.class_names)
         return None
 
-    def _records(self, stage: Stage) -> Sequence[Record]:
-        match stage.kind:
-            case "baseline":
-                # It alone can learn from photos without tags.
-                return self._photos.train
-            case "cams":
-                return self._photos.seed
-            case "scores":
-                return self._photos.masked
-            case _:
-                return self._photos.tagged
+    def _source(self, stage: Stage) -> Path:
+        """Folder of the stage before, where there is one."""
+        (before,) = stage.before
+        return self._run / before.folder
 
-    def _training(self, stage: Stage) -> classifiers.TrainingStage:
+    def _share(self, stage: Stage, folder: Path) -> list[Record]:
+        """This process's share of the photos whose label maps are not there yet."""
+        done = label_map_names(folder)
+        # All processes have read what is there before the first one adds to it: they must share the same list.
+        self._fabric.barrier()
+        waiting = [record for record in stage.records if record.name not in done]
+        return waiting[self._fabric.global_rank :: self._fabric.world_size]
+
+    @property
+    def _num_processes(self) -> int:
+        engine = self._recipe.engine
+        return engine.workers or max(1, (os.cpu_count() or 1) // engine.devices)
+
+    def _training(self, stage: Stage) -> TrainingStage:
+        records = stage.records
+        if stage.kind in ("network", "segmenter") and stage.before:
+            labels = self._source(stage)
+            records = [replace(record, label_map=labels / f"{record.name}.png") for record in records]
         num_classes = len(self._photos.class_names)
-        return classifiers.TrainingStage(
-            self._fabric, self._recipe, self._records(stage), num_classes, self._run / stage.folder
+        return TrainingStage(self._fabric, self._recipe, records, num_classes, self._run / stage.folder)
+
+    def _watched_training(self, stage: Stage) -> TrainingStage:
+        """A training that keeps the CAMs of a few photos after each epoch."""
+        folder = self._run / stage.folder
+        return replace(
+            self._training(stage),
+            after_epoch=keep_epochs(self._fabric, self._examples(), folder, self._recipe.cams),
         )
 
-    def _infer_cams(self, stage: Stage, folder: Path) -> None:
-        (training,) = stage.before
-        blank = classifiers.new_classifier(self._training(training))
-        network = classifiers.load_network(blank, self._run / training.folder, "classifier")
-        infer_cams(self._fabric, network, self._photos.seed, settings=self._recipe.cams, folder=folder)
-
-    def _sweep(self, stage: Stage, folder: Path) -> None:
-        """Count the pixels of every threshold: `sweep.npz`."""
-        if not self._fabric.is_global_zero:
-            return
-        (cams,) = stage.before
-        sweep = ThresholdSweep(len(self._photos.class_names))
-        records = self._photos.masked
-        for record in track(records, len(records), f"scores of {stage.method}"):
-            stored = read_cams(self._run / cams.folder, record.name)
-            assert record.label_map is not None
-            sweep.add(full_size_maps(stored), stored.class_ids, open_label_map(record.label_map))
-        write_sweep(folder / "sweep.npz", sweep)
-
-    def _write_scores(self, stage: Stage) -> None:
-        """The rows of a measured stage, with the time of all that led to it."""
-        assert stage.method is not None
-        sweep = read_sweep(self._run / stage.folder / "sweep.npz")
-        scores = sweep.scores()
-        seconds = seconds_with_all_before(stage.before[0], self._run)
-        rows = []
-        thresholds: dict[ThresholdSource, float] = {
-            "best on this split": scores.best(),
-            "fixed": self._recipe.cams.threshold,
-        }
-        for source, threshold in thresholds.items():
-            values = scores.at(threshold, self._photos.class_names)
-            rows.append(ScoreRow(
-                method=stage.method, level="seed", split=self._recipe.data.seed_split, **asdict(values),
-                threshold=threshold, threshold_source=source, num_photos=sweep.num_photos, seconds=seconds,
-            ))  # fmt: skip
-        write_scores(self._run / "scores.json", rows)
-
-    def _draw(self, measured: Sequence[Stage]) -> None:
-        """Curves of all methods over the threshold, and their CAMs of the same photos side by side."""
-        sweeps = {str(stage.method): read_sweep(self._run / stage.folder / "sweep.npz") for stage in measured}
-        threshold_curves(self._run / "seed_curves.png", {name: sweep.scores() for name, sweep in sweeps.items()})
-        folders = {str(stage.method): self._run / stage.before[0].folder for stage in measured}
-        rows = [self._comparison(record, record.tags[0], folders) for record in self._examples()]
-        cam_comparison(self._run / "seed_cams.png", rows)
+    def _keep_restorations(self, stage: Stage, folder: Path) -> None:
+        if self._fabric.is_global_zero:
+            training = self._training(stage)
+            reconstructor = load_network(classifiers.new_reconstructor(training), folder, "reconstructor")
+            keep_restorations(
+                self._load_classifier(stage), reconstructor, self._examples(),
+                folder=folder / "restored", recipe=self._recipe,
+            )  # fmt: skip
 
     def _examples(self) -> list[Record]:
-        """The middle one of the photos whose first tag is a class, for the first six classes that have one."""
-        records = self._photos.masked
-        examples = []
-        for class_id in range(1, len(self._photos.class_names) + 1):
-            of_class = [record for record in records if record.tags[:1] == (class_id,)]
-            if of_class:
-                examples.append(of_class[len(of_class) // 2])
-        return examples[:_MAX_EXAMPLES]
+        return one_a_class(self._photos.seed, len(self._photos.class_names))
 
-    def _comparison(self, record: Record, class_id: int, folders: dict[str, Path]) -> ComparisonRow:
-        assert record.label_map is not None
-        stored = {name: read_cams(folder, record.name) for name, folder in folders.items()}
-        blank = np.zeros((photo_size(record.image)[1], photo_size(record.image)[0]), np.float32)
-        cams = {
-            name: dict(zip(cams.class_ids.tolist(), full_size_maps(cams), strict=True)).get(class_id, blank)
-            for name, cams in stored.items()
-        }
-        return ComparisonRow(
-            photo=np.asarray(open_photo(record.image)),
-            class_name=self._photos.class_names[class_id - 1],
-            cams=cams,
-            mask=open_label_map(record.label_map) == class_id,
-        )
+    def _load_classifier(self, stage: Stage) -> Classifier:
+        blank = classifiers.new_classifier(self._training(stage))
+        return load_network(blank, self._run / stage.folder, "classifier")
+
+    def _write_labels(self, stage: Stage, folder: Path) -> None:
+        (source,) = stage.before
+        before = self._run / source.folder
+        match source.kind:
+            case "crf":
+                copy_label_maps(stage.records, before, folder)
+            case _:
+                write_pseudo_labels(stage.records, before, folder, settings=self._recipe.labels)
+
+    def _train_segmenter(self, stage: Stage, folder: Path) -> float:
+        """Train it and keep it as a model folder."""
+        training = self._training(stage)
+        seconds = labelled.train_segmenter(training)
+        if self._fabric.is_global_zero:
+            network = load_network(labelled.new_segmenter(training), folder, "segmenter")
+            Segmenter(network, self._recipe.segmenter, self._photos.class_names).save(folder)
+        return seconds

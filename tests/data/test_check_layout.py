@@ -13,7 +13,7 @@ def test_unrecognised_folder_is_told_with_its_entries_and_the_known_layouts(fold
 
     assert fault.severity == "error"
     assert fault.found == "more, notes.txt"
-    assert fault.expected.count(";") == 3
+    assert fault.expected.count(";") == 4
 
 
 def test_folder_above_the_devkit_is_recognised_as_a_slip(folder):
@@ -22,7 +22,7 @@ def test_folder_above_the_devkit_is_recognised_as_a_slip(folder):
     assert folder.fault("no-layout").hint == "Did you mean its folder 'VOC2012'?"
 
 
-@pytest.mark.parametrize("layout", ["voc", "csv", "class_folders"])
+@pytest.mark.parametrize("layout", ["voc", "coco", "csv", "class_folders"])
 def test_layout_that_is_asked_for_but_absent_is_told(folder, layout):
     folder.text("notes.txt", "x")
 

@@ -1,4 +1,6 @@
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,12 +9,14 @@ import torch
 from torch.utils.data import DataLoader
 
 from tag2mask.config import DataSettings
-from tag2mask.data.batch import Batch, collate
-from tag2mask.data.datasets import TrainingPhotos, multi_hot
-from tag2mask.data.photos import open_photo
+from tag2mask.data.batch import Batch, collate, collate_labelled
+from tag2mask.data.datasets import LabelledPhotos, TrainingPhotos, multi_hot
+from tag2mask.data.label_maps import open_label_map
+from tag2mask.data.photos import FileError, open_photo
 from tag2mask.data.read import read_data_set
+from tag2mask.data.records import Record
 from tag2mask.data.sampling import EpochBatches
-from tag2mask.data.transforms import augment, normalise, random_crop
+from tag2mask.data.transforms import augment, augment_both, normalise, random_crop, random_crop_both
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 
@@ -128,3 +132,65 @@ def test_loading_processes_give_what_one_gives(photos: TrainingPhotos):
 
     for alone, shared in zip(load(0), load(2), strict=True):
         assert_same(alone, shared)
+
+
+def labelled_records(root: Path) -> Sequence[Record]:
+    return read_data_set(DataSettings(root=root)).split("train")
+
+
+def labelled_photos(records: Sequence[Record], *, seed: int = 5) -> LabelledPhotos:
+    return LabelledPhotos(records, resize_range=(0.7, 1.3), crop=32, mean=MEAN, std=STD, seed=seed)
+
+
+def test_labelled_sample_is_photo_and_label_map_augmented_alike(shapes: Path):
+    sample = labelled_photos(labelled_records(shapes))[3, 2]
+
+    generator = np.random.default_rng([5, 3, 2])
+    label_map = open_label_map(shapes / "masks" / "02.png")
+    photo, label_map = augment_both(open_photo(shapes / "02.png"), label_map, (0.7, 1.3), generator)
+    expected = random_crop_both(normalise(photo, MEAN, STD), label_map, 32, generator)
+    assert torch.equal(sample.images, expected.image[None])
+    assert torch.equal(sample.label_maps, expected.label_map[None])
+    assert sample.label_maps.dtype == torch.int64
+    assert sample.names == ("02",)
+
+
+def test_labelled_sample_is_a_function_of_seed_epoch_and_index(shapes: Path):
+    records = labelled_records(shapes)
+    sample = labelled_photos(records)[3, 2]
+
+    again = labelled_photos(records)[3, 2]
+    others = [labelled_photos(records)[4, 2], labelled_photos(records, seed=6)[3, 2]]
+
+    assert torch.equal(again.images, sample.images)
+    assert torch.equal(again.label_maps, sample.label_maps)
+    assert not any(torch.equal(other.images, sample.images) for other in others)
+
+
+def test_labelled_batch_is_its_photos_in_order_and_moves(shapes: Path):
+    photos = labelled_photos(labelled_records(shapes))
+    samples = [photos[0, index] for index in (4, 0)]
+
+    batch = collate_labelled(samples)
+    moved = batch.to(torch.device("meta"))
+
+    assert len(photos) == 13
+    assert batch.names == moved.names == ("04", "00")
+    assert torch.equal(batch.images, torch.cat([sample.images for sample in samples]))
+    assert torch.equal(batch.label_maps, torch.cat([sample.label_maps for sample in samples]))
+    assert {moved.images.device.type, moved.label_maps.device.type} == {"meta"}
+
+
+def test_label_map_of_another_size_than_its_photo_is_told(shapes: Path):
+    first, second, *_ = labelled_records(shapes)
+    photos = labelled_photos([replace(first, label_map=second.label_map)])
+
+    with pytest.raises(ValueError, match=r"01\.png: found 40 x 44 pixels, expected 48 x 36 as .*00\.png$"):
+        photos[0, 0]
+
+
+def test_label_map_that_is_not_there_is_told(shapes: Path, tmp_path: Path):
+    photos = labelled_photos([replace(labelled_records(shapes)[0], label_map=tmp_path / "none.png")])
+
+    with pytest.raises(FileError, match=r"none\.png: found No such file"):
+        photos[0, 0]

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from tag2mask.config import DataSettings
-from tag2mask.data.transforms import augment, normalise, random_crop
+from tag2mask.data.transforms import augment, augment_both, normalise, random_crop, random_crop_both
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -137,3 +137,44 @@ def test_thin_photo_keeps_a_pixel():
     settings = replace(DataSettings(), resize="long_side", resize_range=(10, 10))
 
     assert augment(photo(300, 2), settings, generator()).size == (10, 1)
+
+
+def test_photo_and_label_map_are_resized_and_mirrored_alike():
+    # Large blocks, whose colour tells the label wherever bicubic interpolation does not mix them.
+    label_map = np.kron(np.array([[0, 7], [255, 3]], np.uint8), np.ones((20, 30), np.uint8))
+    image = Image.fromarray(np.repeat(label_map[..., None], 3, axis=2))
+
+    ratios, mirrored = [], 0
+    for seed in range(40):
+        resized, labels = augment_both(image, label_map, (0.5, 2.0), generator(seed))
+        assert labels.shape == (resized.height, resized.width)
+        assert set(np.unique(labels)) == {0, 3, 7, 255}
+        same = np.asarray(resized)[..., 0] == labels
+        assert same.mean() > 0.8
+        ratios.append(resized.width / 60)
+        mirrored += labels[0, 0] == 7
+    assert 0.5 <= min(ratios) < 0.65
+    assert 1.8 < max(ratios) <= 2.0
+    assert 10 < mirrored < 30
+
+
+def test_label_map_keeps_its_ids_at_scale_1():
+    label_map = generator().integers(0, 256, (6, 8), dtype=np.uint8)
+
+    kept = {augment_both(photo(8, 6), label_map, (1.0, 1.0), generator(seed))[1].tobytes() for seed in range(20)}
+
+    assert kept == {label_map.tobytes(), label_map[:, ::-1].tobytes()}
+
+
+@pytest.mark.parametrize("size", [(5, 7), (2, 3), (2, 9)])
+def test_image_and_label_map_are_cropped_at_the_same_place(size: tuple[int, int]):
+    label_map = np.arange(1, 1 + size[0] * size[1], dtype=np.uint8).reshape(size)
+    image = torch.from_numpy(label_map.astype(np.float32)).expand(3, *size)
+
+    for seed in range(20):
+        crop = random_crop_both(image, label_map, 4, generator(seed))
+        assert crop.label_map.shape == (4, 4)
+        padded = crop.label_map == 255
+        assert torch.equal(crop.image == 0, padded.expand(3, 4, 4))
+        assert torch.equal(crop.image[0][~padded].long(), crop.label_map[~padded])
+        assert torch.equal(crop.image, random_crop(image, 4, generator(seed)))

@@ -40,13 +40,20 @@ def infer_cams(
     share = waiting[fabric.global_rank :: fabric.world_size]
     for batch in track(share, len(share), f"CAMs of {folder.name}", shown=fabric.is_global_zero):
         with fabric.autocast():
-            cams = _cams_of_batch(classifier, batch, settings)
+            cams = cams_of_batch(classifier, batch, settings)
         for record, stored in zip(batch, cams, strict=True):
             write_cams(folder, record.name, stored)
     fabric.barrier()
 
 
-def _cams_of_batch(classifier: Classifier, batch: Sequence[Record], settings: CamSettings) -> list[StoredCams]:
+def cams_of_batch(classifier: Classifier, batch: Sequence[Record], settings: CamSettings) -> list[StoredCams]:
+    """The CAMs of photos of one size.
+
+    Args:
+        classifier: in evaluation mode.
+        batch: photos.
+        settings: scales and classes.
+    """
     photos = [open_photo(record.image) for record in batch]
     width, height = photos[0].size
     backbone = classifier.backbone

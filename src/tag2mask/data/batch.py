@@ -1,9 +1,21 @@
 """What a loader yields."""
 
 from dataclasses import dataclass, replace
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
+
+
+class AnyBatch(Protocol):
+    """What the training loop needs of a batch."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the photos."""
+
+    def to(self, device: torch.device) -> Self:
+        """The same batch on another device."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +41,26 @@ class Batch:
         return replace(self, **moved)
 
 
+@dataclass(frozen=True)
+class LabelledBatch:
+    """Augmented photos with label maps, true or made."""
+
+    images: Tensor
+    """(B, 3, S, S), normalised by the backbone's mean and deviation; 0 where padded."""
+    label_maps: Tensor
+    """(B, S, S) int64 class ids, 0 = background; 255 where nothing is to be learned, padding included."""
+    names: tuple[str, ...]
+    """Names of the photos."""
+
+    def to(self, device: torch.device) -> "LabelledBatch":
+        """The same batch on another device."""
+        return replace(
+            self,
+            images=self.images.to(device, non_blocking=True),
+            label_maps=self.label_maps.to(device, non_blocking=True),
+        )
+
+
 def collate(samples: list[Batch]) -> Batch:
     """Join batches of one photo each."""
     return Batch(
@@ -36,5 +68,14 @@ def collate(samples: list[Batch]) -> Batch:
         tags=torch.cat([sample.tags for sample in samples]),
         targets=torch.cat([sample.targets for sample in samples]),
         grid_draws=torch.cat([sample.grid_draws for sample in samples]),
+        names=tuple(name for sample in samples for name in sample.names),
+    )
+
+
+def collate_labelled(samples: list[LabelledBatch]) -> LabelledBatch:
+    """Join batches of one photo each."""
+    return LabelledBatch(
+        images=torch.cat([sample.images for sample in samples]),
+        label_maps=torch.cat([sample.label_maps for sample in samples]),
         names=tuple(name for sample in samples for name in sample.names),
     )

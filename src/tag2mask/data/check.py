@@ -48,14 +48,15 @@ def check_data_set(
 
     Args:
         settings: which data set; its training split is what tags are judged on.
-        splits: open only the photos of these splits and of the two in the settings; without, every photo.
+        splits: open only the photos of these splits and of those in the settings; without, every photo.
         on_photo: told how far it is.
     """
     data_set = read_with_faults(settings)
     log = FaultLog()
     log.faults.extend(data_set.faults)
     train = _split(data_set, settings.train_split, log)
-    names = dict.fromkeys((settings.train_split, settings.seed_split, *(splits or data_set.splits)))
+    chosen = (settings.train_split, settings.seed_split, settings.label_split, settings.val_split)
+    names = dict.fromkeys(name for name in (*chosen, *(splits or data_set.splits)) if name)
     used = {name: train if name == settings.train_split else _split(data_set, name, log) for name in names}
     records = list(dict.fromkeys(record for photos in used.values() for record in photos))
     facts = dict(zip(records, inspect_records(records, on_photo), strict=True))

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tag2mask.data.classes import BACKGROUND, IGNORE
+from tag2mask.data.drawn_masks import DrawnMask, LabelMap
 from tag2mask.data.faults import FaultLog
 from tag2mask.data.inspection import LabelMapFacts, PhotoFacts, RecordFacts
 from tag2mask.data.photos import FileError
@@ -68,8 +69,10 @@ def check_label_maps(data_set: DataSet, facts: Facts, log: FaultLog) -> None:
                 _check_ids(file, label_map, record, data_set, log)
 
 
-def place(data_set: DataSet, path: Path) -> str:
-    """A file as faults name it: below the data set's folder where it lies there."""
+def place(data_set: DataSet, path: LabelMap) -> str:
+    """A file or drawn mask as faults name it: below the data set's folder where it lies there."""
+    if isinstance(path, DrawnMask):
+        return f"{place(data_set, path.annotations)} image {path.image_id}"
     return path.relative_to(data_set.root).as_posix() if path.is_relative_to(data_set.root) else str(path)
 
 

@@ -12,7 +12,7 @@ MIN_SHARE_ALONE = 0.05
 """Share of photos with only this class below which the class is not learned apart from what stands beside it."""
 RARE_AS_TYPO = 0.1
 """A class whose name is like another's and which is this much rarer is probably a slip."""
-VAL_SPLITS = ("val", "valid", "validation", "test")
+VAL_SPLITS = ("val", "valid", "validation", "test", "val2014")
 
 
 def check_classes(data_set: DataSet, log: FaultLog) -> None:

@@ -7,10 +7,11 @@ import torch
 from torch.utils.data import Dataset
 
 from tag2mask.config import DataSettings
-from tag2mask.data.batch import Batch
+from tag2mask.data.batch import Batch, LabelledBatch
+from tag2mask.data.label_maps import open_label_map
 from tag2mask.data.photos import open_photo
 from tag2mask.data.records import Record
-from tag2mask.data.transforms import Channels, augment, normalise, random_crop
+from tag2mask.data.transforms import Channels, augment, augment_both, normalise, random_crop, random_crop_both
 
 
 class TrainingPhotos(Dataset[Batch]):
@@ -46,6 +47,52 @@ class TrainingPhotos(Dataset[Batch]):
             grid_draws=torch.from_numpy(grid_draws),
             names=(record.name,),
         )
+
+
+class LabelledPhotos(Dataset[LabelledBatch]):
+    """Augmented photos with label maps; the sample at (epoch, index) is the same in every process and run of that seed.
+
+    Args:
+        records: photos; `label_map` of each is what is learned from, made or true.
+        resize_range: of the random factor on the photo's sides.
+        crop: side in pixels of the square crop.
+        mean: of the input normalisation, for photos in [0, 1].
+        std: likewise.
+        seed: of the augmentation.
+
+    Raises:
+        ValueError: on reading a sample whose photo and label map differ in size, or a file that cannot be used.
+    """
+
+    def __init__(
+        self, records: Sequence[Record], *, resize_range: tuple[float, float], crop: int, mean: Channels, std: Channels,
+        seed: int,
+    ) -> None:  # fmt: skip
+        self._records = records
+        self._resize_range = resize_range
+        self._crop = crop
+        self._mean = mean
+        self._std = std
+        self._seed = seed
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, place: tuple[int, int]) -> LabelledBatch:
+        epoch, index = place
+        record = self._records[index]
+        assert record.label_map is not None
+        photo, label_map = open_photo(record.image), open_label_map(record.label_map)
+        if label_map.shape != (photo.height, photo.width):
+            found = f"{label_map.shape[1]} x {label_map.shape[0]}"
+            raise ValueError(
+                f"{record.label_map}: found {found} pixels, expected {photo.width} x {photo.height} as {record.image}"
+            )
+        generator = np.random.default_rng([self._seed, epoch, index])
+        photo, label_map = augment_both(photo, label_map, self._resize_range, generator)
+        image = normalise(photo, self._mean, self._std)
+        cropped = random_crop_both(image, label_map, self._crop, generator)
+        return LabelledBatch(images=cropped.image[None], label_maps=cropped.label_map[None], names=(record.name,))
 
 
 def multi_hot(tags: Sequence[int], num_classes: int) -> torch.Tensor:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from tag2mask.data.drawn_masks import LabelMap
 from tag2mask.data.label_maps import open_label_map
 from tag2mask.data.photos import FileError, decode, is_turned, read_bytes, to_upright_rgb
 from tag2mask.data.records import Record
@@ -89,13 +90,13 @@ def inspect_photo(path: Path) -> PhotoFacts:
     )
 
 
-def inspect_label_map(path: Path) -> LabelMapFacts:
-    """Decode a label map and keep its facts.
+def inspect_label_map(source: LabelMap) -> LabelMapFacts:
+    """Open a label map and keep its facts.
 
     Raises:
         FileError: it cannot be used.
     """
-    label_map = open_label_map(path)
+    label_map = open_label_map(source)
     counts = np.bincount(label_map.ravel(), minlength=256)
     ids = tuple(int(value) for value in np.flatnonzero(counts))
     return LabelMapFacts(width=label_map.shape[1], height=label_map.shape[0], ids=ids)

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from tag2mask.data.drawn_masks import DrawnMask, LabelMap
 from tag2mask.data.photos import FileError, decode, read_bytes
 from tag2mask.files import replacing
 
@@ -14,21 +15,13 @@ _ID_MODES = ("P", "L", "1", "I", "I;16", "I;16B", "I;16L")
 _NUM_COLOURS_SHOWN = 6
 
 
-def open_label_map(path: Path) -> NDArray[np.uint8]:
-    """Class ids (H, W), 0 = background, 255 = ignored; EXIF never turns it.
+def open_label_map(source: LabelMap) -> NDArray[np.uint8]:
+    """Class ids (H, W), 0 = background, 255 = ignored, read from a file or drawn; EXIF never turns it.
 
     Raises:
         FileError: damaged, coded by colours, or with values that are no 8-bit ids.
     """
-    image = decode(path, read_bytes(path))
-    if image.mode not in _ID_MODES:
-        hint = "Write each colour's class id instead, as a palette or grey PNG."
-        expected = "one channel of class ids"
-        raise FileError("rgb-mask", path, found=_colours(image), expected=expected, hint=hint)
-    values = np.asarray(image)
-    if values.size and values.max() > 255:
-        raise FileError("mask-value", path, found=f"value {values.max()}", expected="class ids from 0 to 255")
-    return values.astype(np.uint8)
+    return source.draw() if isinstance(source, DrawnMask) else _read(source)
 
 
 def write_label_map(path: Path, label_map: NDArray[np.uint8], palette: Sequence[tuple[int, int, int]]) -> None:
@@ -39,6 +32,23 @@ def write_label_map(path: Path, label_map: NDArray[np.uint8], palette: Sequence[
     image.putpalette([channel for colour in palette for channel in colour])
     with replacing(path) as temporary:
         image.save(temporary, format="PNG")
+
+
+def label_map_names(folder: Path) -> set[str]:
+    """Names of the photos whose label maps are in the folder, whole; none where there is no folder yet."""
+    return {path.relative_to(folder).as_posix().removesuffix(".png") for path in folder.rglob("*.png")}
+
+
+def _read(path: Path) -> NDArray[np.uint8]:
+    image = decode(path, read_bytes(path))
+    if image.mode not in _ID_MODES:
+        hint = "Write each colour's class id instead, as a palette or grey PNG."
+        expected = "one channel of class ids"
+        raise FileError("rgb-mask", path, found=_colours(image), expected=expected, hint=hint)
+    values = np.asarray(image)
+    if values.size and values.max() > 255:
+        raise FileError("mask-value", path, found=f"value {values.max()}", expected="class ids from 0 to 255")
+    return values.astype(np.uint8)
 
 
 def _colours(image: Image.Image) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from tag2mask.config import DataSettings
 from tag2mask.data.class_folders import find_class_folders, read_class_folders
 from tag2mask.data.classes import MAX_CLASSES
+from tag2mask.data.coco import ANNOTATIONS, SPLITS, is_coco, read_coco
 from tag2mask.data.faults import DataError, FaultLog, did_you_mean
 from tag2mask.data.folder import TABLES, find_table, read_photos_with_table
 from tag2mask.data.records import ALL, DataSet
@@ -14,6 +15,7 @@ from tag2mask.data.voc import PHOTOS, is_voc, read_voc
 _NUM_ENTRIES_SHOWN = 10
 _LAYOUTS = (
     "one of: VOC folders (JPEGImages with ImageSets, Annotations, SegmentationClass or labels.csv); "
+    "COCO 2014 (train2014 or val2014 with annotations); "
     "photos with tags.csv (image,tags); photos with tags.csv (image and a 0/1 column a class); "
     "a folder of photos a class"
 )
@@ -57,6 +59,8 @@ def _read(settings: DataSettings, log: FaultLog) -> DataSet:
     match settings.layout:
         case "voc":
             return _read_as_voc(root, settings, log)
+        case "coco":
+            return _read_as_coco(root, log)
         case "csv":
             return _read_as_table(root, log)
         case "class_folders":
@@ -66,24 +70,32 @@ def _read(settings: DataSettings, log: FaultLog) -> DataSet:
 
 
 def _recognise(root: Path, settings: DataSettings, log: FaultLog) -> DataSet:
-    if is_voc(root):
-        if (root / TABLES[0]).is_file():
-            found = f"VOC folders and {TABLES[0]}"
-            hint = "Choose with --data.layout voc or --data.layout csv."
-            log.error("two-layouts", str(root), found=found, expected="one layout", hint=hint)
-            return _nothing(root)
-        return read_voc(root, settings, log)
     table = find_table(root)
+    if is_voc(root):
+        # Its labels.csv may lie beside VOC's folders.
+        if table is not None and table.name == TABLES[0]:
+            return _two_layouts(root, "VOC", table, log)
+        return read_voc(root, settings, log)
+    if is_coco(root) and table is not None and (root / ANNOTATIONS).is_dir():
+        return _two_layouts(root, "COCO", table, log)
     if table is not None:
         return read_photos_with_table(root, table, log)
+    if is_coco(root):
+        return read_coco(root, log)
     if find_class_folders(root):
         return read_class_folders(root, log)
     entries = sorted(path.name for path in root.iterdir())
     more = f" and {len(entries) - _NUM_ENTRIES_SHOWN:,} more" if len(entries) > _NUM_ENTRIES_SHOWN else ""
     found = f"{', '.join(entries[:_NUM_ENTRIES_SHOWN])}{more}" if entries else "an empty folder"
-    below = next((entry for entry in entries if (root / entry / PHOTOS).is_dir()), None)
+    below = next((entry for entry in entries if (root / entry / PHOTOS).is_dir() or is_coco(root / entry)), None)
     hint = f"Did you mean its folder {below!r}?" if below else ""
     log.error("no-layout", str(root), found=found, expected=_LAYOUTS, hint=hint)
+    return _nothing(root)
+
+
+def _two_layouts(root: Path, name: str, table: Path, log: FaultLog) -> DataSet:
+    hint = f"Choose with --data.layout {name.lower()} or --data.layout csv."
+    log.error("two-layouts", str(root), found=f"{name} folders and {table.name}", expected="one layout", hint=hint)
     return _nothing(root)
 
 
@@ -92,6 +104,14 @@ def _read_as_voc(root: Path, settings: DataSettings, log: FaultLog) -> DataSet:
         log.error("no-layout", str(root), found=f"no folder {PHOTOS}", expected=f"{PHOTOS}, as layout voc asks for it")
         return _nothing(root)
     return read_voc(root, settings, log)
+
+
+def _read_as_coco(root: Path, log: FaultLog) -> DataSet:
+    if not is_coco(root):
+        found, expected = f"no folder {' or '.join(SPLITS)}", "photos there, as layout coco asks for them"
+        log.error("no-layout", str(root), found=found, expected=expected)
+        return _nothing(root)
+    return read_coco(root, log)
 
 
 def _read_as_table(root: Path, log: FaultLog) -> DataSet:

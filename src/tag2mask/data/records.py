@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tag2mask.data.drawn_masks import DrawnMask, LabelMap
 from tag2mask.data.faults import DataError, Fault, FaultLog, did_you_mean
 from tag2mask.data.lists import find_list, read_list
 from tag2mask.data.photo_files import PhotoFiles
@@ -22,8 +23,13 @@ class Record:
     """File of the photo."""
     tags: tuple[int, ...]
     """Sorted class ids, 1 for the first class; empty for a photo without tags."""
-    label_map: Path | None = None
-    """File of the true label map: class ids, 0 = background, 255 = ignored."""
+    label_map: LabelMap | None = None
+    """File of the true label map, or what it is drawn from: class ids, 0 = background, 255 = ignored."""
+
+    @property
+    def label_map_file(self) -> Path | None:
+        """File that decides what the true label map is."""
+        return self.label_map.annotations if isinstance(self.label_map, DrawnMask) else self.label_map
 
 
 @dataclass(frozen=True)

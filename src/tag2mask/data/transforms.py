@@ -1,13 +1,33 @@
-"""Random resizing, mirroring and cropping of training photos, and normalisation."""
+"""Random resizing, mirroring and cropping of training photos and their label maps, and normalisation."""
+
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from tag2mask.config import DataSettings
+from tag2mask.data.classes import IGNORE
 
 Channels = tuple[float, float, float]
+
+
+class LabelledImage(NamedTuple):
+    """A training image with its label map."""
+
+    image: Tensor
+    """(3, S, S), normalised; 0 where padded."""
+    label_map: Tensor
+    """(S, S) int64 class ids; 255 where padded."""
+
+
+class _Place(NamedTuple):
+    """Rows and columns of an image, and those of the square crop that they become."""
+
+    source: tuple[slice, slice]
+    target: tuple[slice, slice]
 
 
 def augment(photo: Image.Image, settings: DataSettings, generator: np.random.Generator) -> Image.Image:
@@ -15,9 +35,27 @@ def augment(photo: Image.Image, settings: DataSettings, generator: np.random.Gen
     low, high = settings.resize_range
     drawn = generator.uniform(low, high)
     factor = drawn / max(photo.size) if settings.resize == "long_side" else drawn
-    width, height = (max(1, round(side * factor)) for side in photo.size)
-    photo = photo.resize((width, height), Image.Resampling.BICUBIC)
-    return photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if generator.random() < 0.5 else photo
+    photo = photo.resize(_scaled(photo.size, factor), Image.Resampling.BICUBIC)
+    return _mirrored(photo) if generator.random() < 0.5 else photo
+
+
+def augment_both(
+    photo: Image.Image, label_map: NDArray[np.uint8], resize_range: tuple[float, float], generator: np.random.Generator
+) -> tuple[Image.Image, NDArray[np.uint8]]:
+    """Resize a photo (bicubic) and its label map (nearest) by one random factor, and mirror both half of the time.
+
+    Args:
+        photo: RGB of H rows and W columns.
+        label_map: its class ids (H, W).
+        resize_range: of the factor, drawn uniformly.
+        generator: of the draws.
+    """
+    size = _scaled(photo.size, generator.uniform(*resize_range))
+    photo = photo.resize(size, Image.Resampling.BICUBIC)
+    labels = Image.fromarray(label_map).resize(size, Image.Resampling.NEAREST)
+    if generator.random() < 0.5:
+        photo, labels = _mirrored(photo), _mirrored(labels)
+    return photo, np.asarray(labels)
 
 
 def normalise(photo: Image.Image, mean: Channels, std: Channels) -> Tensor:
@@ -39,13 +77,45 @@ def random_crop(image: Tensor, side: int, generator: np.random.Generator) -> Ten
     Returns:
         (3, side, side).
     """
-    crop = image.new_zeros(3, side, side)
+    return _cut(image, _random_place(image, side, generator), side, padding=0)
+
+
+def random_crop_both(
+    image: Tensor, label_map: NDArray[np.uint8], side: int, generator: np.random.Generator
+) -> LabelledImage:
+    """Square crop of an image and its label map at the same random place, padded with 0 and 255.
+
+    Args:
+        image: (3, H, W), normalised.
+        label_map: class ids (H, W).
+        side: of the crop, in pixels.
+        generator: of the place.
+    """
+    place = _random_place(image, side, generator)
+    labels = torch.from_numpy(label_map.astype(np.int64))
+    return LabelledImage(_cut(image, place, side, padding=0), _cut(labels, place, side, padding=IGNORE))
+
+
+def _random_place(image: Tensor, side: int, generator: np.random.Generator) -> _Place:
     source, target = [], []
-    for length in image.shape[1:]:
+    for length in image.shape[-2:]:
         size = min(length, side)
         start = int(generator.integers(length - size + 1))
         place = int(generator.integers(side - size + 1))
         source.append(slice(start, start + size))
         target.append(slice(place, place + size))
-    crop[:, target[0], target[1]] = image[:, source[0], source[1]]
+    return _Place((source[0], source[1]), (target[0], target[1]))
+
+
+def _cut(image: Tensor, place: _Place, side: int, *, padding: int) -> Tensor:
+    crop = image.new_full((*image.shape[:-2], side, side), padding)
+    crop[(..., *place.target)] = image[(..., *place.source)]
     return crop
+
+
+def _scaled(size: tuple[int, int], factor: float) -> tuple[int, int]:
+    return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
+
+
+def _mirrored(image: Image.Image) -> Image.Image:
+    return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)

@@ -184,6 +184,39 @@ def update_classifier(
     return {f"classifier/{name}": loss.detach() for name, loss in losses.items()}
 
 
+class SegmentRestorations(NamedTuple):
+    """What the reconstructor makes of photos, each (B, 3, S, S) in [0, 1]."""
+
+    photo: Tensor
+    """What it should restore."""
+    from_target: Tensor
+    """Restored from the features of the target segment."""
+    from_rest: Tensor
+    """Restored from the features of the rest."""
+
+
+@torch.no_grad()
+def restore_segments(
+    classifier: Classifier, reconstructor: Reconstructor, images: Tensor, *, targets: Tensor, settings: AcrSettings
+) -> SegmentRestorations:
+    """The restorations of the classifier-updating phase, to look at: the paper's figure 3.
+
+    Args:
+        classifier: in evaluation mode.
+        reconstructor: in evaluation mode.
+        images: (B, 3, H, H), normalised.
+        targets: class indices (B,).
+        settings: how features are cut.
+    """
+    cams = classifier(images).cams
+    cam = resize(target_cam(cams, targets), _feed_side(cams, reconstructor.side(images), settings))
+    features = reconstructor.encode(reconstructor.backbone(images)).features
+    pictures = [_photo(reconstructor, images, settings), *reconstructor.restore(features, [cam, 1 - cam])]
+    if settings.image_space == "normalised":
+        pictures = [picture.float() * reconstructor.std + reconstructor.mean for picture in pictures]
+    return SegmentRestorations(*(picture.float().clamp(0, 1) for picture in pictures))
+
+
 class Acr:
     """Both networks learn, one after the other on each batch (section 4.1)."""
 

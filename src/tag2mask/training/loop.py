@@ -3,9 +3,9 @@
 import csv
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch.distributed import all_gather_object
 from torch.utils.data import DataLoader
 from torch.utils.tensorboard.writer import SummaryWriter
 
-from tag2mask.data.batch import Batch
+from tag2mask.data.batch import AnyBatch
 from tag2mask.data.sampling import EpochBatches
 from tag2mask.files import replacing
 from tag2mask.progress import track
@@ -23,22 +23,25 @@ from tag2mask.training.learner import Learner
 
 _logger = logging.getLogger(__name__)
 Row = dict[str, float]
+BatchT = TypeVar("BatchT", bound=AnyBatch)
+BatchIn = TypeVar("BatchIn", bound=AnyBatch, contravariant=True)
 
 
-class TrainingMethod(Protocol):
+class TrainingMethod(Protocol[BatchIn]):
     """What the loop needs of a method."""
 
     @property
     def learners(self) -> Mapping[str, Learner[Any]]:
         """Networks that learn, by the name they have in a checkpoint."""
 
-    def training_step(self, batch: Batch, epoch: int) -> dict[str, Tensor]:
+    def training_step(self, batch: BatchIn, epoch: int) -> dict[str, Tensor]:
         """Update the networks on one batch and return the losses by their logged names."""
 
 
 def train(
-    fabric: Fabric, method: TrainingMethod, loader: DataLoader[Batch], *, num_epochs: int, seed: int, folder: Path
-) -> list[Row]:
+    fabric: Fabric, method: TrainingMethod[BatchT], loader: DataLoader[BatchT], *, num_epochs: int, seed: int,
+    folder: Path, after_epoch: Callable[[int], None] | None = None,
+) -> list[Row]:  # fmt: skip
     """Train up to `num_epochs`, from the folder's checkpoint if it has one.
 
     Args:
@@ -48,6 +51,7 @@ def train(
         num_epochs: in all, those of earlier runs counted in.
         seed: of dropout and whatever else draws from torch.
         folder: for `checkpoint.pt`, `losses.csv` and TensorBoard's events.
+        after_epoch: called with the number of each epoch that is done and not yet saved, from 0.
 
     Returns:
         For each epoch the mean of every loss, learning rate and seconds.
@@ -56,23 +60,26 @@ def train(
         FloatingPointError: a loss is not finite; the checkpoint of the last whole epoch stays.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    name = "/".join(folder.parts[-2:])
     history = _resume(method, folder / "checkpoint.pt")
     if history and fabric.is_global_zero:
-        _logger.info("%s: goes on after epoch %d of %d", folder.name, len(history), num_epochs)
+        _logger.info("%s: goes on after epoch %d of %d", name, len(history), num_epochs)
     for epoch in range(len(history), num_epochs):
-        title = f"{folder.name} {epoch + 1}/{num_epochs}"
+        title = f"{name} {epoch + 1}/{num_epochs}"
         row = _train_epoch(fabric, method, loader, epoch=epoch, seed=seed, title=title)
         history.append(row)
+        if after_epoch:
+            after_epoch(epoch)
         if fabric.is_global_zero:
             _save(method, history, folder)
             losses = ", ".join(f"{name} {value:.4g}" for name, value in row.items() if name.startswith("loss/"))
-            _logger.info("%s: epoch %d of %d, %s", folder.name, epoch + 1, num_epochs, losses)
+            _logger.info("%s: epoch %d of %d, %s", name, epoch + 1, num_epochs, losses)
         fabric.barrier()
     return history
 
 
 def _train_epoch(
-    fabric: Fabric, method: TrainingMethod, loader: DataLoader[Batch], *, epoch: int, seed: int, title: str
+    fabric: Fabric, method: TrainingMethod[BatchT], loader: DataLoader[BatchT], *, epoch: int, seed: int, title: str
 ) -> Row:
     assert isinstance(loader.batch_sampler, EpochBatches)
     loader.batch_sampler.epoch = epoch
@@ -95,7 +102,7 @@ def _train_epoch(
     return row | rates | {"seconds": time.monotonic() - start}
 
 
-def _stop(fabric: Fabric, batch: Batch, losses: dict[str, float], *, epoch: int, step: int) -> None:
+def _stop(fabric: Fabric, batch: AnyBatch, losses: dict[str, float], *, epoch: int, step: int) -> None:
     names = list(batch.names)
     if fabric.world_size > 1:
         gathered: list[list[str]] = [[] for _ in range(fabric.world_size)]
@@ -108,7 +115,7 @@ def _stop(fabric: Fabric, batch: Batch, losses: dict[str, float], *, epoch: int,
     )
 
 
-def _resume(method: TrainingMethod, path: Path) -> list[Row]:
+def _resume(method: TrainingMethod[Any], path: Path) -> list[Row]:
     if not path.exists():
         return []
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
@@ -118,7 +125,7 @@ def _resume(method: TrainingMethod, path: Path) -> list[Row]:
     return history
 
 
-def _save(method: TrainingMethod, history: list[Row], folder: Path) -> None:
+def _save(method: TrainingMethod[Any], history: list[Row], folder: Path) -> None:
     """Checkpoint, CSV and TensorBoard of all epochs so far."""
     with replacing(folder / "losses.csv") as path, path.open("w", newline="") as file:
         writer = csv.DictWriter(file, ["epoch", *history[-1]])

@@ -4,13 +4,13 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from tag2mask.config import ClassifierSettings
+from tag2mask.config import ClassifierSettings, RefinementSettings, SegmenterSettings
 from tag2mask.networks.backbones.resnet38 import build_resnet38
 from tag2mask.networks.backbones.timm_features import build_timm_features
 
 
 class Backbone(Protocol):
-    """What classifier and reconstructor need of a feature extractor, which is an nn.Module besides."""
+    """What our networks need of a feature extractor, which is an nn.Module besides."""
 
     channels: tuple[int, ...]
     """Channels of every feature, shallow to deep; the last is what the pretrained classifier pooled."""
@@ -38,7 +38,7 @@ class Backbone(Protocol):
         ...
 
 
-def build_backbone(settings: ClassifierSettings) -> Backbone:
+def build_backbone(settings: ClassifierSettings | RefinementSettings | SegmenterSettings) -> Backbone:
     """Build the feature extractor of `settings` with its pretrained weights."""
     if settings.backbone == "resnet38":
         return build_resnet38(settings.output_stride, settings.weights)

@@ -1,0 +1,84 @@
+"""How far the threshold estimated without masks is from the best one, which only the masks can tell.
+
+    python benchmarks/label_free_threshold.py runs/animals VOC12-ANIMALS --split train_official
+
+For every method's maps in the run, of all photos of the split that have a mask and of each half of them (every other
+photo), it prints the best threshold, the estimated and the fixed one of 0.25, and the mIoU in percent at each.
+"""
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from tag2mask.cams.store import StoredCams, full_size_maps, read_cams, stored_maps, stored_names, stored_size
+from tag2mask.config import DataSettings
+from tag2mask.data.label_maps import open_label_map
+from tag2mask.data.photos import open_photo
+from tag2mask.data.read import read_data_set
+from tag2mask.data.records import Record
+from tag2mask.evaluation.sweep import ThresholdSweep
+from tag2mask.pseudo_labels import estimate_threshold
+
+FIXED = 0.25
+
+
+def small_photo(path: Path) -> NDArray[np.uint8]:
+    """The photo at the size of stored maps, so that all fit in memory."""
+    photo = open_photo(path)
+    height, width = stored_size(photo.height, photo.width)
+    return np.asarray(photo.resize((width, height), Image.Resampling.BOX))
+
+
+def swept(records: Sequence[Record], cams: Sequence[StoredCams], num_classes: int) -> ThresholdSweep:
+    """Counts of the photos at every threshold, against their masks."""
+    sweep = ThresholdSweep(num_classes)
+    for record, stored in zip(records, cams, strict=True):
+        assert record.label_map is not None
+        sweep.add(full_size_maps(stored), stored.class_ids, open_label_map(record.label_map))
+    return sweep
+
+
+def report(photos: Sequence[NDArray[np.uint8]], cams: Sequence[StoredCams], sweep: ThresholdSweep) -> str:
+    """One line: number of photos, the three thresholds with their mIoU, and the estimate's seconds."""
+    start = time.perf_counter()
+    estimated = estimate_threshold((photo, stored_maps(stored)) for photo, stored in zip(photos, cams, strict=True))
+    seconds = time.perf_counter() - start
+    scores = sweep.scores()
+    best, at_estimate, at_fixed = (
+        100 * scores.miou[round(100 * threshold)] for threshold in (scores.best(), estimated, FIXED)
+    )
+    return (
+        f"{len(photos):6} {scores.best():9.2f} {best:6.2f} {estimated:9.2f} {at_estimate:6.2f} "
+        f"{at_estimate - best:6.2f} {at_fixed:9.2f} {at_fixed - best:6.2f} {seconds:8.1f}"
+    )
+
+
+def main() -> None:
+    """Print a line for each method and set of photos."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="run folder with maps in 2-cams or 3-refined")
+    parser.add_argument("data", type=Path, help="folder of the data set")
+    parser.add_argument("--split", default="train", help="photos whose maps the run holds")
+    arguments = parser.parse_args()
+    data_set = read_data_set(DataSettings(root=arguments.data))
+    records = [record for record in data_set.split(arguments.split) if record.label_map]
+    photos = [small_photo(record.image) for record in records]
+    print("photos  best: at   mIoU  estimate   mIoU   diff  0.25:mIoU  diff  seconds")
+    for folder in sorted(path for level in ("2-cams", "3-refined") for path in arguments.run.glob(f"{level}/*")):
+        if not {record.name for record in records} <= stored_names(folder):
+            continue
+        cams = [read_cams(folder, record.name) for record in records]
+        first, second = (swept(records[half::2], cams[half::2], len(data_set.class_names)) for half in (0, 1))
+        print(folder.relative_to(arguments.run))
+        print(report(photos, cams, first + second))
+        print(report(photos[::2], cams[::2], first))
+        print(report(photos[1::2], cams[1::2], second))
+
+
+if __name__ == "__main__":
+    main()

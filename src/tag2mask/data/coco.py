@@ -1,0 +1,249 @@
+"""COCO 2014's folders: train2014, val2014 and annotations, whose outlines give tags and masks."""
+
+import json
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from math import isfinite
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pycocotools import mask as coco_mask  # type: ignore[import-untyped]
+
+from tag2mask.data.drawn_masks import DrawnMask, Outline
+from tag2mask.data.faults import FaultLog
+from tag2mask.data.names import without_suffix
+from tag2mask.data.photo_files import PhotoFiles, list_photos, warn_of_leftovers
+from tag2mask.data.records import DataSet, Record, group_in_splits
+
+SPLITS = ("train2014", "val2014")
+ANNOTATIONS = "annotations"
+NONEMPTY = "_nonempty"
+"""Ends the name of a split without the photos that have no tag: 82,081 of 82,783 and 40,137 of 40,504."""
+MASKS = ("mask", "masks", "SegmentationClass")
+
+_FIELDS: dict[str, dict[str, type | tuple[type, ...]]] = {
+    "images": {"id": int, "file_name": str, "height": int, "width": int},
+    "annotations": {"image_id": int, "category_id": int, "segmentation": (list, dict)},
+    "categories": {"id": int, "name": str},
+}
+_TOLERANCE = 1.0
+"""Pixels that an outline may leave the photo by."""
+
+
+class _Photo(NamedTuple):
+    file_name: str
+    tags: tuple[int, ...]
+    label_map: DrawnMask
+
+
+class _Annotations(NamedTuple):
+    """What an annotation file says of the photos of its split."""
+
+    class_names: tuple[str, ...]
+    photos: tuple[_Photo, ...]
+
+
+class _Frame(NamedTuple):
+    """A photo's name, for faults, and sides in pixels."""
+
+    file: str
+    height: int
+    width: int
+
+
+def is_coco(root: Path) -> bool:
+    """Whether the folder has photos where COCO 2014 has them."""
+    return any((root / split).is_dir() for split in SPLITS)
+
+
+def read_coco(root: Path, log: FaultLog) -> DataSet:
+    """The splits whose photos are there, each with and without the photos that have no tag.
+
+    A class is a category; ids are 1, 2, ... in the order of the categories' ids. Every annotation, a crowd's too, gives
+    its photo a tag. Label maps that lie in the folder, named as their photo or its id, are taken; the others are drawn
+    from all annotations but the crowds', a later one over those before it.
+    """
+    read = {split: _read_annotations(root, split, log) for split in SPLITS if (root / split).is_dir()}
+    annotations = {split: found for split, found in read.items() if found is not None}
+    class_names = next((found.class_names for found in annotations.values()), ())
+    if any(found.class_names != class_names for found in annotations.values()):
+        log.error("classes", ANNOTATIONS, found="other categories in each file", expected="the same in both")
+    photos = _list_photos(root, annotations, log)
+    masks = _list_masks(root)
+    splits: dict[str, tuple[Record, ...]] = {}
+    for split, found in annotations.items():
+        splits[split] = tuple(_make_records(split, found, photos, masks, log))
+        splits[split + NONEMPTY] = tuple(record for record in splits[split] if record.tags)
+    everything = [record for split in annotations for record in splits[split]]
+    used = [record.image.relative_to(root).as_posix() for record in everything]
+    warn_of_leftovers(photos, used, log, place="the annotations")
+    files = {record.label_map for record in everything if isinstance(record.label_map, Path)}
+    _warn_of_other_masks(root, [path for path in masks.values() if path not in files], log)
+    counts = f"{len(everything) - len(files):,} masks drawn from them, {len(files):,} from files"
+    layout = f"COCO 2014, tags from the annotations ({len(class_names)} classes), {counts}"
+    return DataSet(root, layout, class_names, group_in_splits(everything, splits))
+
+
+def _list_photos(root: Path, splits: Iterable[str], log: FaultLog) -> PhotoFiles:
+    """Photos of the splits, named from the data set's folder."""
+    files = {
+        f"{split}/{key}": path for split in splits for key, path in list_photos(root, root / split, log).files.items()
+    }
+    return PhotoFiles(root, root, files)
+
+
+def _list_masks(root: Path) -> dict[str, Path]:
+    """Label maps in the folder by their file name without suffix, of two alike the one of the first folder."""
+    paths = [path for folder in reversed(MASKS) for path in sorted((root / folder).rglob("*.png"))]
+    return {path.stem: path for path in paths}
+
+
+def _warn_of_other_masks(root: Path, paths: Iterable[Path], log: FaultLog) -> None:
+    for path in paths:
+        file = path.relative_to(root).as_posix()
+        expected = "the name or the image id of a photo"
+        log.warn("mask-without-photo", file, found="another name", expected=expected, hint="It is left out.")
+
+
+def _make_records(
+    split: str, annotations: _Annotations, photos: PhotoFiles, masks: Mapping[str, Path], log: FaultLog
+) -> Iterator[Record]:
+    for photo in annotations.photos:
+        key = f"{split}/{photo.file_name}"
+        image = photos.files.get(key)
+        if image is None:
+            log.error("no-photo", key, found="no such file", expected=f"each photo of {_annotation_file(split)}")
+            continue
+        file = masks.get(image.stem) or masks.get(str(photo.label_map.image_id))
+        yield Record(without_suffix(key), image, photo.tags, file or photo.label_map)
+
+
+def _annotation_file(split: str) -> str:
+    return f"{ANNOTATIONS}/instances_{split}.json"
+
+
+def _read_annotations(root: Path, split: str, log: FaultLog) -> _Annotations | None:
+    """Photos of a split in the order of their names; none where the file cannot be used, which is then noted."""
+    file = _annotation_file(split)
+    content = _read_json(root / file, file, log)
+    if content is None:
+        return None
+    categories = sorted(content["categories"], key=lambda category: int(category["id"]))
+    class_ids = {category["id"]: class_id for class_id, category in enumerate(categories, start=1)}
+    images = {image["id"]: image for image in sorted(content["images"], key=lambda image: str(image["file_name"]))}
+    tags: dict[int, set[int]] = {image_id: set() for image_id in images}
+    outlines: dict[int, list[Outline]] = {image_id: [] for image_id in images}
+    unknown: Counter[str] = Counter()
+    for annotation in content["annotations"]:
+        image_id, category_id = annotation["image_id"], annotation["category_id"]
+        if image_id not in images:
+            unknown[f"image_id {image_id}"] += 1
+        elif category_id not in class_ids:
+            unknown[f"category_id {category_id}"] += 1
+        else:
+            tags[image_id].add(class_ids[category_id])
+            if not annotation.get("iscrowd"):
+                image = images[image_id]
+                frame = _Frame(f"{split}/{image['file_name']}", image["height"], image["width"])
+                outlines[image_id] += _outline(annotation["segmentation"], class_ids[category_id], frame, log)
+    for name, count in unknown.items():
+        found = f"{name} in {count:,} annotation{'s' if count > 1 else ''}"
+        log.error("unknown-id", file, found=found, expected="the id of an image and of a category")
+    photos = []
+    for image_id, image in images.items():
+        label_map = DrawnMask(root / file, image_id, image["height"], image["width"], tuple(outlines[image_id]))
+        photos.append(_Photo(image["file_name"], tuple(sorted(tags[image_id])), label_map))
+    return _Annotations(tuple(category["name"] for category in categories), tuple(photos))
+
+
+def _read_json(path: Path, file: str, log: FaultLog) -> dict[str, list[dict[str, Any]]] | None:
+    """The lists of an annotation file, whose entries have all that is read of them; else the reason is noted."""
+    try:
+        with path.open(encoding="utf-8-sig") as stream:
+            content = json.load(stream)
+    except OSError as error:
+        hint = "COCO has it in annotations_trainval2014.zip."
+        log.error("no-annotations", file, found=f"{error.strerror}", expected="COCO's instances", hint=hint)
+        return None
+    except ValueError as error:
+        log.error("annotations", file, found=f"no JSON ({error})", expected="COCO's instances")
+        return None
+    num_faults = len(log.faults)
+    for section in _FIELDS:
+        entries = content.get(section) if isinstance(content, dict) else None
+        if isinstance(entries, list):
+            _check_entries(section, entries, file, log)
+        else:
+            log.error("annotations", file, found=f"no list {section!r}", expected=f"lists {', '.join(_FIELDS)}")
+    return content if len(log.faults) == num_faults else None
+
+
+def _check_entries(section: str, entries: list[Any], file: str, log: FaultLog) -> None:
+    """Note the first entry that lacks a field, else images and categories that are there twice."""
+    fields = _FIELDS[section]
+    for index, entry in enumerate(entries):
+        given = entry if isinstance(entry, dict) else {}
+        wrong = [name for name, kind in fields.items() if not isinstance(given.get(name), kind)]
+        if wrong:
+            found = f"{section}[{index}] without a good {' and '.join(wrong)}"
+            log.error("annotations", file, found=found, expected=f"{', '.join(fields)} in each of {section}")
+            return
+    for name in ("id", "name", "file_name"):
+        if name in fields:
+            value, count = Counter(entry[name] for entry in entries).most_common(1)[0] if entries else ("", 0)
+            if count > 1:
+                found = f"{section} with {name} {value!r} {count} times"
+                log.error("annotations", file, found=found, expected="each once")
+
+
+def _outline(segmentation: Any, class_id: int, frame: _Frame, log: FaultLog) -> list[Outline]:
+    """One object's outline, or nothing where no part of it can be used, which is noted."""
+    if isinstance(segmentation, dict):
+        run_lengths = _run_lengths(segmentation, frame, log)
+        return [Outline(class_id, run_lengths=run_lengths)] if run_lengths else []
+    polygons = tuple(polygon for corners in segmentation if (polygon := _polygon(corners, frame, log)))
+    return [Outline(class_id, polygons)] if polygons else []
+
+
+def _polygon(corners: Any, frame: _Frame, log: FaultLog) -> bytes:
+    try:
+        numbers = array("d", corners)
+    except TypeError:
+        numbers = array("d")
+    # COCO's code takes a list of four numbers for a box.
+    if len(numbers) < 6 or len(numbers) % 2 or not isfinite(sum(numbers)):
+        found, expected = f"a polygon of {len(numbers)} numbers", "finite x and y of at least three corners"
+        log.warn("polygon", frame.file, found=found, expected=expected, hint="It is left out.")
+        return b""
+    x, y = numbers[::2], numbers[1::2]
+    if min(numbers) < -_TOLERANCE or max(x) > frame.width + _TOLERANCE or max(y) > frame.height + _TOLERANCE:
+        hint = "Its corners are moved to the photo's edge."
+        log.warn("outside", frame.file, found="a polygon that leaves the photo", expected="one inside it", hint=hint)
+        numbers[::2] = array("d", (min(max(value, 0.0), frame.width) for value in x))
+        numbers[1::2] = array("d", (min(max(value, 0.0), frame.height) for value in y))
+    return numbers.tobytes()
+
+
+def _run_lengths(code: dict[str, Any], frame: _Frame, log: FaultLog) -> bytes:
+    size, counts = [frame.height, frame.width], code.get("counts")
+    if code.get("size") == size and isinstance(counts, list) and _fill(counts, frame):
+        return bytes(coco_mask.frPyObjects(code, *size)["counts"])
+    if code.get("size") == size and isinstance(counts, str) and _is_whole(counts.encode(), frame):
+        return counts.encode()
+    expected = f"the size {size} and counts of as many pixels"
+    log.error("run-lengths", frame.file, found="run lengths that do not fill the photo", expected=expected)
+    return b""
+
+
+def _fill(counts: list[Any], frame: _Frame) -> bool:
+    return all(isinstance(count, int) and count >= 0 for count in counts) and sum(counts) == frame.height * frame.width
+
+
+def _is_whole(counts: bytes, frame: _Frame) -> bool:
+    """Whether compressed run lengths speak of every pixel: COCO's code refuses those of more, not those of less."""
+    try:
+        pixels = coco_mask.decode({"size": [frame.height, frame.width], "counts": counts})
+    except ValueError:
+        return False
+    return bool(coco_mask.encode(pixels)["counts"] == counts)

@@ -1,0 +1,91 @@
+"""A few photos kept while classifiers learn: their CAMs after each epoch, and what the reconstructor restores."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from PIL import Image, ImageOps
+
+from tag2mask.cams.inference import cams_of_batch
+from tag2mask.cams.store import write_cams
+from tag2mask.config import CamSettings, Recipe
+from tag2mask.data.photos import open_photo
+from tag2mask.data.records import Record
+from tag2mask.data.transforms import normalise
+from tag2mask.files import replacing
+from tag2mask.networks.classifier import Classifier
+from tag2mask.networks.reconstructor import Reconstructor
+from tag2mask.training.acr import restore_segments
+from tag2mask.training.stage import AfterEpoch, Networks
+
+_MAX_EXAMPLES = 6
+
+
+def one_a_class(records: Sequence[Record], num_classes: int) -> list[Record]:
+    """The middle one of the photos whose first tag is a class, for the first six classes that have one."""
+    examples = []
+    for class_id in range(1, num_classes + 1):
+        of_class = [record for record in records if record.tags[:1] == (class_id,)]
+        if of_class:
+            examples.append(of_class[len(of_class) // 2])
+    return examples[:_MAX_EXAMPLES]
+
+
+def keep_epochs(fabric: Fabric, records: Sequence[Record], folder: Path, settings: CamSettings) -> AfterEpoch:
+    """Something that writes the CAMs of `records`, at one scale, after each epoch: the paper's figure 5.
+
+    Args:
+        fabric: launched; its first process writes.
+        records: photos.
+        folder: of the training; the maps go to `epochs/NN`, NN from 1.
+        settings: of the CAMs.
+    """
+    at_one_scale = replace(settings, scales=(1.0,))
+    return partial(_keep_epoch, fabric=fabric, records=records, folder=folder, settings=at_one_scale)
+
+
+def keep_restorations(
+    classifier: Classifier, reconstructor: Reconstructor, records: Sequence[Record], *, folder: Path, recipe: Recipe
+) -> None:
+    """Write what the reconstructor restores of photos from each segment of their first class: the paper's figure 3.
+
+    Three PNGs a photo, cut to a square: `NAME.photo`, and restored from the features of the target segment
+    (`NAME.target`) and of the rest (`NAME.rest`).
+
+    Args:
+        classifier: trained.
+        reconstructor: trained against it.
+        records: photos, each with a tag.
+        folder: of the PNGs.
+        recipe: of the training.
+    """
+    device = next(classifier.parameters()).device
+    classifier.eval(), reconstructor.eval()
+    backbone, side = classifier.backbone, recipe.data.crop
+    for record in records:
+        square = ImageOps.fit(open_photo(record.image), (side, side), Image.Resampling.BICUBIC)
+        image = normalise(square, backbone.mean, backbone.std)[None].to(device)
+        targets = torch.tensor([record.tags[0] - 1], device=device)
+        restored = restore_segments(classifier, reconstructor, image, targets=targets, settings=recipe.acr)
+        for name, picture in zip(("photo", "target", "rest"), restored, strict=True):
+            pixels = (picture[0].permute(1, 2, 0) * 255).round().byte().cpu().numpy()
+            with replacing(folder / f"{record.name}.{name}.png") as path:
+                Image.fromarray(pixels).save(path, format="PNG")
+
+
+def _keep_epoch(
+    epoch: int, networks: Networks, *, fabric: Fabric, records: Sequence[Record], folder: Path, settings: CamSettings
+) -> None:
+    if not fabric.is_global_zero:
+        return
+    classifier = networks["classifier"]
+    assert isinstance(classifier, Classifier)
+    classifier.eval()
+    for record in records:
+        with fabric.autocast():
+            (cams,) = cams_of_batch(classifier, [record], settings)
+        write_cams(folder / "epochs" / f"{epoch + 1:02}", record.name, cams)
+    classifier.train()

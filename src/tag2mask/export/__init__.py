@@ -1,0 +1,1 @@
+"""What a segmenter and its predictions are for other programs."""

@@ -1,0 +1,105 @@
+"""The network of class boundaries: the edge branch of IRN on a frozen backbone.
+
+Ahn, Cho and Kwak, "Weakly Supervised Learning of Instance Segmentation with Inter-pixel Relations", CVPR 2019,
+1904.05044. Its displacement branch tells instances of a class apart and is left out.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tag2mask.config import RefinementSettings
+from tag2mask.networks.backbones import Backbone, build_backbone
+
+STRIDE = 4
+"""Pixels of the image per cell of the boundary map."""
+
+# Channels every depth is reduced to, and groups of their normalisation; released code.
+_CHANNELS = 32
+_GROUPS = 4
+
+
+class BoundaryNet(nn.Module):
+    """Every depth of a fixed backbone, reduced and brought to stride 4, tells where a class ends.
+
+    Depths finer than that are averaged over its cells rather than left out: their contrasts are what edges are made of.
+    """
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.backbone.requires_grad_(False)
+        self.reductions = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(channels, _CHANNELS, 1, bias=False), nn.GroupNorm(_GROUPS, _CHANNELS))
+            for channels in backbone.channels
+        )
+        self.fusion = nn.Conv2d(_CHANNELS * len(backbone.channels), 1, 1)
+        self.train()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Edge logits (B, 1, H / 4, W / 4), sizes rounded up.
+
+        Args:
+            images: (B, 3, H, W), normalised with the backbone's `mean` and `std`.
+        """
+        size = grid_size(images, STRIDE)
+        with torch.no_grad():
+            features = self.backbone(images)
+        reduced = [
+            F.relu(enlarge(reduce(shrink(feature, stride, STRIDE)), stride, STRIDE, size=size))
+            for feature, stride, reduce in zip(features, self.backbone.strides, self.reductions, strict=True)
+        ]
+        logits: Tensor = self.fusion(torch.cat(reduced, dim=1))
+        return logits
+
+    def train(self, mode: bool = True) -> "BoundaryNet":
+        """Change mode, but for the backbone, which is fixed."""
+        super().train(mode)
+        self.backbone.eval()
+        return self
+
+    def new_parameters(self) -> list[nn.Parameter]:
+        """Parameters that come from no pretrained weights: all but the backbone's."""
+        return [*self.reductions.parameters(), *self.fusion.parameters()]
+
+
+def build_boundary_net(settings: RefinementSettings) -> BoundaryNet:
+    """Build the boundary network of `settings`, its backbone with pretrained weights."""
+    check_pairs(settings, STRIDE)
+    return BoundaryNet(build_backbone(settings))
+
+
+def check_pairs(settings: RefinementSettings, stride: int) -> None:
+    """Refuse settings that leave no pairs of cells of `stride` pixels to learn from; for the border."""
+    if settings.radius == 1:
+        raise ValueError("refinement.radius is 1, nearer than which no two cells are: expected at least 2")
+    needed = 2 * settings.radius - 1
+    if math.ceil(settings.crop / stride) < needed:
+        raise ValueError(
+            f"refinement.crop is {settings.crop}, {math.ceil(settings.crop / stride)} cells of {stride} pixels, but "
+            f"refinement.radius {settings.radius} needs {needed} cells: take a crop of at least {needed * stride}"
+        )
+
+
+def grid_size(images: Tensor, stride: int) -> tuple[int, int]:
+    """Rows and columns of cells of `stride` pixels that cover images (B, 3, H, W)."""
+    return math.ceil(images.shape[2] / stride), math.ceil(images.shape[3] / stride)
+
+
+def shrink(feature: Tensor, stride: int, grid_stride: int) -> Tensor:
+    """A feature (B, D, h, w) finer than the grid averaged over the grid's cells; a coarser one as it is."""
+    factor = grid_stride // stride
+    return F.avg_pool2d(feature, factor, ceil_mode=True) if factor > 1 else feature
+
+
+def enlarge(feature: Tensor, stride: int, grid_stride: int, *, size: tuple[int, int]) -> Tensor:
+    """A feature (B, D, h, w) coarser than the grid interpolated; all are cut to the grid's `size`.
+
+    By the factor of the strides, not to the size: so every cell stays above its pixels, whatever the image's size.
+    """
+    factor = stride / grid_stride
+    if factor > 1:
+        feature = F.interpolate(feature, scale_factor=factor, mode="bilinear", align_corners=False)
+    return feature[:, :, : size[0], : size[1]]

@@ -1,0 +1,274 @@
+"""Which stages a recipe asks for, in order, and what decides the content of each."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tag2mask.config import Method, Recipe
+from tag2mask.data.records import Record
+from tag2mask.manifest import FILE_NAME, Manifest, digest, digest_file, digest_records, flatten
+from tag2mask.report.tables import Level
+from tag2mask.stages import TWIN, Kind, Photos, Stage
+
+
+def plan(recipe: Recipe, photos: Photos, run: Path) -> list[Stage]:
+    """The stages of `recipe` in the order in which they are done.
+
+    Args:
+        recipe: settings.
+        photos: of the run.
+        run: maps that somebody else put into its `2-cams` need no training, labels in its `4-pseudo-labels` no maps.
+
+    Raises:
+        ValueError: settings contradict each other.
+    """
+    refined = _refined_methods(recipe)
+    foreign = {method for method in recipe.methods if _is_foreign(run / "2-cams" / method, ".npz")}
+    ours = replace(recipe, methods=tuple(method for method in recipe.methods if method not in foreign))
+    if set(ours.methods) & {"pretrained", "acr"}:
+        _check_acr(ours)
+    trainings = _trainings(ours, photos)
+    stages = list(trainings)
+    by_kind = {stage.kind: stage for stage in trainings}
+    for method in recipe.methods:
+        goes_on = method in refined
+        records = photos.mapped if goes_on else photos.seed
+        if method in foreign:
+            cams = _foreign_stage("cams", method, run / "2-cams" / method, records)
+        else:
+            cams = _stage("cams", method, records, _cam_settings(recipe), (by_kind[method],))
+        stages += [cams, *_measured(cams, "seed", photos.seed)]
+        if goes_on:
+            stages += _after_cams(recipe, photos, cams, run)
+    if "masks" in recipe.segmenter.supervision:
+        stages += _segmenters(recipe, photos, TWIN, None)
+    return stages
+
+
+def _is_foreign(folder: Path, suffix: str) -> bool:
+    """Whether files lie there that no manifest tells the origin of."""
+    return not (folder / FILE_NAME).exists() and any(folder.rglob(f"*{suffix}"))
+
+
+def _refined_methods(recipe: Recipe) -> Sequence[Method]:
+    if recipe.refined_methods is None:
+        return recipe.methods[-1:]
+    unknown = [method for method in recipe.refined_methods if method not in recipe.methods]
+    if unknown:
+        raise ValueError(
+            f"refined_methods has {', '.join(unknown)}, but methods only {', '.join(recipe.methods)}: "
+            "only seeds that are made can be refined"
+        )
+    return recipe.refined_methods
+
+
+def _check_acr(recipe: Recipe) -> None:
+    """Refuse settings that contradict each other."""
+    acr = recipe.acr
+    if "pretrained" in recipe.methods and not acr.reconstructor_epochs:
+        raise ValueError("methods has pretrained, but acr.reconstructor_epochs is 0: no reconstructor is trained")
+    if acr.reconstructor.classify != (acr.reconstructor_loss.classification > 0):
+        raise ValueError(
+            f"acr.reconstructor.classify is {acr.reconstructor.classify}, but acr.reconstructor_loss.classification is "
+            f"{acr.reconstructor_loss.classification}: a head needs a weight, and a weight a head"
+        )
+    for name in ("reconstructor_loss", "classifier_loss"):
+        weights = [value for value in vars(getattr(acr, name)).values() if isinstance(value, float)]
+        if not any(weights):
+            raise ValueError(f"acr.{name}: every weight is 0, so nothing is learned")
+
+
+def _trainings(recipe: Recipe, photos: Photos) -> list[Stage]:
+    methods, acr = set(recipe.methods), recipe.acr
+    adversarial = bool(methods & {"pretrained", "acr"})
+    alone = adversarial and acr.reconstructor_epochs > 0
+    stages: list[Stage] = []
+    baseline: tuple[Stage, ...] = ()
+    reconstructor: tuple[Stage, ...] = ()
+    if "baseline" in methods or alone or (adversarial and acr.warm_start):
+        baseline = (_training("baseline", _baseline_settings(recipe), photos, ()),)
+        stages += baseline
+    if alone:
+        settings = _baseline_settings(recipe) | _reconstructor_settings(recipe)
+        reconstructor = (_training("reconstructor", settings, photos, baseline),)
+        stages += reconstructor
+    begins_as = baseline if acr.warm_start else ()
+    for method in recipe.methods:
+        if method != "baseline":
+            settings = _network_settings(recipe) | flatten(acr, "acr")
+            stages.append(_training(method, settings, photos, (*begins_as, *reconstructor)))
+    return stages
+
+
+def _training(kind: Kind, settings: dict[str, Any], photos: Photos, before: tuple[Stage, ...]) -> Stage:
+    # The baseline alone can learn from photos without tags.
+    records = photos.train if kind == "baseline" else photos.tagged
+    stage = _stage(kind, None, records, settings, before)
+    stage.manifest.inputs["classes"] = digest(photos.class_names)
+    return _with_weights(stage, settings["classifier.weights"])
+
+
+def _after_cams(recipe: Recipe, photos: Photos, cams: Stage, run: Path) -> list[Stage]:
+    """From the seeds of one method to its segmenter."""
+    method = cams.method
+    assert method is not None
+    stages: list[Stage] = []
+    source = cams
+    if recipe.crf.enabled:
+        # Without a refinement these are what the pseudo-labels are made of; else they are only there to be measured.
+        records = photos.seed if recipe.refinement.method != "none" else photos.mapped
+        source = _stage("crf", method, records, _crf_settings(recipe), (cams,))
+        stages += [source, *_measured(source, "crf", photos.seed)]
+    if recipe.refinement.method != "none":
+        stages += _refinement(recipe, photos, cams)
+        source = stages[-1]
+        stages += _measured(source, "refined", photos.seed)
+    folder = run / _FOLDERS["labels"].format(method=method)
+    if _is_foreign(folder, ".png"):
+        labels = _foreign_stage("labels", method, folder, photos.label)
+    else:
+        labels = _stage("labels", method, photos.mapped, flatten(recipe.labels, "labels"), (source,))
+    stages += [labels, *_measured(labels, "pseudo-label", photos.seed)]
+    if "pseudo_labels" in recipe.segmenter.supervision:
+        stages += _segmenters(recipe, photos, method, labels)
+    return stages
+
+
+def _refinement(recipe: Recipe, photos: Photos, cams: Stage) -> list[Stage]:
+    """Labels of sure pixels, the network that learns relations from them, and maps that walk along these."""
+    settings = flatten(recipe.refinement, "refinement")
+
+    def chosen(*names: str) -> dict[str, Any]:
+        return {name: value for name, value in settings.items() if name.split(".")[1] in ("method", *names)}
+
+    match recipe.refinement.method:
+        case "irn":
+            relation_settings = chosen("foreground", "uncertain")
+        case _:
+            relation_settings = chosen("low_alpha", "high_alpha")
+    relations = _stage("relations", cams.method, photos.label, relation_settings, (cams,))
+    network = chosen(
+        "backbone", "weights", "output_stride", "resize_range", "crop", "epochs", "batch_size", "radius", "optimizer"
+    )
+    network_stage = _stage("network", cams.method, photos.label, network | _engine_settings(recipe), (relations,))
+    network_stage = _with_weights(network_stage, recipe.refinement.weights)
+    walk = chosen("walk_radius", "beta", "log_steps") | {"engine.precision": recipe.engine.precision}
+    return [relations, network_stage, _stage("maps", cams.method, photos.mapped, walk, (cams, network_stage))]
+
+
+def _segmenters(recipe: Recipe, photos: Photos, method: str, labels: Stage | None) -> list[Stage]:
+    """A segmenter and its predictions; without pseudo-labels it learns from the true masks."""
+    settings = flatten(recipe.segmenter, "segmenter")
+    del settings["segmenter.supervision"]
+    only_predictions = {f"segmenter.{name}" for name in ("scales", "fuse", "long_side", "crf")}
+    training = {name: value for name, value in settings.items() if name not in only_predictions}
+    prediction = {name: value for name, value in settings.items() if name in only_predictions}
+    records = _masked(photos.label) if labels is None else photos.label
+    before = () if labels is None else (labels,)
+    segmenter = _stage("segmenter", method, records, training | _engine_settings(recipe), before)
+    segmenter.manifest.inputs["classes"] = digest(photos.class_names)
+    if labels is None:
+        segmenter.manifest.inputs["label maps"] = _digest_label_maps(records)
+    stages = [_with_weights(segmenter, recipe.segmenter.weights)]
+    if photos.val:
+        prediction |= {"engine.precision": recipe.engine.precision}
+        predictions = _stage("predictions", method, photos.val, prediction, (segmenter,))
+        stages += [predictions, *_measured(predictions, "segmenter", photos.val)]
+    return stages
+
+
+def _measured(stage: Stage, level: Level, records: Sequence[Record]) -> list[Stage]:
+    """The measurement of a stage on those of `records` that have a true mask, if there are any."""
+    masked = _masked(records)
+    if not masked:
+        return []
+    scores = _stage("scores", stage.method, masked, {}, (stage,), level=level)
+    scores.manifest.inputs["label maps"] = _digest_label_maps(masked)
+    return [scores]
+
+
+def _masked(records: Sequence[Record]) -> list[Record]:
+    return [record for record in records if record.label_map]
+
+
+def _digest_label_maps(records: Sequence[Record]) -> str:
+    return digest([digest_file(file) for record in records if (file := record.label_map_file)])
+
+
+_FOLDERS: dict[Kind, str] = {
+    "cams": "2-cams/{method}",
+    "crf": "3-refined/{method}/crf",
+    "relations": "3-refined/{method}/relations",
+    "network": "3-refined/{method}/network",
+    "maps": "3-refined/{method}/maps",
+    "labels": "4-pseudo-labels/{method}",
+    "segmenter": "5-segmenter/{method}",
+    "predictions": "6-predictions/{method}",
+    "scores": "scores/{level}-{method}",
+}
+
+
+def _stage(
+    kind: Kind, method: str | None, records: Sequence[Record], settings: dict[str, Any], before: tuple[Stage, ...],
+    *, level: Level | None = None,
+) -> Stage:  # fmt: skip
+    inputs = {"photos": digest_records(records)} | {stage.folder: stage.manifest.digest for stage in before}
+    folder = _FOLDERS.get(kind, "1-classifier/{kind}").format(kind=kind, method=method, level=level)
+    return Stage(kind, method, folder, records, Manifest(settings, inputs), before, level=level)
+
+
+def _foreign_stage(kind: Kind, method: str, folder: Path, records: Sequence[Record]) -> Stage:
+    """A stage whose files somebody else made."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    manifest = Manifest({}, {"files": digest([(path.name, digest_file(path)) for path in files])})
+    return Stage(kind, method, _FOLDERS[kind].format(method=method), records, manifest, (), foreign=True)
+
+
+def _with_weights(stage: Stage, weights: str) -> Stage:
+    """The stage, depending on the file of pretrained weights where they are a file."""
+    if Path(weights).is_file():
+        stage.manifest.inputs["weights"] = digest_file(Path(weights))
+    return stage
+
+
+def _network_settings(recipe: Recipe) -> dict[str, Any]:
+    """What every training depends on: augmentation, networks, seed and arithmetic."""
+    chosen = {"resize", "resize_range", "crop"}
+    data = {name: value for name, value in flatten(recipe.data, "data").items() if name.split(".")[1] in chosen}
+    network = {"backbone", "weights", "output_stride", "head"}
+    classifier = flatten(recipe.classifier, "classifier")
+    classifier = {name: value for name, value in classifier.items() if name.split(".")[1] in network}
+    return data | classifier | _engine_settings(recipe)
+
+
+def _engine_settings(recipe: Recipe) -> dict[str, Any]:
+    return {"engine.seed": recipe.engine.seed, "engine.precision": recipe.engine.precision}
+
+
+def _baseline_settings(recipe: Recipe) -> dict[str, Any]:
+    return _network_settings(recipe) | flatten(recipe.classifier, "classifier")
+
+
+def _reconstructor_settings(recipe: Recipe) -> dict[str, Any]:
+    left_out = {"epochs", "decay_epochs", "warm_start", "classifier_loss", "classifier_optimizer"}
+    settings = flatten(recipe.acr, "acr")
+    return {name: value for name, value in settings.items() if name.split(".")[1] not in left_out}
+
+
+def _cam_settings(recipe: Recipe) -> dict[str, Any]:
+    settings = flatten(recipe.cams, "cams") | {"engine.precision": recipe.engine.precision}
+    del settings["cams.threshold"]
+    return settings
+
+
+def _crf_settings(recipe: Recipe) -> dict[str, Any]:
+    settings = flatten(recipe.crf, "crf")
+    del settings["crf.enabled"]
+    match recipe.crf.background:
+        case "constant":
+            del settings["crf.alpha"]
+            settings["cams.threshold"] = recipe.cams.threshold
+        case "power":
+            pass
+    return settings

@@ -1,0 +1,292 @@
+"""A trained segmenter: its model folder, its predictions of photos, and their files."""
+
+import csv
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+from PIL import Image
+from safetensors.torch import save_file
+from torch import Tensor
+
+from tag2mask import __version__
+from tag2mask.config import SegmenterSettings
+from tag2mask.data.classes import BACKGROUND, BACKGROUND_NAME, voc_palette
+from tag2mask.data.faults import FaultLog
+from tag2mask.data.label_maps import label_map_names, open_label_map, write_label_map
+from tag2mask.data.names import without_suffix
+from tag2mask.data.photo_files import list_photos
+from tag2mask.data.photos import FileError, open_photo, to_upright_rgb
+from tag2mask.data.records import Record
+from tag2mask.data.transforms import normalise
+from tag2mask.files import replacing
+from tag2mask.model_card import model_card
+from tag2mask.networks.backbones.weights import load_strictly, read_weights
+from tag2mask.networks.deeplab import DeepLab, build_deeplab
+from tag2mask.progress import track
+
+CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+"""Files of a model folder."""
+
+# What a segmenter needs to know once it is trained.
+_KEPT_SETTINGS = ("head", "backbone", "output_stride", "scales", "fuse", "long_side", "crf")
+# Scores below this are one and the same to the CRF, which takes their logarithm.
+_LOWEST_SCORE = 1e-5
+_OVERLAY_OPACITY = 0.6
+_JPEG_QUALITY = 90
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a segmenter sees in a photo."""
+
+    photo: Image.Image
+    """The photo, upright, RGB, of H rows and W columns."""
+    label_map: NDArray[np.uint8]
+    """(H, W) class ids, 0 = background."""
+    class_names: tuple[str, ...]
+    """Classes that it can be, in the order of their ids, which begin at 1."""
+
+    @property
+    def areas(self) -> dict[str, int]:
+        """Pixels of background and of every class, by name, of those that the photo shows."""
+        return _areas(self.label_map, self.class_names)
+
+    @property
+    def overlay(self) -> Image.Image:
+        """The photo with the classes' colours over it."""
+        photo = np.asarray(self.photo, np.float32)
+        colours = np.asarray(voc_palette(), np.float32)[self.label_map]
+        opacity = np.where(self.label_map == BACKGROUND, 0, _OVERLAY_OPACITY).astype(np.float32)[..., None]
+        return Image.fromarray(np.rint(photo + opacity * (colours - photo)).astype(np.uint8))
+
+
+class Segmenter:
+    """A network with all that it needs to label photos.
+
+    Args:
+        network: trained.
+        settings: how it predicts.
+        class_names: in the order of their ids, which begin at 1.
+    """
+
+    def __init__(self, network: DeepLab, settings: SegmenterSettings, class_names: Sequence[str]) -> None:
+        self.network = network.eval().to(memory_format=torch.channels_last)
+        self.settings = settings
+        self.class_names = tuple(class_names)
+
+    @classmethod
+    def load(cls, folder: Path, device: torch.device | str = "cpu") -> "Segmenter":
+        """The segmenter that `save` kept; it needs no other file and no internet.
+
+        Raises:
+            ValueError: that is no model folder, or its weights are not those of its network.
+        """
+        path = folder / CONFIG
+        if not path.is_file():
+            raise ValueError(f"{folder}: found no {CONFIG}, expected a model folder such as 5-segmenter/acr of a run")
+        try:
+            config = json.loads(path.read_text(encoding="utf-8"))
+            kept = {name: config["segmenter"][name] for name in _KEPT_SETTINGS}
+            settings = SegmenterSettings(**kept | {"scales": tuple(kept["scales"])})
+            class_names, mean, std = (tuple(config[name]) for name in ("class_names", "mean", "std"))
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{path}: found {error!r}, expected what a training wrote; copy the folder anew"
+            ) from error
+        network = build_deeplab(settings, len(class_names))
+        network.backbone.mean, network.backbone.std = mean, std
+        load_strictly(network, read_weights(folder / WEIGHTS), source=str(folder / WEIGHTS))
+        return cls(network.to(device), settings, class_names)
+
+    def save(self, folder: Path, facts: Mapping[str, str] | None = None) -> None:
+        """Keep everything in a folder that can be copied anywhere.
+
+        Args:
+            folder: for settings, weights and model card.
+            facts: for the card, by their names: what it was trained on, how good it is.
+        """
+        weights = {name: tensor.cpu().contiguous() for name, tensor in self.network.state_dict().items()}
+        with replacing(folder / WEIGHTS) as path:
+            save_file(weights, path)
+        self.write_card(folder, facts or {})
+        settings = asdict(self.settings)
+        config = {
+            "version": __version__,
+            "segmenter": {name: settings[name] for name in _KEPT_SETTINGS},
+            "class_names": self.class_names,
+            "palette": voc_palette()[: len(self.class_names) + 1],
+            "mean": self.network.backbone.mean,
+            "std": self.network.backbone.std,
+        }
+        with replacing(folder / CONFIG) as path:
+            path.write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    def write_card(self, folder: Path, facts: Mapping[str, str]) -> None:
+        """Write the model card, in place of an older one: facts may come later than weights."""
+        with replacing(folder / CARD) as path:
+            path.write_text(model_card(self.settings, self.class_names, facts), encoding="utf-8")
+
+    def predict(self, image: Path | Image.Image) -> Prediction:
+        """Label every pixel of a photo.
+
+        Raises:
+            FileError: the photo cannot be used.
+        """
+        photo = open_photo(image) if isinstance(image, Path) else to_upright_rgb(image, Path("image"))
+        scores = predict_scores(self.network, photo, self.settings)
+        label_map = scores.argmax(0).to(torch.uint8).cpu().numpy()
+        return Prediction(photo, label_map, self.class_names)
+
+
+class FolderResult(NamedTuple):
+    """What became of a list of photos."""
+
+    num_photos: int
+    """All of them."""
+    failed: tuple[str, ...]
+    """Names of those that could not be read, which have no files."""
+
+
+@torch.inference_mode()
+def predict_scores(network: DeepLab, photo: Image.Image, settings: SegmenterSettings) -> Tensor:
+    """Scores of every label at several sizes of the photo and mirrored, joined.
+
+    Args:
+        network: in evaluation mode.
+        photo: RGB of H rows and W columns.
+        settings: scales, how they are joined, and CRF.
+
+    Returns:
+        (C + 1, H, W) in [0, 1]; joined by the highest, they do not sum to 1.
+    """
+    device = next(network.parameters()).device
+    join = torch.maximum if settings.fuse == "max" else torch.add
+    joined: Tensor | None = None
+    for width, height in _scaled_sizes(photo.size, settings):
+        resized = photo.resize((width, height), Image.Resampling.BICUBIC)
+        image = normalise(resized, network.backbone.mean, network.backbone.std).to(device)
+        logits = network(torch.stack([image, image.flip(2)])).float()
+        logits = F.interpolate(logits, size=(photo.height, photo.width), mode="bilinear", align_corners=False)
+        plain, mirrored = logits.softmax(1)
+        both = join(plain, mirrored.flip(2))
+        joined = both if joined is None else join(joined, both)
+    assert joined is not None
+    if settings.fuse == "mean":
+        joined /= 2 * len(settings.scales)
+    return joined if settings.crf == "none" else _with_crf(joined, photo, settings)
+
+
+def photos_below(folder: Path, *, without: Path) -> dict[str, Path]:
+    """All photos of a folder by name: the path below it without suffix, or with it where two would be called the same.
+
+    Args:
+        folder: is searched with its subfolders.
+        without: subfolder that is left out, for predictions may go there.
+
+    Raises:
+        ValueError: there is none.
+    """
+    files = list_photos(folder, folder, FaultLog()).files
+    files = {key: path for key, path in files.items() if without.absolute() not in path.absolute().parents}
+    if not files:
+        raise ValueError(f"{folder}: found no photo, expected files such as photo.jpg in it or its subfolders")
+    names = [without_suffix(key) for key in files]
+    unique = len(set(names)) == len(names)
+    return dict(zip(names if unique else files, files.values(), strict=True))
+
+
+def predict_folder(fabric: Fabric, segmenter: Segmenter, photos: Mapping[str, Path], *, folder: Path) -> FolderResult:
+    """Write label map and overlay of every photo, and the areas of all; what is there already is left alone.
+
+    Photos that cannot be read are named in the log and skipped.
+
+    Args:
+        fabric: launched; the processes share the photos.
+        segmenter: trained.
+        photos: files by name, which may hold `/` for folders.
+        folder: for `masks/NAME.png`, `overlays/NAME.jpg` and `areas.csv`; of this segmenter alone.
+    """
+    fabric.to_device(segmenter.network)
+    masks = folder / "masks"
+    done = label_map_names(masks)
+    # All processes have read what is there before the first one adds to it: they must share the same list.
+    fabric.barrier()
+    waiting = [(name, path) for name, path in photos.items() if name not in done]
+    share = waiting[fabric.global_rank :: fabric.world_size]
+    for name, path in track(share, len(share), f"predictions of {folder.name}", shown=fabric.is_global_zero):
+        try:
+            with fabric.autocast():
+                prediction = segmenter.predict(path)
+        except FileError as error:
+            _logger.warning("skipped %s", error)
+            continue
+        with replacing(folder / "overlays" / f"{name}.jpg") as temporary:
+            prediction.overlay.save(temporary, format="JPEG", quality=_JPEG_QUALITY)
+        # Last, for a photo with a mask counts as done.
+        write_label_map(masks / f"{name}.png", prediction.label_map, voc_palette())
+    fabric.barrier()
+    done = label_map_names(masks)
+    if fabric.is_global_zero:
+        _write_areas(folder, [name for name in photos if name in done], segmenter.class_names)
+    return FolderResult(len(photos), tuple(name for name in photos if name not in done))
+
+
+def predict_records(
+    fabric: Fabric, segmenter: Segmenter, records: Sequence[Record], *, folder: Path, settings: SegmenterSettings
+) -> None:
+    """Predict photos of a data set as `predict_folder` does, with other settings than those of the training.
+
+    Raises:
+        ValueError: a photo could not be read.
+    """
+    segmenter = Segmenter(segmenter.network, settings, segmenter.class_names)
+    result = predict_folder(fabric, segmenter, {record.name: record.image for record in records}, folder=folder)
+    if result.failed:
+        some = ", ".join(result.failed[:3])
+        raise ValueError(f"{folder}: {len(result.failed)} of {result.num_photos} photos could not be read: {some}")
+
+
+def _scaled_sizes(size: tuple[int, int], settings: SegmenterSettings) -> list[tuple[int, int]]:
+    factor = settings.long_side / max(size) if settings.long_side else 1.0
+    factors = [factor * scale for scale in settings.scales]
+    return [(max(1, round(size[0] * each)), max(1, round(size[1] * each))) for each in factors]
+
+
+def _with_crf(scores: Tensor, photo: Image.Image, settings: SegmenterSettings) -> Tensor:
+    """Scores (C + 1, H, W) after a dense CRF among the labels that win a pixel somewhere; 0 for the others."""
+    # Here, for numba takes a second to import, which most predictions can do without.
+    from tag2mask.refinement.crf import PRESETS, DenseCrf
+
+    assert settings.crf != "none"
+    labels = torch.unique(scores.argmax(0))
+    unary = -scores[labels].clamp(min=_LOWEST_SCORE).log().cpu().numpy()
+    sharpened = DenseCrf(np.array(photo), PRESETS[settings.crf]).infer(unary)
+    result = torch.zeros_like(scores)
+    result[labels] = torch.from_numpy(sharpened).to(scores)
+    return result
+
+
+def _areas(label_map: NDArray[np.uint8], class_names: Sequence[str]) -> dict[str, int]:
+    names = (BACKGROUND_NAME, *class_names)
+    counts = np.bincount(label_map.ravel(), minlength=len(names)).tolist()
+    return {name: count for name, count in zip(names, counts, strict=True) if count}
+
+
+def _write_areas(folder: Path, names: Sequence[str], class_names: Sequence[str]) -> None:
+    with replacing(folder / "areas.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["photo", "class", "pixels", "share"])
+        for name in names:
+            label_map = open_label_map(folder / "masks" / f"{name}.png")
+            for class_name, pixels in _areas(label_map, class_names).items():
+                writer.writerow([name, class_name, pixels, f"{pixels / label_map.size:.6f}"])

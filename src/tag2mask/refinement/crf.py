@@ -1,0 +1,217 @@
+"""A fully connected CRF on a photo's places and colours, and the labels that seeds become with it.
+
+Kraehenbuehl and Koltun, "Efficient Inference in Fully Connected CRFs with Gaussian Edge Potentials", NeurIPS 2011,
+1210.5644: mean field, Potts compatibilities, kernels with symmetric normalisation. Label maps are those of pydensecrf.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tag2mask.config import CrfPreset, CrfSettings, RefinementSettings
+from tag2mask.data.classes import BACKGROUND, IGNORE
+from tag2mask.refinement.lattice import build_lattice
+
+# The floor of pydensecrf's unary_from_softmax.
+_LOWEST_SCORE = 1e-5
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """The two Gaussian kernels of Eq. (3), and what it costs to label two pixels differently."""
+
+    gaussian_sxy: float
+    """Deviation in pixels of the kernel on places alone."""
+    gaussian_compat: float
+    """Weight of the kernel on places alone."""
+    bilateral_sxy: float
+    """Deviation in pixels of the kernel on places and colours."""
+    bilateral_srgb: float
+    """Deviation in colour levels, of 256, of the kernel on places and colours."""
+    bilateral_compat: float
+    """Weight of the kernel on places and colours."""
+
+
+PRESETS: dict[CrfPreset, Kernels] = {
+    # Codes of PSA, SEAM, OC-CSE, AEFT and ACR, on CAMs.
+    "cams": Kernels(3, 3, 80, 13, 10),
+    # IRN's code, on the labels it learns from.
+    "irn": Kernels(3, 3, 50, 5, 10),
+    # deeplab-pytorch, on predictions of DeepLab v2.
+    "deeplab": Kernels(1, 3, 67, 3, 4),
+    # MCTformer's code, on predictions of its segmenter.
+    "mctformer": Kernels(4, 3, 83, 5, 3),
+}
+"""Kernels of `CrfPreset`."""
+
+
+class DenseCrf:
+    """A CRF between all pixels of one photo; every inference shares the lattices that are built once."""
+
+    def __init__(self, photo: NDArray[np.uint8], kernels: Kernels) -> None:
+        """Place the pixels on their lattices.
+
+        Args:
+            photo: (H, W, 3) of at least one pixel.
+            kernels: how near and alike pixels share a label.
+        """
+        self._size = photo.shape[:2]
+        places = np.indices(self._size, np.float32)[::-1].reshape(2, -1)
+        colours = photo.reshape(-1, 3).T / np.float32(kernels.bilateral_srgb)
+        near = build_lattice(places / np.float32(kernels.gaussian_sxy))
+        alike = build_lattice(np.concatenate([places / np.float32(kernels.bilateral_sxy), colours]))
+        self._pairwise = [
+            (np.float32(kernels.gaussian_compat), near.normalised()),
+            (np.float32(kernels.bilateral_compat), alike.normalised()),
+        ]
+
+    def infer(self, unary: NDArray[np.float32], num_iterations: int = 10) -> NDArray[np.float32]:
+        """Approximate marginals by mean field, algorithm 1.
+
+        Args:
+            unary: -log p (L, H, W).
+            num_iterations: rounds of message passing; all published settings have 10.
+
+        Returns:
+            (L, H, W), summing to 1 over the labels.
+        """
+        if unary.shape[1:] != self._size:
+            raise ValueError(f"unary potentials have shape {unary.shape}, but the photo asks for (L, *{self._size})")
+        evidence = -unary.reshape(len(unary), -1).astype(np.float32, copy=False)
+        marginals = _softmax(evidence)
+        for _ in range(num_iterations):
+            # With Potts compatibilities a label gains what its own marginals send: no other label's message counts.
+            messages = sum(weight * lattice.filter(marginals) for weight, lattice in self._pairwise)
+            marginals = _softmax(evidence + messages)
+        return marginals.reshape(unary.shape)
+
+
+def background_by_power(maps: NDArray[np.float32], alpha: float) -> NDArray[np.float32]:
+    """Score of the background (H, W): (1 - highest map) ** alpha (PSA); the larger alpha, the less background.
+
+    Args:
+        maps: (K, H, W) in [0, 1], K at least 1.
+        alpha: above 0.
+    """
+    # Rounding may leave a map above 1 by a little, where a fraction's power is not a number.
+    background: NDArray[np.float32] = (1 - maps.max(axis=0)).clip(0) ** np.float32(alpha)
+    return background
+
+
+def unary_from_maps(maps: NDArray[np.float32], background: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Unary potentials (K + 1, H, W), the background's first: -log of scores that are not normalised, as the field does.
+
+    Args:
+        maps: (K, H, W) in [0, 1].
+        background: (H, W) in [0, 1].
+    """
+    scores = np.concatenate([background[None], maps]).astype(np.float32, copy=False)
+    unary: NDArray[np.float32] = -np.log(scores.clip(_LOWEST_SCORE, 1))
+    return unary
+
+
+def unary_from_labels(labels: NDArray[np.integer], num_labels: int, certainty: float = 0.7) -> NDArray[np.float32]:
+    """Unary potentials (L, H, W) of labels that are right with that probability, all others being equally likely.
+
+    Args:
+        labels: (H, W) from 0 to L - 1.
+        num_labels: L.
+        certainty: above 0, below 1; IRN's code: 0.7.
+    """
+    others = (1 - certainty) / max(num_labels - 1, 1)
+    chosen = labels == np.arange(num_labels)[:, None, None]
+    return np.where(chosen, np.float32(-np.log(certainty)), np.float32(-np.log(others)))
+
+
+def seed_labels(
+    photo: NDArray[np.uint8], maps: NDArray[np.float32], class_ids: NDArray[np.uint8], *, settings: CrfSettings,
+    threshold: float,
+) -> NDArray[np.uint8]:  # fmt: skip
+    """Class ids (H, W) of seeds after the CRF, each one of the photo's own or the background.
+
+    Args:
+        photo: (H, W, 3).
+        maps: (K, H, W) in [0, 1]; without a class all is background.
+        class_ids: (K,) of the maps.
+        settings: kernels, and how the background is scored.
+        threshold: score of a constant background.
+    """
+    if not len(maps):
+        return np.zeros(photo.shape[:2], np.uint8)
+    match settings.background:
+        case "power":
+            background = background_by_power(maps, settings.alpha)
+        case "constant":
+            background = np.full(maps.shape[1:], threshold, np.float32)
+    crf = DenseCrf(photo, PRESETS[settings.preset])
+    return _class_ids(crf, unary_from_maps(maps, background), class_ids)
+
+
+def irn_relations(
+    photo: NDArray[np.uint8], maps: NDArray[np.float32], class_ids: NDArray[np.uint8], *, settings: RefinementSettings
+) -> NDArray[np.uint8]:
+    """Labels (H, W) that IRN learns relations from: classes that are sure, sure background, 255 between them.
+
+    Seeds above `foreground` and those above `uncertain` go through the CRF: the first pass gives the sure classes,
+    and what is background in both is sure background.
+
+    Args:
+        photo: (H, W, 3).
+        maps: (K, H, W) in [0, 1]; without a class all is background.
+        class_ids: (K,) of the maps.
+        settings: both thresholds.
+    """
+    if not len(maps):
+        return np.zeros(photo.shape[:2], np.uint8)
+    crf = DenseCrf(photo, PRESETS["irn"])
+    sure, possible = (
+        _class_ids(crf, unary_from_labels(_winners(maps, threshold), len(maps) + 1), class_ids)
+        for threshold in (settings.foreground, settings.uncertain)
+    )
+    return np.where(sure != BACKGROUND, sure, np.where(possible == BACKGROUND, BACKGROUND, IGNORE)).astype(np.uint8)
+
+
+def affinity_relations(
+    photo: NDArray[np.uint8], maps: NDArray[np.float32], class_ids: NDArray[np.uint8], *, settings: RefinementSettings
+) -> NDArray[np.uint8]:
+    """Labels (H, W) that PSA learns affinities from: classes that are sure, sure background, 255 between them.
+
+    Two CRFs differ in the background's score, (1 - highest map) ** alpha. It is large with `low_alpha`, so classes that
+    stand against it are sure; it is small with `high_alpha`, so what is background even then is sure background, and
+    has the last word.
+
+    Args:
+        photo: (H, W, 3).
+        maps: (K, H, W) in [0, 1]; without a class all is background.
+        class_ids: (K,) of the maps.
+        settings: both exponents.
+    """
+    if not len(maps):
+        return np.zeros(photo.shape[:2], np.uint8)
+    crf = DenseCrf(photo, PRESETS["cams"])
+    sure, possible = (
+        _class_ids(crf, unary_from_maps(maps, background_by_power(maps, alpha)), class_ids)
+        for alpha in (settings.low_alpha, settings.high_alpha)
+    )
+    return np.where(possible == BACKGROUND, BACKGROUND, np.where(sure != BACKGROUND, sure, IGNORE)).astype(np.uint8)
+
+
+def _class_ids(crf: DenseCrf, unary: NDArray[np.float32], class_ids: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Most likely class id of each pixel (H, W), where the first label is the background."""
+    label_ids = np.append(np.uint8(BACKGROUND), class_ids)
+    labels: NDArray[np.uint8] = label_ids[crf.infer(unary).argmax(axis=0)]
+    return labels
+
+
+def _winners(maps: NDArray[np.float32], threshold: float) -> NDArray[np.intp]:
+    """Label (H, W) of the highest map plus one, 0 where it is not above the threshold."""
+    winners: NDArray[np.intp] = np.where(maps.max(axis=0) > np.float32(threshold), maps.argmax(axis=0) + 1, 0)
+    return winners
+
+
+def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Over the first axis."""
+    scores: NDArray[np.float32] = np.exp(logits - logits.max(axis=0))
+    scores /= scores.sum(axis=0)
+    return scores

@@ -1,0 +1,142 @@
+"""The stages of `3-refined`: seeds sharpened by the CRF, sure labels to learn relations from, and maps that walk."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+
+from tag2mask.cams.store import (
+    StoredCams,
+    cams_from_stored_size,
+    full_size_maps,
+    read_cams,
+    resize,
+    stored_maps,
+    stored_names,
+    write_cams,
+)
+from tag2mask.config import CamSettings, CrfSettings, RefinementSettings
+from tag2mask.data.classes import voc_palette
+from tag2mask.data.label_maps import label_map_names, write_label_map
+from tag2mask.data.photos import open_photo
+from tag2mask.data.records import Record
+from tag2mask.data.transforms import normalise
+from tag2mask.networks.affinitynet import AffinityNet
+from tag2mask.networks.irnet import BoundaryNet
+from tag2mask.progress import track
+from tag2mask.refinement.crf import affinity_relations, irn_relations, seed_labels
+from tag2mask.refinement.random_walk import walk_from_boundaries, walk_from_features
+from tag2mask.workers import for_each
+
+LabelMaker = Callable[[NDArray[np.uint8], NDArray[np.float32], NDArray[np.uint8]], NDArray[np.uint8]]
+
+
+def write_crf_labels(
+    records: Sequence[Record], cams: Path, folder: Path, *, settings: CrfSettings, cam_settings: CamSettings,
+    num_processes: int,
+) -> None:  # fmt: skip
+    """Write the label maps of seeds after a dense CRF; those that are there already are left alone.
+
+    Args:
+        records: photos.
+        cams: folder of their activation maps.
+        folder: one PNG a photo.
+        settings: of the CRF.
+        cam_settings: their threshold is the score of a constant background.
+        num_processes: that share the photos; 0 = one a core.
+    """
+    maker = partial(seed_labels, settings=settings, threshold=cam_settings.threshold)
+    _write_labels(records, cams, folder, maker, num_processes=num_processes)
+
+
+def write_relations(
+    records: Sequence[Record], cams: Path, folder: Path, *, settings: RefinementSettings, num_processes: int
+) -> None:
+    """Write the labels that relations between pixels are learned from, 255 where nothing is sure.
+
+    Args:
+        records: photos.
+        cams: folder of their activation maps.
+        folder: one PNG a photo; those that are there already are left alone.
+        settings: what counts as sure.
+        num_processes: that share the photos; 0 = one a core.
+    """
+    makers: dict[str, LabelMaker] = {
+        "irn": partial(irn_relations, settings=settings),
+        "affinity": partial(affinity_relations, settings=settings),
+    }
+    _write_labels(records, cams, folder, makers[settings.method], num_processes=num_processes)
+
+
+def write_walked_maps(
+    fabric: Fabric, network: BoundaryNet | AffinityNet, records: Sequence[Record], *, cams: Path, folder: Path,
+    settings: RefinementSettings,
+) -> None:  # fmt: skip
+    """Write the activation maps after their walk; those that are there already are left alone.
+
+    Args:
+        fabric: launched; the processes share the photos.
+        network: trained.
+        records: photos.
+        cams: folder of their activation maps.
+        folder: one file a photo.
+        settings: of the walk.
+    """
+    fabric.to_device(network)
+    network.eval()
+    done = stored_names(folder)
+    fabric.barrier()
+    waiting = [record for record in records if record.name not in done]
+    share = waiting[fabric.global_rank :: fabric.world_size]
+    for record in track(share, len(share), "random walk", shown=fabric.is_global_zero):
+        stored = read_cams(cams, record.name)
+        with fabric.autocast():
+            given = _with_mirror(network, record)
+        write_cams(folder, record.name, _walk(network, stored, given, settings))
+    fabric.barrier()
+
+
+def _walk(
+    network: BoundaryNet | AffinityNet, stored: StoredCams, given: torch.Tensor, settings: RefinementSettings
+) -> StoredCams:
+    """Maps of one photo after their walk, from what the network gives for the photo and its mirror image."""
+    maps = stored_maps(stored)
+    plain, mirrored = given.float().cpu()
+    match network:
+        case BoundaryNet():
+            edge = ((plain + mirrored.flip(2)) / 2).sigmoid()[0].numpy()
+            walked = walk_from_boundaries(maps, edge, settings)
+        case AffinityNet():
+            # Features of a mirror image are no mirrored features: the plain ones alone decide, as in PSA.
+            coarse = resize(maps, *plain.shape[1:])
+            walked = resize(walk_from_features(coarse, plain.numpy(), settings), *maps.shape[1:])
+    return cams_from_stored_size(stored.class_ids, walked, height=stored.height, width=stored.width)
+
+
+@torch.inference_mode()
+def _with_mirror(network: BoundaryNet | AffinityNet, record: Record) -> torch.Tensor:
+    """Output for the photo and for its mirror image, which is not turned back."""
+    photo = normalise(open_photo(record.image), network.backbone.mean, network.backbone.std)
+    images = torch.stack([photo, photo.flip(2)]).to(next(network.parameters()).device)
+    output: torch.Tensor = network(images)
+    return output
+
+
+def _write_labels(
+    records: Sequence[Record], cams: Path, folder: Path, maker: LabelMaker, *, num_processes: int
+) -> None:
+    done = label_map_names(folder)
+    waiting = [record for record in records if record.name not in done]
+    work = partial(_write_label, cams=cams, folder=folder, maker=maker)
+    for_each(work, waiting, num_processes=num_processes, title=f"CRF, {folder.name}")
+
+
+def _write_label(record: Record, *, cams: Path, folder: Path, maker: LabelMaker) -> None:
+    stored = read_cams(cams, record.name)
+    photo = np.asarray(open_photo(record.image))
+    label_map = maker(photo, full_size_maps(stored), stored.class_ids)
+    write_label_map(folder / f"{record.name}.png", label_map, voc_palette())

@@ -1,0 +1,171 @@
+"""What the report tells of a run, as values; what a run did not make is empty."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from tag2mask.data.records import Record
+from tag2mask.evaluation.sweep import SweepScores
+from tag2mask.report.tables import Level, ScoreRow
+
+METHODS = ("baseline", "pretrained", "acr")
+"""In the order in which they are shown."""
+TWIN = "masks"
+"""Name, in the place of a method, of the segmenter that is trained on the true masks."""
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """The photos of a run, counted."""
+
+    num_photos: int
+    num_with_mask: int
+    num_tags: dict[int, int]
+    """Number of tags to number of photos that have as many."""
+    num_of_class: tuple[int, ...]
+    """Photos of each class."""
+    together: tuple[tuple[tuple[str, int], ...], ...]
+    """For each class the classes that appear with it and in how many photos, most first."""
+    sizes: str
+    """In words."""
+
+
+class Curve(NamedTuple):
+    """Scores of one method's maps at every threshold."""
+
+    method: str
+    level: Level
+    scores: SweepScores
+
+
+@dataclass(frozen=True)
+class Column:
+    """One kind of picture that a gallery shows of every photo."""
+
+    method: str
+    """Empty for the truth."""
+    level: Level | Literal["cam", "truth"]
+    kind: Literal["heat", "maps", "labels"]
+    """Activations, label maps that follow from activations at a threshold, or label maps from PNGs."""
+    folder: Path | None
+    """Of the files; None where every record knows its own."""
+    shown: bool = True
+    """Whether it is there before it is asked for."""
+
+    @property
+    def key(self) -> str:
+        """Unique in a gallery, and for what is measured the name of the folder with its scores."""
+        return f"{self.level}-{self.method}"
+
+    @property
+    def source(self) -> str:
+        """Key of the column whose files it is drawn from: seeds follow from CAMs."""
+        return f"cam-{self.method}" if self.level == "seed" else self.key
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Photos that have pictures of the same kinds."""
+
+    key: Literal["labels", "predictions"]
+    records: tuple[Record, ...]
+    columns: tuple[Column, ...]
+    iou: dict[str, dict[str, float]]
+    """By column and photo: mean IoU of the classes that the photo shows."""
+    decisive: Column | None
+    """Tells which photos are good or bad; None where nothing was measured photo by photo."""
+
+
+class TrainingCurves(NamedTuple):
+    """Means over every epoch of one training."""
+
+    folder: str
+    """Below the run folder."""
+    epochs: tuple[float, ...]
+    losses: dict[str, tuple[float, ...]]
+    """By the name of the term."""
+    rates: dict[str, tuple[float, ...]]
+    """Learning rates by the name of the network."""
+
+
+class EpochStrip(NamedTuple):
+    """CAMs of the same photos after several epochs of a training: the paper's figure 5."""
+
+    method: str
+    folders: dict[int, Path]
+    """By epoch, in order."""
+    records: tuple[Record, ...]
+
+
+class Restoration(NamedTuple):
+    """A photo, and what is restored of it from the target segment and from the rest: the paper's figure 3."""
+
+    name: str
+    photo: Path
+    target: Path
+    rest: Path
+
+
+class StageFacts(NamedTuple):
+    """What a stage's manifest tells."""
+
+    folder: str
+    """Below the run folder."""
+    finished: bool
+    seconds: float
+    num_photos: int | None
+    peak_memory: int | None
+    """In MiB; None where it was not measured."""
+
+
+class Setting(NamedTuple):
+    """One value of the recipe."""
+
+    name: str
+    """Dotted, as it is typed on a command line."""
+    value: str
+    default: str
+
+    @property
+    def changed(self) -> bool:
+        """Whether it departs from the default."""
+        return self.value != self.default
+
+
+class Command(NamedTuple):
+    """Something to do next."""
+
+    purpose: str
+    line: str
+
+
+@dataclass(frozen=True)
+class ReportContent:
+    """All that the report tells of a run."""
+
+    run: Path
+    class_names: tuple[str, ...]
+    """Foreground classes in the order of their ids."""
+    data: DataFacts
+    scores: tuple[ScoreRow, ...]
+    curves: tuple[Curve, ...]
+    used: dict[str, float]
+    """By column of activations: the threshold that the run uses, which needs no mask."""
+    galleries: tuple[Gallery, ...]
+    trainings: tuple[TrainingCurves, ...]
+    strips: tuple[EpochStrip, ...]
+    restorations: tuple[Restoration, ...]
+    stages: tuple[StageFacts, ...]
+    settings: tuple[Setting, ...]
+    warnings: tuple[str, ...]
+    """What a check of the data had to say."""
+    commands: tuple[Command, ...]
+    written: str
+    """Day and minute."""
+    version: str
+    """Of this package."""
+    machine: str
+
+    def setting(self, name: str) -> str:
+        """Value of a setting as text; empty where the recipe has none of this name."""
+        return next((setting.value for setting in self.settings if setting.name == name), "")

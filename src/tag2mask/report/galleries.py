@@ -1,0 +1,131 @@
+"""Which photos the report shows, and which pictures of them: found in a run folder, chosen by score and by chance."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from tag2mask.cams.store import stored_names
+from tag2mask.data.label_maps import label_map_names
+from tag2mask.data.records import Record
+from tag2mask.evaluation.label_maps import read_photo_scores
+from tag2mask.report.content import METHODS, TWIN, Column, Gallery
+from tag2mask.report.tables import Level
+
+# Photos are good or bad by the last of these levels that was measured.
+_DECISIVE: tuple[Level, ...] = ("pseudo-label", "refined", "crf", "seed")
+_SEED = 0
+
+GroupKey = Literal["all", "random", "worst", "median", "best"]
+
+
+class Group(NamedTuple):
+    """Photos of a gallery that were chosen in the same way."""
+
+    key: GroupKey
+    records: tuple[Record, ...]
+
+
+def find_galleries(run: Path, records: Sequence[Record], refined_methods: Sequence[str]) -> tuple[Gallery, ...]:
+    """Photos with CAMs and labels, and photos with predictions; a gallery without photos is left out.
+
+    Args:
+        run: folder.
+        records: photos, each once.
+        refined_methods: methods whose seeds went on; their pictures are shown from the start.
+    """
+    methods = [
+        method
+        for method in METHODS
+        if any((run / stage / method).is_dir() for stage in ("2-cams", "3-refined", "4-pseudo-labels"))
+    ]
+    chosen = [method for method in methods if method in refined_methods] or methods[-1:]
+    decisive = [f"{level}-{method}" for method in chosen for level in _DECISIVE]
+    labels = _gallery(run, "labels", records, _label_columns(run, methods, chosen), decisive)
+    columns = [
+        Column(method, "segmenter", "labels", run / "6-predictions" / method / "masks") for method in (*METHODS, TWIN)
+    ]
+    decisive = [f"segmenter-{method}" for method in (*chosen, TWIN)]
+    predictions = _gallery(run, "predictions", records, columns, decisive)
+    return tuple(gallery for gallery in (labels, predictions) if gallery.records)
+
+
+def choose_photos(gallery: Gallery, num_photos: int) -> list[Group]:
+    """A random sample, and as many of the worst, the middle and the best each.
+
+    Photos are drawn from those that were measured, if any were. The sample is drawn from all of these, so that it tells
+    what to expect; a photo of it may be among the others too. A gallery of few photos is shown whole, worst first.
+    """
+    scores = gallery.iou[gallery.decisive.key] if gallery.decisive else {}
+    records = [record for record in gallery.records if record.name in scores] or list(gallery.records)
+    ranked = sorted(records, key=lambda record: scores.get(record.name, 0))
+    if len(records) <= num_photos:
+        return [Group("all", tuple(ranked))]
+    share = num_photos // 4 if scores else 0
+    groups = [Group("random", _sample(records, num_photos - 3 * share))]
+    if share:
+        middle = (len(ranked) - share) // 2
+        groups += [
+            Group("worst", tuple(ranked[:share])),
+            Group("median", tuple(ranked[middle : middle + share])),
+            Group("best", tuple(ranked[-share:][::-1])),
+        ]
+    return groups
+
+
+def _label_columns(run: Path, methods: Sequence[str], chosen: Sequence[str]) -> list[Column]:
+    cams, refined, labels = run / "2-cams", run / "3-refined", run / "4-pseudo-labels"
+    columns = [Column(method, "cam", "heat", cams / method) for method in methods]
+    columns += [Column(method, "seed", "maps", cams / method, method in chosen) for method in methods]
+    for method in methods:
+        columns += [
+            Column(method, "crf", "labels", refined / method / "crf", method in chosen),
+            Column(method, "refined", "maps", refined / method / "maps", method in chosen),
+            Column(method, "pseudo-label", "labels", labels / method, method in chosen),
+        ]
+    return columns
+
+
+def _gallery(
+    run: Path,
+    key: Literal["labels", "predictions"],
+    records: Sequence[Record],
+    columns: Sequence[Column],
+    decisive: Sequence[str],
+) -> Gallery:
+    """The photos that have a file for any column, and the columns that have a file for any photo."""
+    names = {column.key: _names(column) for column in columns}
+    there = [column for column in columns if names[column.key]]
+    found = tuple(record for record in records if any(record.name in names[column.key] for column in there))
+    iou = {
+        column.key: read_photo_scores(path)
+        for column in there
+        if (path := run / "scores" / column.key / "photos.csv").is_file()
+    }
+    deciding = next((column for wanted in decisive for column in there if column.key == wanted and wanted in iou), None)
+    if any(record.label_map for record in found):
+        there.append(Column("", "truth", "labels", None))
+    return Gallery(key, found, tuple(there), iou, deciding)
+
+
+def _names(column: Column) -> set[str]:
+    assert column.folder is not None
+    match column.kind:
+        case "labels":
+            return label_map_names(column.folder)
+        case _:
+            return stored_names(column.folder)
+
+
+def _sample(records: Sequence[Record], count: int) -> tuple[Record, ...]:
+    places = np.random.default_rng(_SEED).permutation(len(records))[:count]
+    return tuple(records[place] for place in places)
+
+
+def evenly_spaced(count: int, wanted: int) -> list[int]:
+    """At most `wanted` of the places 0 to count - 1, the first and the last among them."""
+    if count <= wanted:
+        return list(range(count))
+    return [math.floor(step * (count - 1) / (wanted - 1) + 0.5) for step in range(wanted)]

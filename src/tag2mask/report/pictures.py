@@ -1,0 +1,140 @@
+"""Photos, activations and label maps as `data:` URIs: small and, but for the photos, exact."""
+
+import base64
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from tag2mask.cams.store import StoredCams, full_size_maps, read_cams
+from tag2mask.data.label_maps import open_label_map
+from tag2mask.data.photos import open_photo
+from tag2mask.data.records import Record
+from tag2mask.report.content import Column, EpochStrip
+from tag2mask.report.figures import overlay_cam
+
+_PHOTO_SIDE = 320
+_STRIP_SIDE = 160
+_QUALITY = 78
+
+
+class Picture(NamedTuple):
+    """What lies over a photo, as a grey PNG."""
+
+    source: str
+    """URI; pixels are class ids, or activations 0 to 255 with one class's map above the other's."""
+    class_ids: tuple[int, ...] | None
+    """Of the activations; None for class ids."""
+
+
+class PhotoPictures(NamedTuple):
+    """One photo with all that the page shows of it."""
+
+    record: Record
+    photo: str
+    """URI of a JPEG."""
+    width: int
+    """Of the photo in the page, as is `height`."""
+    height: int
+    pictures: dict[str, Picture]
+    """By the columns' sources."""
+
+    @property
+    def num_bytes(self) -> int:
+        """Space it takes in the page, but for names and markup."""
+        return len(self.photo) + sum(len(picture.source) for picture in self.pictures.values())
+
+
+def photo_pictures(record: Record, columns: Sequence[Column]) -> PhotoPictures:
+    """The photo and the picture of every column that has one of it."""
+    photo = open_photo(record.image)
+    photo.thumbnail((_PHOTO_SIDE, _PHOTO_SIDE), Image.Resampling.LANCZOS)
+    pictures: dict[str, Picture] = {}
+    for column in columns:
+        if column.source in pictures:
+            continue
+        match column.kind:
+            case "labels":
+                labels = labels_of(record, column)
+                if labels is not None:
+                    ids = Image.fromarray(labels).resize(photo.size, Image.Resampling.NEAREST)
+                    pictures[column.source] = Picture(_png(ids), None)
+            case _:
+                cams = cams_of(record, column)
+                if cams is not None:
+                    pictures[column.source] = _activations(cams)
+    return PhotoPictures(record, _jpeg(photo), *photo.size, pictures)
+
+
+def strip_pictures(strip: EpochStrip, record: Record, epochs: Sequence[int]) -> list[str]:
+    """URIs of JPEGs: the photo, and after each epoch the CAM of its first class over it.
+
+    Args:
+        strip: where the CAMs are.
+        record: one of its photos.
+        epochs: some of its epochs.
+    """
+    photo = open_photo(record.image)
+    photo.thumbnail((_STRIP_SIDE, _STRIP_SIDE), Image.Resampling.LANCZOS)
+    uris = [_jpeg(photo)]
+    for epoch in epochs:
+        cams = read_cams(strip.folders[epoch], record.name)
+        # A class that was not predicted has no map.
+        shown = full_size_maps(cams)[cams.class_ids == record.tags[0]].sum(axis=0)
+        cam = Image.fromarray(shown).resize(photo.size, Image.Resampling.BILINEAR)
+        pixels = overlay_cam(np.asarray(photo), np.asarray(cam).clip(0, 1))
+        uris.append(_jpeg(Image.fromarray(pixels)))
+    return uris
+
+
+def small_picture(path: Path) -> str:
+    """URI of any picture, as a small JPEG."""
+    picture = open_photo(path)
+    picture.thumbnail((_STRIP_SIDE, _STRIP_SIDE), Image.Resampling.LANCZOS)
+    return _jpeg(picture)
+
+
+def labels_of(record: Record, column: Column) -> NDArray[np.uint8] | None:
+    """The label map of a photo in a column of label maps, None where there is none."""
+    if column.folder is None:
+        return open_label_map(record.label_map) if record.label_map else None
+    path = column.folder / f"{record.name}.png"
+    return open_label_map(path) if path.is_file() else None
+
+
+def cams_of(record: Record, column: Column) -> StoredCams | None:
+    """The activations of a photo in a column of activations, None where there are none."""
+    assert column.folder is not None
+    path = column.folder / f"{record.name}.npz"
+    return read_cams(column.folder, record.name) if path.is_file() else None
+
+
+def _activations(cams: StoredCams) -> Picture:
+    maps = cams.maps
+    if maps.dtype == np.uint16:
+        # 65535 = 255 * 257.
+        maps = np.rint(maps / 257).astype(np.uint8)
+    stacked = maps.reshape(-1, maps.shape[2]) if len(maps) else np.zeros((1, 1), np.uint8)
+    return Picture(_png(Image.fromarray(stacked)), tuple(cams.class_ids.tolist()))
+
+
+def _jpeg(picture: Image.Image) -> str:
+    buffer = io.BytesIO()
+    picture.save(buffer, format="JPEG", quality=_QUALITY, optimize=True)
+    return _uri("jpeg", buffer)
+
+
+def _png(ids: Image.Image) -> str:
+    """A grey PNG without a word on colours, so that a browser gives back the exact values."""
+    assert ids.mode == "L"
+    buffer = io.BytesIO()
+    ids.save(buffer, format="PNG", compress_level=9)
+    return _uri("png", buffer)
+
+
+def _uri(kind: str, buffer: io.BytesIO) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"

@@ -1,0 +1,232 @@
+"""Content of a run arranged as the sections of the page show it: tables, charts, words."""
+
+import colorsys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from tag2mask.data.classes import BACKGROUND_NAME
+from tag2mask.evaluation.sweep import THRESHOLDS
+from tag2mask.report.charts import COLOURS, Chart, level_chart, line_chart
+from tag2mask.report.content import METHODS, TWIN, Curve, ReportContent, TrainingCurves
+from tag2mask.report.tables import Level, ScoreRow
+from tag2mask.report.verdict import (
+    LEVELS,
+    Change,
+    change,
+    leading_row,
+    level_name,
+    method_name,
+    share_of_full_supervision,
+)
+
+METHOD_COLOURS = {"baseline": COLOURS[0], "acr": COLOURS[1], "pretrained": COLOURS[2], TWIN: COLOURS[6]}
+
+# Okabe and Ito's, black left out.
+_CLASS_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
+_GOLDEN = 0.618034
+_WIDE, _SMALL = (460, 270), (300, 170)
+
+
+class LevelRow(NamedTuple):
+    """One row of `scores.json` with what it means."""
+
+    score: ScoreRow
+    change: Change | None
+    share: float | None
+    """Of full supervision, for a segmenter with a twin."""
+    leads: bool
+    """Whether it stands for its level in plots and verdict."""
+
+
+class ClassRow(NamedTuple):
+    """One class over all levels."""
+
+    class_id: int
+    """0 for the background."""
+    name: str
+    colour: str
+    iou: tuple[float | None, ...]
+    """By column of the table."""
+    num_photos: int | None
+    together: tuple[tuple[str, int], ...]
+
+
+class Mark(NamedTuple):
+    """A threshold that means something."""
+
+    name: str
+    threshold: float
+    method: str
+    place: tuple[float, float]
+    """In the chart."""
+
+
+class ThresholdPanel(NamedTuple):
+    """Scores over the thresholds of one level."""
+
+    level: Level
+    title: str
+    chart: Chart
+    curves: tuple[Curve, ...]
+    marks: tuple[Mark, ...]
+    start: int
+    """Threshold in percent at which the page opens."""
+
+
+class TrainingCharts(NamedTuple):
+    """Losses and learning rates of one training."""
+
+    folder: str
+    num_epochs: int
+    losses: tuple[tuple[str, Chart], ...]
+    rates: tuple[tuple[str, Chart], ...]
+
+
+def class_colours(num_classes: int) -> list[str]:
+    """A colour a class, no two alike: Okabe and Ito's, then hues that lie far from their neighbours."""
+    colours = list(_CLASS_COLOURS[:num_classes])
+    for number in range(len(_CLASS_COLOURS), num_classes):
+        lightness = (0.45, 0.6, 0.72)[number % 3]
+        channels = colorsys.hls_to_rgb(number * _GOLDEN % 1, lightness, 0.65)
+        colours.append("#" + "".join(f"{round(255 * channel):02X}" for channel in channels))
+    return colours
+
+
+def level_rows(content: ReportContent) -> list[LevelRow]:
+    """Every measurement, in the order of the levels and methods."""
+    scores = content.scores
+    ordered = sorted(scores, key=lambda row: (LEVELS.index(row.level), (*METHODS, TWIN).index(row.method)))
+    return [
+        LevelRow(
+            row, change(scores, row), share_of_full_supervision(scores, row),
+            row == leading_row(scores, row.method, row.level),
+        )
+        for row in ordered
+    ]  # fmt: skip
+
+
+def chart_of_levels(content: ReportContent) -> Chart | None:
+    """The levels' mIoU, a line for each method on each split; None where it would be points only."""
+    leading = [row.score for row in level_rows(content) if row.leads]
+    levels = [level for level in LEVELS if any(row.level == level for row in leading)]
+    if len(levels) < 2:
+        return None
+    keys = list(dict.fromkeys((row.method, row.split) for row in leading))
+    several = len({row.split for row in leading}) > 1
+    curves = [
+        (
+            method_name(method) + (f" on {split}" if several else ""),
+            METHOD_COLOURS[method],
+            [_percent(leading, method, split, level) for level in levels],
+        )
+        for method, split in keys
+    ]
+    names = [level_name(level, content.setting("refinement.method")) for level in levels]
+    return level_chart(names, curves, title="mIoU, %", size=_WIDE)
+
+
+def class_table(content: ReportContent) -> tuple[list[tuple[str, str]], list[ClassRow]]:
+    """Headings (level, method) and rows of the IoU of each class, the background last."""
+    leading = [row.score for row in level_rows(content) if row.leads]
+    refinement = content.setting("refinement.method")
+    headings = [(level_name(row.level, refinement), method_name(row.method)) for row in leading]
+    rows = [
+        ClassRow(
+            class_id, name, colour, tuple(row.iou.get(name) for row in leading),
+            content.data.num_of_class[class_id - 1], content.data.together[class_id - 1],
+        )
+        for class_id, (name, colour) in enumerate(
+            zip(content.class_names, class_colours(len(content.class_names)), strict=True), start=1
+        )
+    ]  # fmt: skip
+    if leading:
+        background = tuple(row.iou.get(BACKGROUND_NAME) for row in leading)
+        rows.append(ClassRow(0, BACKGROUND_NAME, "#FFFFFF", background, None, ()))
+    return headings, rows
+
+
+def threshold_panels(content: ReportContent) -> list[ThresholdPanel]:
+    """A panel for each level whose maps were measured at every threshold."""
+    levels = list(dict.fromkeys(curve.level for curve in content.curves))
+    return [_panel(content, level) for level in levels]
+
+
+def start_threshold(content: ReportContent, level: str) -> float:
+    """Where the slider of a level stands at first: at the best of the last method, without masks at the one used."""
+    best = [curve.scores.best() for curve in content.curves if curve.level == level]
+    columns = [column for gallery in content.galleries for column in gallery.columns]
+    shown_last = sorted(columns, key=lambda column: column.shown)
+    used = [content.used[column.key] for column in shown_last if column.kind == "maps" and column.level == level]
+    return (best or used)[-1]
+
+
+def training_charts(training: TrainingCurves) -> TrainingCharts:
+    """A small chart for each loss and each learning rate."""
+
+    def charts(curves: dict[str, tuple[float, ...]], title: str, colour: str) -> tuple[tuple[str, Chart], ...]:
+        return tuple(
+            (_in_words(name), line_chart(training.epochs, {name: values}, titles=("epoch", title), size=_SMALL,
+                                         colours=(colour,)))
+            for name, values in curves.items()
+        )  # fmt: skip
+
+    return TrainingCharts(
+        training.folder,
+        len(training.epochs),
+        charts(training.losses, "loss, mean over the epoch", COLOURS[0]),
+        charts(training.rates, "learning rate at the end of the epoch", COLOURS[2]),
+    )
+
+
+def duration(seconds: float) -> str:
+    """In words, with no more digits than matter."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02} s"
+    return f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def _percent(rows: Sequence[ScoreRow], method: str, split: str, level: Level) -> float | None:
+    found = [row.miou for row in rows if (row.method, row.split, row.level) == (method, split, level)]
+    return 100 * found[0] if found else None
+
+
+def _panel(content: ReportContent, level: Level) -> ThresholdPanel:
+    curves = tuple(curve for curve in content.curves if curve.level == level)
+    top = max(float(curve.scores.iou.max()) for curve in curves)
+    chart = line_chart(
+        [float(threshold) for threshold in THRESHOLDS],
+        {curve.method: [100 * float(value) for value in curve.scores.miou] for curve in curves},
+        titles=("background threshold", "mIoU, %"),
+        size=_WIDE,
+        # Room for the IoU of every class, which takes the place of the mIoU when a class is chosen.
+        y_range=(0, 100 * top),
+        colours=[METHOD_COLOURS[curve.method] for curve in curves],
+    )
+    marks = tuple(
+        Mark(name, threshold, curve.method, (
+            chart.x.place(threshold), chart.y.place(100 * float(curve.scores.miou[round(100 * threshold)]))
+        ))
+        for curve in curves
+        for name, threshold in _marked_thresholds(content, curve).items()
+    )  # fmt: skip
+    title = "Seeds" if level == "seed" else f"Maps after {level_name(level, content.setting('refinement.method'))}"
+    return ThresholdPanel(level, title, chart, curves, marks, round(100 * start_threshold(content, level)))
+
+
+def _marked_thresholds(content: ReportContent, curve: Curve) -> dict[str, float]:
+    """By name; an estimated one has no name of its own where it is the one that is used."""
+    marked = {"best": curve.scores.best(), "used": content.used[f"{curve.level}-{curve.method}"]}
+    for row in content.scores:
+        is_estimate = (row.method, row.level, row.threshold_source) == (curve.method, curve.level, "estimated")
+        if is_estimate and row.threshold is not None and row.threshold != marked["used"]:
+            marked["estimated"] = row.threshold
+    return marked
+
+
+def _in_words(name: str) -> str:
+    return name.replace("/", ": ").replace("non_target", "non-target").replace("_", " ")

@@ -1,0 +1,186 @@
+"""Did each stage help? Measurements compared with the level before, in numbers and in one paragraph."""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, get_args
+
+from tag2mask.report.content import METHODS, TWIN
+from tag2mask.report.tables import Level, ScoreRow, ThresholdSource
+
+LEVELS: tuple[Level, ...] = get_args(Level)
+"""In the order of the stages."""
+
+Word = Literal["helped", "no change", "did not help", "price of the threshold"]
+
+# In points of mIoU: what rounds to 0.0 is no change.
+_NOTHING = 0.05
+# The headline is the best there is; what a threshold without masks costs is told at the pseudo-labels.
+_PREFERENCE: tuple[ThresholdSource | None, ...] = ("best on this split", "estimated", "fixed", None)
+_METHOD_NAMES = {"baseline": "the baseline", "pretrained": "the pretrained variant", "acr": "ACR", TWIN: "true masks"}
+_REFINEMENTS = {"irn": "IRN", "affinity": "AffinityNet"}
+
+
+class Change(NamedTuple):
+    """A measurement against the one that it builds on."""
+
+    points: float
+    """Of mIoU, 100 for all."""
+    against: ScoreRow
+    word: Word
+    """What it means for who asks whether the stage is worth its time."""
+
+
+def leading_row(rows: Sequence[ScoreRow], method: str, level: Level, split: str | None = None) -> ScoreRow | None:
+    """The measurement that stands for a level: at the best threshold where there are several.
+
+    Without a split the last one that was measured counts.
+    """
+    found = [row for row in rows if (row.method, row.level) == (method, level) and split in (None, row.split)]
+    if not found:
+        return None
+    of_split = [row for row in found if row.split == found[-1].split]
+    return min(of_split, key=lambda row: _PREFERENCE.index(row.threshold_source))
+
+
+def change(rows: Sequence[ScoreRow], row: ScoreRow) -> Change | None:
+    """Against the level before on the same photos; a seed against the baseline's at a threshold of the same source.
+
+    Maps at another threshold than the best are compared with themselves at the best.
+    """
+    if row.level == "seed":
+        same = [other for other in rows if other.method == "baseline" and other.key[1:] == row.key[1:]]
+        return _against(row, same[0]) if same and row.method != "baseline" else None
+    leading = leading_row(rows, row.method, row.level, row.split)
+    if leading and leading != row:
+        return Change(100 * (row.miou - leading.miou), leading, "price of the threshold")
+    for level in reversed(LEVELS[: LEVELS.index(row.level)]):
+        before = leading_row(rows, row.method, level, row.split)
+        if before:
+            return _against(row, before)
+    return None
+
+
+def share_of_full_supervision(rows: Sequence[ScoreRow], row: ScoreRow) -> float | None:
+    """A segmenter's mIoU over that of its twin that learned from the true masks."""
+    twin = leading_row(rows, TWIN, "segmenter", row.split)
+    return row.miou / twin.miou if twin and twin.miou and row.level == "segmenter" and row.method != TWIN else None
+
+
+def verdict(rows: Sequence[ScoreRow], refinement: str = "") -> list[str]:
+    """Sentences on what each stage gained or lost, the most important first.
+
+    Args:
+        rows: measurements of a run.
+        refinement: method of the refinement, as the recipe names it.
+    """
+    if not rows:
+        return ["Whether the stages helped is not known: no masks to measure them with."]
+    sentences = [_on_seed(rows, method) for method in METHODS if method != "baseline"]
+    if not any(sentences):
+        sentences.append(_on_baseline(rows))
+    for method in METHODS:
+        sentences += _on_stages(rows, method, refinement)
+    return [sentence for sentence in sentences if sentence]
+
+
+def level_name(level: str, refinement: str = "") -> str:
+    """A level in the words of the field."""
+    return {"cam": "CAM", "crf": "CRF", "refined": _REFINEMENTS.get(refinement, "refined")}.get(level, level)
+
+
+def method_name(method: str) -> str:
+    """A method as it is written where there is little room."""
+    return _METHOD_NAMES[method].removeprefix("the ").removesuffix(" variant") if method in _METHOD_NAMES else method
+
+
+def _against(row: ScoreRow, before: ScoreRow) -> Change:
+    points = 100 * (row.miou - before.miou)
+    word: Word
+    if abs(points) < _NOTHING:
+        word = "no change"
+    elif points > 0:
+        word = "helped"
+    elif row.level == "pseudo-label" and before.threshold_source == "best on this split":
+        # No stage's fault: the best threshold takes masks to find, the labels' does not.
+        word = "price of the threshold"
+    else:
+        word = "did not help"
+    return Change(points, before, word)
+
+
+def _on_seed(rows: Sequence[ScoreRow], method: str) -> str:
+    row = leading_row(rows, method, "seed")
+    if row is None:
+        return ""
+    name, after = _METHOD_NAMES[method], f"{100 * row.miou:.1f}"
+    gain = change(rows, row)
+    if gain is None:
+        return f"{_capital(name)} gives a seed of {after} mIoU."
+    before = f"{100 * gain.against.miou:.1f}"
+    match gain.word:
+        case "helped":
+            return f"{_capital(name)} raised the seed from {before} to {after} mIoU ({gain.points:+.1f})."
+        case "no change":
+            return f"{_capital(name)} left the seed at {after} mIoU."
+    return f"{_capital(name)} did not help: the seed fell from {before} to {after} mIoU ({_signed(gain.points)})."
+
+
+def _on_baseline(rows: Sequence[ScoreRow]) -> str:
+    row = leading_row(rows, "baseline", "seed")
+    return f"The baseline gives a seed of {100 * row.miou:.1f} mIoU." if row else ""
+
+
+def _on_stages(rows: Sequence[ScoreRow], method: str, refinement: str) -> list[str]:
+    """On CRF, refinement, pseudo-labels and segmenter of one method."""
+    several = len({row.method for row in rows if row.level != "seed" and row.method != TWIN}) > 1
+    of_method = f" of {_METHOD_NAMES[method]}" if several else ""
+    best = leading_row(rows, method, "seed")
+    sentences = []
+    for level in ("crf", "refined"):
+        row = leading_row(rows, method, level)
+        gain = change(rows, row) if row else None
+        if row is None or gain is None:
+            continue
+        name = "the CRF" if level == "crf" else _REFINEMENTS.get(refinement, "the refinement")
+        sentences.append(_on_gain(name + of_method, row, gain, best, refinement))
+        best = max((part for part in (best, row) if part), key=lambda part: part.miou)
+    labels = leading_row(rows, method, "pseudo-label")
+    sentences.append(_on_labels(rows, labels) if labels else "")
+    segmenter = leading_row(rows, method, "segmenter")
+    sentences.append(_on_segmenter(rows, segmenter, of_method) if segmenter else "")
+    return sentences
+
+
+def _on_gain(name: str, row: ScoreRow, gain: Change, best: ScoreRow | None, refinement: str) -> str:
+    """What a stage did, and which level to use where an earlier one is better."""
+    better = ""
+    if best and best.miou > row.miou + _NOTHING / 100:
+        better = f"the {level_name(best.level, refinement)} is the better level to use"
+    points = f"{_signed(gain.points)} against the {level_name(gain.against.level, refinement)}"
+    match gain.word:
+        case "helped":
+            return f"{_capital(name)} helped ({points}){', but ' if better else ''}{better}."
+        case "no change":
+            return f"{_capital(name)} changed nothing{': ' if better else ''}{better}."
+    return f"{_capital(name)} did not help ({points}){': ' if better else ''}{better}."
+
+
+def _on_labels(rows: Sequence[ScoreRow], row: ScoreRow) -> str:
+    gain = change(rows, row)
+    price = ""
+    if gain and gain.word == "price of the threshold":
+        price = f", {-gain.points:.1f} below the best threshold, which takes masks to find"
+    return f"The pseudo-labels reach {100 * row.miou:.1f} mIoU{price}."
+
+
+def _on_segmenter(rows: Sequence[ScoreRow], row: ScoreRow, of_method: str) -> str:
+    share = share_of_full_supervision(rows, row)
+    full = f", {100 * share:.0f} % of the same network trained on true masks" if share else ""
+    return f"The segmenter{of_method} reaches {100 * row.miou:.1f} mIoU on {row.split}{full}."
+
+
+def _signed(points: float) -> str:
+    return f"{points:+.1f}".replace("-", "−")
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]

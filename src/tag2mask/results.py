@@ -1,0 +1,113 @@
+"""What a run found: `scores.json`, pictures and the report, made anew from what its stages left."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+
+from tag2mask.cams.store import full_size_maps, read_cams
+from tag2mask.config import Recipe
+from tag2mask.data.label_maps import open_label_map
+from tag2mask.data.photos import open_photo, photo_size
+from tag2mask.data.records import Record
+from tag2mask.evaluation.sweep import read_sweep
+from tag2mask.examples import one_a_class
+from tag2mask.labelling import read_threshold
+from tag2mask.measuring import read_label_scores
+from tag2mask.report.collect import collect
+from tag2mask.report.figures import ComparisonRow, cam_comparison, threshold_curves
+from tag2mask.report.page import NUM_PHOTOS, write_report
+from tag2mask.report.tables import ScoreRow, ThresholdSource, write_scores
+from tag2mask.stages import Photos, Stage, seconds_with_all_before, state_of
+
+
+def write_results(
+    recipe: Recipe, photos: Photos, stages: Sequence[Stage], *, run: Path, warnings: Sequence[str]
+) -> None:
+    """Write the rows of all stages that are measured, curves and CAMs side by side of the seeds, and the report.
+
+    Args:
+        recipe: of the run.
+        photos: of the run.
+        stages: as planned; those that are not up to date are left out.
+        run: folder.
+        warnings: lines of the check of the data.
+    """
+    measured = [stage for stage in stages if stage.level and state_of(stage, run).state == "up to date"]
+    rows = [row for stage in measured for row in _rows(recipe, photos, stage, stages, run)]
+    write_scores(run / "scores.json", rows)
+    seeds = [stage for stage in measured if stage.level == "seed"]
+    if seeds:
+        sweeps = {str(stage.method): read_sweep(run / stage.folder / "sweep.npz") for stage in seeds}
+        threshold_curves(run / "seed_curves.png", {name: sweep.scores() for name, sweep in sweeps.items()})
+        folders = {str(stage.method): run / stage.before[0].folder for stage in seeds}
+        examples = one_a_class(seeds[0].records, len(photos.class_names))
+        comparison = [_comparison(record, photos.class_names, folders) for record in examples]
+        cam_comparison(run / "seed_cams.png", comparison)
+    write_run_report(photos, run, warnings=warnings)
+
+
+def write_run_report(photos: Photos, run: Path, *, warnings: Sequence[str], num_photos: int = NUM_PHOTOS) -> None:
+    """Write `report.html` of a run folder, from what is in it.
+
+    Args:
+        photos: of the run.
+        run: folder.
+        warnings: lines of the check of the data.
+        num_photos: that the page shows at most.
+    """
+    records = [*photos.mapped, *photos.train, *photos.val]
+    content = collect(run, records, photos.class_names, warnings=warnings)
+    write_report(run / "report.html", content, num_photos=num_photos)
+
+
+def _rows(recipe: Recipe, photos: Photos, stage: Stage, stages: Sequence[Stage], run: Path) -> list[ScoreRow]:
+    """The rows of a measured stage, with the time of all that led to it."""
+    assert stage.level is not None
+    (source,) = stage.before
+    blank = ScoreRow(
+        method=str(stage.method), level=stage.level, split=_split(recipe, stage), miou=0, precision=0, recall=0, iou={},
+        threshold=None, threshold_source=None, num_photos=len(stage.records),
+        seconds=seconds_with_all_before(source, run),
+    )  # fmt: skip
+    if stage.level not in ("seed", "refined"):
+        return [replace(blank, **asdict(read_label_scores(run / stage.folder)))]
+    sweep = read_sweep(run / stage.folder / "sweep.npz").scores()
+    thresholds: dict[ThresholdSource, float] = {
+        "best on this split": sweep.best(),
+        "fixed": recipe.cams.threshold if stage.level == "seed" else recipe.labels.threshold,
+    }
+    chosen = [
+        read_threshold(run / other.folder) for other in stages if other.kind == "labels" and source in other.before
+    ]
+    if chosen and chosen[0] and chosen[0].estimated is not None:
+        thresholds["estimated"] = chosen[0].estimated
+    return [
+        replace(blank, **asdict(sweep.at(value, photos.class_names)), threshold=value, threshold_source=name)
+        for name, value in thresholds.items()
+    ]
+
+
+def _split(recipe: Recipe, stage: Stage) -> str:
+    split = recipe.data.val_split if stage.level == "segmenter" else recipe.data.seed_split
+    assert split is not None
+    return split
+
+
+def _comparison(record: Record, class_names: Sequence[str], folders: dict[str, Path]) -> ComparisonRow:
+    """One photo's first class, as every method sees it."""
+    assert record.label_map is not None
+    class_id = record.tags[0]
+    stored = {name: read_cams(folder, record.name) for name, folder in folders.items()}
+    blank = np.zeros((photo_size(record.image)[1], photo_size(record.image)[0]), np.float32)
+    cams = {
+        name: dict(zip(cams.class_ids.tolist(), full_size_maps(cams), strict=True)).get(class_id, blank)
+        for name, cams in stored.items()
+    }
+    return ComparisonRow(
+        photo=np.asarray(open_photo(record.image)),
+        class_name=class_names[class_id - 1],
+        cams=cams,
+        mask=open_label_map(record.label_map) == class_id,
+    )

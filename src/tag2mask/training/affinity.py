@@ -1,0 +1,135 @@
+"""Affinities between near pixels, learned from sure labels (AffinityNet, PSA).
+
+Ahn and Kwak, "Learning Pixel-level Semantic Affinity with Image-level Supervision for Weakly Supervised Semantic
+Segmentation", CVPR 2018, 1803.10464. Pixels of one class shall be alike, pixels of two classes shall not. The
+boundaries of IRN learn by the same losses.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.distributed as processes
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from tag2mask.data.batch import LabelledBatch
+from tag2mask.data.classes import BACKGROUND, IGNORE
+from tag2mask.neighbours import Offset, half_plane_offsets
+from tag2mask.networks.affinitynet import AffinityNet
+from tag2mask.training.learner import Learner
+
+# Keeps logarithms finite; released code.
+_SMALL = 1e-5
+
+
+class PairLosses(NamedTuple):
+    """Mean losses of the pairs of near cells, by what their labels are."""
+
+    background: Tensor
+    """Of two background cells: -log a."""
+    foreground: Tensor
+    """Of two cells of one other class: -log a."""
+    different: Tensor
+    """Of two cells of different classes: -log(1 - a)."""
+
+    def total(self) -> Tensor:
+        """Mean of the loss of like pairs and that of unlike ones, the former the mean of background and foreground."""
+        like = (self.background + self.foreground) / 2
+        return (like + self.different) / 2
+
+    def logged(self) -> dict[str, Tensor]:
+        """The terms by their logged names."""
+        return {name: loss.detach() for name, loss in self._asdict().items()}
+
+
+Affinity = Callable[[Tensor, Offset, int], Tensor]
+"""From maps (B, ..., h, w), an offset and a radius: affinities (B, n, m) in [0, 1] of the cells with that offset."""
+
+
+def pair_losses(maps: Tensor, label_maps: Tensor, *, affinity: Affinity, radius: int) -> PairLosses:
+    """Losses of all pairs of cells nearer than `radius`, both of known label, over the batches of all processes.
+
+    Offset by offset, each computed again for its gradient: the affinities of all offsets never exist together.
+
+    Args:
+        maps: (B, ..., h, w), of which `affinity` makes affinities.
+        label_maps: class ids (B, h, w) of the cells, 255 = not known.
+        affinity: of all pairs with one offset.
+        radius: of the half-plane of offsets. As in the released codes, a pair counts if its first cell has all of
+            them in the grid.
+    """
+    offsets = half_plane_offsets(radius)
+    num_pairs = torch.stack([_kinds(label_maps, offset, radius).sum((1, 2, 3)) for offset in offsets]).sum(0).float()
+    sums = torch.zeros_like(num_pairs)
+    for offset in offsets:
+        sums = sums + checkpoint(
+            _loss_sums, maps, label_maps, affinity, offset, radius, use_reentrant=False, preserve_rng_state=False
+        )
+    return PairLosses(*(sums / (_mean_over_processes(num_pairs) + _SMALL)).unbind())
+
+
+def cells_at(maps: Tensor, offset: Offset, radius: int) -> Tensor:
+    """What maps (..., h, w) have at `offset` from each cell with all half-plane neighbours in the grid.
+
+    Returns:
+        A view (..., h - radius + 1, w - 2 * radius + 2).
+    """
+    margin = radius - 1
+    (row, column), (height, width) = offset, maps.shape[-2:]
+    return maps[..., row : row + height - margin, margin + column : column + width - margin]
+
+
+def feature_affinity(features: Tensor, offset: Offset, radius: int) -> Tensor:
+    """exp(-|f - f'|) of the features (B, D, h, w) of pairs, absolute differences averaged over D."""
+    difference = cells_at(features, offset, radius) - cells_at(features, (0, 0), radius)
+    return torch.exp(-difference.abs().mean(1))
+
+
+def grid_labels(label_maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Label maps (B, S, S) at the centres of the cells of a grid: uint8 (B, `size`)."""
+    return F.interpolate(label_maps[:, None].to(torch.uint8), size=size, mode="nearest-exact")[:, 0]
+
+
+class PixelAffinities:
+    """A network learns features that are alike where classes are."""
+
+    def __init__(self, network: Learner[AffinityNet], radius: int) -> None:
+        self.learners = {"affinities": network}
+        self._network = network
+        self._radius = radius
+
+    def training_step(self, batch: LabelledBatch, epoch: int) -> dict[str, Tensor]:
+        """Update the network on one batch."""
+        features = self._network(batch.images).float()
+        labels = grid_labels(batch.label_maps, features.shape[2:])
+        losses = pair_losses(features, labels, affinity=feature_affinity, radius=self._radius)
+        self._network.step(losses.total())
+        return losses.logged()
+
+
+def _loss_sums(maps: Tensor, label_maps: Tensor, affinity: Affinity, offset: Offset, radius: int) -> Tensor:
+    """Losses of all pairs with one offset, summed by kind: (3,)."""
+    affinities = affinity(maps, offset, radius)
+    kinds = _kinds(label_maps, offset, radius)
+    agreement = torch.where(kinds[-1], 1 - affinities, affinities)
+    losses = -torch.log(agreement + _SMALL)
+    return torch.stack([torch.where(kind, losses, 0).sum() for kind in kinds])
+
+
+def _kinds(label_maps: Tensor, offset: Offset, radius: int) -> Tensor:
+    """Whether pairs are of background, of one other class, of different classes: (3, B, n, m), none of unknown ones."""
+    first, second = cells_at(label_maps, (0, 0), radius), cells_at(label_maps, offset, radius)
+    known = (first != IGNORE) & (second != IGNORE)
+    same = known & (first == second)
+    background = same & (first == BACKGROUND)
+    return torch.stack([background, same & ~background, known & ~same])
+
+
+def _mean_over_processes(values: Tensor) -> Tensor:
+    """So that losses and gradients, averaged over processes, are those of one process with all photos."""
+    if processes.is_available() and processes.is_initialized():
+        processes.all_reduce(values)
+        values = values / processes.get_world_size()
+    return values

@@ -1,0 +1,120 @@
+"""What every training needs: its settings and photos, learners with schedules, the loop, and weights as files."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import torch
+from lightning_fabric import Fabric
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from tag2mask.config import OptimizerSettings, Recipe
+from tag2mask.data.batch import AnyBatch
+from tag2mask.data.records import Record
+from tag2mask.data.sampling import EpochBatches
+from tag2mask.files import replacing
+from tag2mask.networks.affinitynet import AffinityNet
+from tag2mask.networks.classifier import Classifier
+from tag2mask.networks.deeplab import DeepLab
+from tag2mask.networks.irnet import BoundaryNet
+from tag2mask.networks.reconstructor import Reconstructor
+from tag2mask.training.learner import Learner
+from tag2mask.training.loop import TrainingMethod, train
+from tag2mask.training.optim import build_optimizer, poly_schedule
+
+Network = TypeVar("Network", bound=nn.Module)
+Trainable = TypeVar("Trainable", bound=Classifier | Reconstructor | BoundaryNet | AffinityNet | DeepLab)
+BatchT = TypeVar("BatchT", bound=AnyBatch)
+Networks = Mapping[str, nn.Module]
+
+
+class AfterEpoch(Protocol):
+    """What is done after each epoch of a training."""
+
+    def __call__(self, epoch: int, networks: Networks) -> None:
+        """Take the number of the epoch, from 0, and the networks as they are after it."""
+
+
+@dataclass(frozen=True)
+class TrainingStage:
+    """Where a training takes place and on what."""
+
+    fabric: Fabric
+    """Launched."""
+    recipe: Recipe
+    """Settings."""
+    records: Sequence[Record]
+    """Photos to train on; each has a tag, or a label map, where the method needs one."""
+    num_classes: int
+    """C, foreground classes."""
+    folder: Path
+    """For checkpoint, logs and weights."""
+    after_epoch: AfterEpoch | None = None
+    """Called after each epoch, if there is something to be done."""
+
+
+def build_learner(
+    stage: TrainingStage, network: Trainable, settings: OptimizerSettings, num_epochs: int, batch_size: int
+) -> Learner[Trainable]:
+    """The network with its optimiser, whose rate decays over `num_epochs`."""
+    num_steps = len(stage.records) // batch_size * num_epochs
+    optimizer = build_optimizer(network, network.new_parameters(), settings)
+    return Learner(stage.fabric, network, optimizer, poly_schedule(optimizer, num_steps, settings.poly_power))
+
+
+def train_networks(
+    stage: TrainingStage, method: TrainingMethod[BatchT], loader: DataLoader[BatchT], *, num_epochs: int,
+    networks: Networks,
+) -> float:  # fmt: skip
+    """Run the loop and write the weights of the networks that learned; gives the seconds of all epochs."""
+    after_epoch = None if stage.after_epoch is None else partial(stage.after_epoch, networks=networks)
+    history = train(
+        stage.fabric, method, loader,
+        num_epochs=num_epochs, seed=stage.recipe.engine.seed, folder=stage.folder, after_epoch=after_epoch,
+    )  # fmt: skip
+    if stage.fabric.is_global_zero:
+        for name, network in networks.items():
+            weights = {key: tensor.contiguous() for key, tensor in network.state_dict().items()}
+            with replacing(stage.folder / f"{name}.safetensors") as path:
+                save_file(weights, path)
+    stage.fabric.barrier()
+    return sum(row["seconds"] for row in history)
+
+
+def seed_network(stage: TrainingStage) -> None:
+    """Make what a network draws when it is built depend on the run's seed alone."""
+    torch.manual_seed(stage.recipe.engine.seed)
+
+
+def load_network(network: Network, folder: Path, name: str) -> Network:
+    """Give `network` the weights that a finished training left in `folder`."""
+    network.load_state_dict(load_file(folder / f"{name}.safetensors"))
+    return network
+
+
+def epoch_batches(stage: TrainingStage, batch_size: int) -> EpochBatches:
+    """Which photos form the batches of this process.
+
+    Raises:
+        ValueError: there are fewer photos than a batch takes, or the processes cannot share it.
+    """
+    fabric = stage.fabric
+    return EpochBatches(
+        len(stage.records), batch_size, seed=stage.recipe.engine.seed, rank=fabric.global_rank,
+        world_size=fabric.world_size,
+    )  # fmt: skip
+
+
+def build_loader(
+    stage: TrainingStage, photos: Dataset[BatchT], batch_size: int, collate: Callable[[list[BatchT]], BatchT]
+) -> DataLoader[Any]:
+    """Loader of `photos` in the order of `epoch_batches`."""
+    workers = stage.recipe.data.num_workers
+    return DataLoader(
+        photos, batch_sampler=epoch_batches(stage, batch_size), collate_fn=collate, num_workers=workers,
+        persistent_workers=workers > 0, pin_memory=stage.fabric.device.type == "cuda",
+    )  # fmt: skip

@@ -1,0 +1,37 @@
+"""Photo-by-photo work without a network, shared by processes of this machine."""
+
+import multiprocessing
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from typing import TypeVar
+
+from tag2mask.progress import track
+
+Item = TypeVar("Item")
+
+
+def for_each(work: Callable[[Item], object], items: Sequence[Item], *, num_processes: int, title: str) -> None:
+    """Do `work` on every item, in any order; the first error stops it.
+
+    Args:
+        work: picklable; leaves its result on disk.
+        items: picklable.
+        num_processes: 0 = as many as there are cores; 1 works in this process.
+        title: of the progress bar.
+    """
+    num_processes = min(num_processes or os.cpu_count() or 1, len(items))
+    if num_processes <= 1:
+        for item in track(items, len(items), title):
+            work(item)
+        return
+    # Forked processes would inherit torch's threads, which may hold locks.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(num_processes, mp_context=context) as pool:
+        tasks = [pool.submit(work, item) for item in items]
+        try:
+            for task in track(as_completed(tasks), len(tasks), title):
+                task.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise

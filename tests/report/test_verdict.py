@@ -1,0 +1,91 @@
+import pytest
+
+from tag2mask.report.tables import Level, ScoreRow, ThresholdSource
+from tag2mask.report.verdict import change, leading_row, share_of_full_supervision, verdict
+
+
+def row(
+    level: Level, miou: float, *, method: str = "acr", source: ThresholdSource | None = None, split: str = "train"
+) -> ScoreRow:
+    threshold = None if source is None else 0.3
+    return ScoreRow(method, level, split, miou, 0.5, 0.5, {}, threshold, source, 10, 1.0)
+
+
+BASELINE = row("seed", 0.41, method="baseline", source="best on this split")
+SEED = row("seed", 0.492, source="best on this split")
+CRF = row("crf", 0.523)
+REFINED = row("refined", 0.519, source="best on this split")
+
+
+def test_verdict_tells_what_every_stage_gained_and_which_level_is_better():
+    rows = [BASELINE, SEED, CRF, REFINED, row("pseudo-label", 0.501)]
+
+    assert verdict(rows, "irn") == [
+        "ACR raised the seed from 41.0 to 49.2 mIoU (+8.2).",
+        "The CRF helped (+3.1 against the seed).",
+        "IRN did not help (−0.4 against the CRF): the CRF is the better level to use.",
+        "The pseudo-labels reach 50.1 mIoU, 1.8 below the best threshold, which takes masks to find.",
+    ]
+
+
+def test_a_gain_over_a_bad_level_does_not_hide_that_an_earlier_one_is_better():
+    rows = [SEED, row("crf", 0.3), row("refined", 0.4, source="fixed")]
+
+    assert verdict(rows, "affinity")[1:] == [
+        "The CRF did not help (−19.2 against the seed): the seed is the better level to use.",
+        "AffinityNet helped (+10.0 against the CRF), but the seed is the better level to use.",
+    ]
+
+
+def test_segmenter_is_compared_with_its_twin_on_true_masks():
+    segmenter = row("segmenter", 0.54, split="val")
+    rows = [SEED, segmenter, row("segmenter", 0.6, method="masks", split="val")]
+
+    assert share_of_full_supervision(rows, segmenter) == pytest.approx(0.9)
+    assert verdict(rows)[-1] == (
+        "The segmenter reaches 54.0 mIoU on val, 90 % of the same network trained on true masks."
+    )
+    assert change(rows, segmenter) is None
+
+
+def test_nothing_is_known_without_masks():
+    assert verdict([]) == ["Whether the stages helped is not known: no masks to measure them with."]
+
+
+def test_each_method_has_sentences_of_its_own():
+    rows = [BASELINE, row("crf", 0.5, method="baseline"), SEED, CRF]
+
+    assert verdict(rows)[1:] == [
+        "The CRF of the baseline helped (+9.0 against the seed).",
+        "The CRF of ACR helped (+3.1 against the seed).",
+    ]
+
+
+def test_a_loss_and_no_change_are_called_so():
+    worse = row("seed", 0.4, source="best on this split")
+
+    assert verdict([BASELINE, worse])[0] == "ACR did not help: the seed fell from 41.0 to 40.0 mIoU (−1.0)."
+    assert verdict([SEED, row("crf", 0.4921)])[1] == "The CRF changed nothing."
+    assert verdict([BASELINE])[0] == "The baseline gives a seed of 41.0 mIoU."
+
+
+def test_the_best_threshold_stands_for_a_level_and_others_are_its_price():
+    fixed = row("refined", 0.45, source="fixed")
+    rows = [SEED, fixed, REFINED]
+
+    found = change(rows, fixed)
+
+    assert leading_row(rows, "acr", "refined") == REFINED
+    assert found is not None
+    assert (found.points, found.against, found.word) == (pytest.approx(-6.9), REFINED, "price of the threshold")
+
+
+def test_seeds_are_compared_at_thresholds_of_the_same_source():
+    fixed = row("seed", 0.4, source="fixed")
+    rows = [BASELINE, SEED, row("seed", 0.38, method="baseline", source="fixed"), fixed]
+
+    found = change(rows, fixed)
+
+    assert found is not None
+    assert (found.points, found.word) == (pytest.approx(2.0), "helped")
+    assert change(rows, BASELINE) is None
