@@ -230,14 +230,11 @@ def _filter(
     before = np.zeros((num_vertices + 1, 4), np.float32)
     after = np.zeros((num_vertices + 1, 4), np.float32)
     nothing = np.zeros((1, 4), np.float32)
-    packed = np.zeros((num_points, 4), np.float32)
+    packed = np.empty((num_points, 4), np.float32)
     filtered = np.empty_like(values)
     half = np.float32(0.5)
     for start in range(0, len(values), 4):
-        rows = min(4, len(values) - start)
-        for row in range(rows):
-            for point in range(num_points):
-                packed[point, row] = values[start + row, point]
+        _pack(values, start, packed)
         before[:] = 0
         for point in range(num_points):
             value = load_four(packed, point)
@@ -255,7 +252,31 @@ def _filter(
             for corner in range(num_corners):
                 total = add_scaled(total, weights[point, corner], load_four(before, vertices[point, corner]))
             store_four(packed, point, total)
-        for row in range(rows):
-            for point in range(num_points):
-                filtered[start + row, point] = packed[point, row]
+        _unpack(packed, start, filtered)
     return filtered
+
+
+@njit(cache=True)
+def _pack(values: NDArray[np.float32], start: int, packed: NDArray[np.float32]) -> None:
+    """Four rows of (L, N), the last one again where L ends, side by side as (N, 4)."""
+    last = len(values) - 1
+    first, second = values[start], values[min(start + 1, last)]
+    third, fourth = values[min(start + 2, last)], values[min(start + 3, last)]
+    for point in range(len(packed)):
+        packed[point, 0] = first[point]
+        packed[point, 1] = second[point]
+        packed[point, 2] = third[point]
+        packed[point, 3] = fourth[point]
+
+
+@njit(cache=True)
+def _unpack(packed: NDArray[np.float32], start: int, values: NDArray[np.float32]) -> None:
+    """The inverse of `_pack`."""
+    last = len(values) - 1
+    first, second = values[start], values[min(start + 1, last)]
+    third, fourth = values[min(start + 2, last)], values[min(start + 3, last)]
+    for point in range(len(packed)):
+        first[point] = packed[point, 0]
+        second[point] = packed[point, 1]
+        third[point] = packed[point, 2]
+        fourth[point] = packed[point, 3]

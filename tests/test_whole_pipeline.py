@@ -1,0 +1,225 @@
+"""From tags to predictions of a segmenter, on drawn shapes with networks of a few channels."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tag2mask.cams.store import full_size_maps, read_cams, stored_names
+from tag2mask.data.label_maps import label_map_names, open_label_map
+from tag2mask.evaluation.confusion import confusion_matrix, scores_from_confusion
+from tag2mask.labelling import read_threshold
+from tag2mask.pseudo_labels import label_map_from_maps
+from tag2mask.report.tables import read_scores
+
+NAMES = {f"{index:02}" for index in range(13)}
+LABEL_FOLDERS = (
+    "3-refined/acr/crf", "3-refined/acr/relations", "4-pseudo-labels/acr", "6-predictions/acr/masks",
+    "6-predictions/masks/masks",
+)  # fmt: skip
+
+
+@pytest.fixture
+def run(whole_run: Path, tmp_path: Path) -> Path:
+    """A finished run that a test may change."""
+    return Path(shutil.copytree(whole_run, tmp_path / "run"))
+
+
+def stages_done(err: str) -> dict[str, str]:
+    """What a run told of each stage, by its folder."""
+    lines = [line.split(" ", 2)[2] for line in err.splitlines() if line.startswith("stage ")]
+    return dict(line.split(": ", 1) for line in lines)
+
+
+def redone(err: str) -> set[str]:
+    return {folder for folder, told in stages_done(err).items() if told != "up to date"}
+
+
+def labels_and_weights(run: Path) -> dict[str, bytes]:
+    """Content of all files that do not hold a time."""
+    files = [path for suffix in ("png", "npz", "safetensors") for path in run.rglob(f"*.{suffix}")]
+    return {path.relative_to(run).as_posix(): path.read_bytes() for path in files}
+
+
+def test_every_photo_gets_maps_labels_and_predictions(whole_run: Path):
+    assert stored_names(whole_run / "3-refined/acr/maps") == NAMES
+    for folder in LABEL_FOLDERS:
+        assert label_map_names(whole_run / folder) == NAMES, folder
+
+
+def test_labels_are_palette_images_of_the_photos_own_size(whole_run: Path, shapes: Path):
+    for name in NAMES:
+        label_map = Image.open(whole_run / f"4-pseudo-labels/acr/{name}.png")
+        assert label_map.mode == "P"
+        assert label_map.size == Image.open(shapes / f"{name}.png").size
+
+
+def test_labels_hold_only_tags_of_their_photo(whole_run: Path, shapes: Path):
+    tags = dict(line.split(",") for line in (shapes / "tags.csv").read_text().splitlines()[1:])
+    ids = {"disc": 1, "square": 2}
+    for folder in ("3-refined/acr/crf", "3-refined/acr/relations", "4-pseudo-labels/acr"):
+        for name in NAMES:
+            allowed = {0, 255, *(ids[tag] for tag in tags[f"{name}.png"].split(";") if tag)}
+            assert set(np.unique(open_label_map(whole_run / folder / f"{name}.png"))) <= allowed, (folder, name)
+
+
+def test_pseudo_labels_follow_from_the_walked_maps_and_their_threshold(whole_run: Path):
+    threshold = read_threshold(whole_run / "4-pseudo-labels/acr")
+    assert threshold is not None
+    assert threshold.used == 0.25
+    for name in NAMES:
+        cams = read_cams(whole_run / "3-refined/acr/maps", name)
+        expected = label_map_from_maps(full_size_maps(cams), cams.class_ids, threshold=0.25, uncertain=0)
+        np.testing.assert_array_equal(open_label_map(whole_run / f"4-pseudo-labels/acr/{name}.png"), expected)
+
+
+def test_every_level_is_measured(whole_run: Path):
+    rows = read_scores(whole_run / "scores.json")
+
+    assert [(row.method, row.level, row.threshold_source) for row in rows] == [
+        ("acr", "seed", "best on this split"),
+        ("acr", "seed", "fixed"),
+        ("acr", "crf", None),
+        ("acr", "refined", "best on this split"),
+        ("acr", "refined", "fixed"),
+        ("acr", "refined", "estimated"),
+        ("acr", "pseudo-label", None),
+        ("acr", "segmenter", None),
+        ("masks", "segmenter", None),
+    ]
+    by_level = {(row.level, row.threshold_source): row for row in rows if row.method == "acr"}
+    assert by_level["pseudo-label", None].miou == pytest.approx(by_level["refined", "fixed"].miou)
+
+
+def test_scores_are_those_of_the_label_maps(whole_run: Path, shapes: Path):
+    counts = sum(
+        confusion_matrix(
+            open_label_map(whole_run / f"6-predictions/acr/masks/{name}.png"),
+            open_label_map(shapes / f"masks/{name}.png"),
+            num_classes=2,
+        )
+        for name in NAMES
+    )
+    (row,) = (row for row in read_scores(whole_run / "scores.json") if (row.method, row.level) == ("acr", "segmenter"))
+
+    assert isinstance(counts, np.ndarray)
+    assert row.miou == pytest.approx(scores_from_confusion(counts, ("disc", "square")).miou)
+
+
+def test_examples_of_the_training_are_kept_for_the_report(whole_run: Path):
+    folder = whole_run / "1-classifier/acr"
+
+    assert {path.name for path in (folder / "epochs").iterdir()} == {"01", "02"}
+    names = stored_names(folder / "epochs/01")
+    assert len(names) == 2
+    assert {path.name for path in (folder / "restored").iterdir()} == {
+        f"{name}.{part}.png" for name in names for part in ("photo", "target", "rest")
+    }
+
+
+def test_report_is_written_and_tells_every_level(whole_run: Path):
+    page = (whole_run / "report.html").read_text()
+
+    for row in read_scores(whole_run / "scores.json"):
+        assert f"{100 * row.miou:.1f}" in page
+
+
+def test_second_run_redoes_nothing(run: Path, tag2mask: Callable, whole_recipe: Path):
+    outcome = tag2mask("run", whole_recipe, "--run", run)
+
+    assert outcome.status == 0, outcome.err
+    assert redone(outcome.err) == set()
+
+
+@pytest.mark.parametrize(
+    ("flags", "first"),
+    [
+        (("--labels.threshold", 0.5), "4-pseudo-labels/acr"),
+        (("--refinement.beta", 4), "3-refined/acr/maps"),
+        (("--segmenter.scales", "[0.5]"), "6-predictions/acr"),
+    ],
+)
+def test_changed_setting_redoes_its_stage_and_what_follows(
+    run: Path, tag2mask: Callable, whole_recipe: Path, flags: tuple[str, object], first: str
+):
+    outcome = tag2mask("run", whole_recipe, "--run", run, *flags)
+
+    assert outcome.status == 0, outcome.err
+    told = stages_done(outcome.err)
+    assert told[first].startswith(f"{flags[0].removeprefix('--')} changed from ")
+    order = list(told)
+    assert all(told[folder] == "up to date" for folder in order[: order.index(first)])
+    # The twin does not depend on labels; its predictions depend on the scales.
+    twin = {"6-predictions/masks", "scores/segmenter-masks"} if "segmenter" in flags[0] else set()
+    follows = {folder for folder in order[order.index(first) :] if folder.endswith("acr") or folder.endswith("maps")}
+    assert redone(outcome.err) == follows | twin
+
+
+def test_labels_of_somebody_else_train_the_segmenter(run: Path, tag2mask: Callable, whole_recipe: Path, shapes: Path):
+    folder = run / "4-pseudo-labels/acr"
+    shutil.rmtree(folder)
+    shutil.copytree(shapes / "masks", folder)
+
+    outcome = tag2mask("run", whole_recipe, "--run", run)
+
+    told = stages_done(outcome.err)
+    assert told["4-pseudo-labels/acr"] == "up to date (somebody else's, taken as they are)"
+    assert told["5-segmenter/acr"] == "4-pseudo-labels/acr changed"
+    ours, twin = (run / f"5-segmenter/{name}/segmenter.safetensors" for name in ("acr", "masks"))
+    assert ours.read_bytes() == twin.read_bytes()
+
+
+def test_affinity_is_the_other_refinement(run: Path, tag2mask: Callable, whole_recipe: Path):
+    flags = ("--refinement.method", "affinity", "--refinement.crop", 72, "--segmenter.supervision", "[]")
+
+    outcome = tag2mask("run", whole_recipe, "--run", run, *flags)
+
+    assert outcome.status == 0, outcome.err
+    assert {f"3-refined/acr/{name}" for name in ("relations", "network", "maps")} <= redone(outcome.err)
+    assert stored_names(run / "3-refined/acr/maps") == NAMES
+
+
+def test_predictions_of_a_copied_model_are_those_of_the_run(
+    run: Path, tag2mask: Callable, shapes: Path, tmp_path: Path
+):
+    model = Path(shutil.copytree(run / "5-segmenter/acr", tmp_path / "model"))
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name in NAMES:
+        shutil.copy(shapes / f"{name}.png", photos)
+
+    outcome = tag2mask("predict", photos, "--model", model, "--out", tmp_path / "out")
+
+    assert outcome.status == 0, outcome.err
+    for name in NAMES:
+        expected = (run / f"6-predictions/acr/masks/{name}.png").read_bytes()
+        assert (tmp_path / f"out/masks/{name}.png").read_bytes() == expected
+
+
+def test_killed_run_ends_as_an_unbroken_one(whole_run: Path, whole_recipe: Path, tmp_path: Path):
+    run = tmp_path / "killed"
+    command = [sys.executable, "-m", "tag2mask", "run", str(whole_recipe), "--run", str(run)]
+    # Killed as soon as each of these is there, in the middle of its stage.
+    for marker in ("3-refined/acr/relations/*.png", "3-refined/acr/network/manifest.json", "3-refined/acr/maps/*.npz",
+                   "4-pseudo-labels/acr/*.png", "5-segmenter/acr/manifest.json", "6-predictions/acr/masks/*.png"):  # fmt: skip
+        process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL)
+        while not list(run.glob(marker)) and process.poll() is None:
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+    subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True, capture_output=True)
+
+    unbroken, found = labels_and_weights(whole_run), labels_and_weights(run)
+    assert found.keys() == unbroken.keys()
+    assert [name for name in found if found[name] != unbroken[name] and not name.startswith("seed_")] == []
+    assert json.loads((run / "scores.json").read_text())[0]["miou"] == read_scores(whole_run / "scores.json")[0].miou
