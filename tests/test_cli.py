@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -8,7 +9,10 @@ import pytest
 
 from tag2mask.recipes import load_recipe, shipped_recipes
 
-COMMANDS = ("demo", "run", "train", "cams", "evaluate", "status", "check", "env")
+COMMANDS = (
+    "demo", "run", "train", "cams", "refine", "label", "segment", "evaluate", "report", "status", "check", "predict",
+    "export", "env",
+)  # fmt: skip
 WITHOUT_TORCH = """
 import sys
 from tag2mask.cli import main
@@ -219,3 +223,64 @@ def test_run_keeps_its_recipe_with_the_flags(finished_run: Path, tiny_recipe: Pa
 def test_debug_shows_where_an_error_arose(tag2mask: Callable, tiny_recipe: Path, shapes: Path):
     with pytest.raises(ValueError, match="not a run of tag2mask"):
         tag2mask("run", tiny_recipe, "--run", shapes, "--debug")
+
+
+def test_report_of_a_folder_that_is_no_run_is_refused(tag2mask: Callable, tmp_path: Path):
+    outcome = tag2mask("report", tmp_path)
+
+    assert outcome.status == 1
+    assert outcome.err == f"tag2mask: {tmp_path}: found no config.yaml, expected the folder of a run\n"
+
+
+def test_report_is_written_again_with_as_many_photos_as_asked(tag2mask: Callable, whole_run: Path, tmp_path: Path):
+    run = shutil.copytree(whole_run, tmp_path / "run")
+    whole = (run / "report.html").stat().st_size
+    (run / "report.html").unlink()
+
+    outcome = tag2mask("report", run, "--photos", 4)
+
+    assert outcome.status == 0, outcome.err
+    assert outcome.out == f"report: {run / 'report.html'}\n"
+    assert (run / "report.html").stat().st_size < whole
+
+
+def test_predict_names_photos_that_cannot_be_read_and_fails(
+    tag2mask: Callable, whole_run: Path, shapes: Path, tmp_path: Path
+):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    shutil.copy(shapes / "00.png", photos)
+    (photos / "broken.jpg").write_bytes(b"no photo")
+
+    outcome = tag2mask("predict", photos, "--model", whole_run / "5-segmenter/acr", "--out", tmp_path / "out")
+
+    assert outcome.status == 1
+    assert "broken.jpg: found content that begins b'no photo', expected an image" in outcome.err
+    assert outcome.out == f"labelled 1 of 2 photos: {tmp_path / 'out'}\n"
+    assert (tmp_path / "out/masks/00.png").exists()
+
+
+def test_predict_with_a_run_of_several_segmenters_names_them(tag2mask: Callable, whole_run: Path, shapes: Path):
+    outcome = tag2mask("predict", shapes, "--model", whole_run, "--out", "unused")
+
+    assert outcome.status == 1
+    assert f"found 2 segmenters, expected one: choose with --model {whole_run / '5-segmenter/acr'}" in outcome.err
+
+
+def test_export_for_the_test_server_needs_masks_and_names(tag2mask: Callable, whole_run: Path, tmp_path: Path):
+    model = whole_run / "5-segmenter/acr"
+
+    outcome = tag2mask("export", model, "--to", "voc-server", "--out", tmp_path / "results.tar")
+
+    assert outcome.status == 2
+    assert outcome.err == "tag2mask: command line: --to voc-server needs --masks DIR and --names FILE\n"
+
+
+def test_export_writes_onnx(tag2mask: Callable, whole_run: Path, tmp_path: Path):
+    onnx = pytest.importorskip("onnx")
+
+    outcome = tag2mask("export", whole_run / "5-segmenter/acr", "--to", "onnx", "--out", tmp_path / "model.onnx")
+
+    assert outcome.status == 0, outcome.err
+    metadata = {entry.key: entry.value for entry in onnx.load(tmp_path / "model.onnx").metadata_props}
+    assert metadata["classes"] == '["background", "disc", "square"]'

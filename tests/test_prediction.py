@@ -198,9 +198,7 @@ def test_weights_of_another_number_of_classes_are_told(segmenter: Segmenter, tmp
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"class_names": ["one"]}))
 
-    with pytest.raises(
-        ValueError, match=r"model\.safetensors: head\..* is \(3,\), but \(2,\) is needed$"
-    ):
+    with pytest.raises(ValueError, match=r"model\.safetensors: head\..* is \(3,\), but \(2,\) is needed$"):
         Segmenter.load(tmp_path)
 
 

@@ -209,8 +209,11 @@ def test_killed_run_ends_as_an_unbroken_one(whole_run: Path, whole_recipe: Path,
     run = tmp_path / "killed"
     command = [sys.executable, "-m", "tag2mask", "run", str(whole_recipe), "--run", str(run)]
     # Killed as soon as each of these is there, in the middle of its stage.
-    for marker in ("3-refined/acr/relations/*.png", "3-refined/acr/network/manifest.json", "3-refined/acr/maps/*.npz",
-                   "4-pseudo-labels/acr/*.png", "5-segmenter/acr/manifest.json", "6-predictions/acr/masks/*.png"):  # fmt: skip
+    markers = (
+        "3-refined/acr/relations/*.png", "3-refined/acr/network/manifest.json", "3-refined/acr/maps/*.npz",
+        "4-pseudo-labels/acr/*.png", "5-segmenter/acr/manifest.json", "6-predictions/acr/masks/*.png",
+    )  # fmt: skip
+    for marker in markers:
         process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL)
         while not list(run.glob(marker)) and process.poll() is None:
             time.sleep(0.002)

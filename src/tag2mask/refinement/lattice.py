@@ -223,60 +223,72 @@ def _filter(
     vertices: NDArray[np.uint32], weights: NDArray[np.float32], neighbours: NDArray[np.uint32],
     values: NDArray[np.float32],
 ) -> NDArray[np.float32]:  # fmt: skip
-    """Values (L, N) spread to vertices, blurred along each axis and gathered again, four rows at a time."""
+    """Values (L, N) spread to the vertices, blurred along each axis and gathered again, four rows at a time."""
     num_axes, num_vertices, _ = neighbours.shape
-    num_points, num_corners = vertices.shape
     # One more vertex stands for all that the lattice lacks, and stays 0.
     before = np.zeros((num_vertices + 1, 4), np.float32)
     after = np.zeros((num_vertices + 1, 4), np.float32)
-    nothing = np.zeros((1, 4), np.float32)
-    packed = np.empty((num_points, 4), np.float32)
     filtered = np.empty_like(values)
     half = np.float32(0.5)
-    for start in range(0, len(values), 4):
-        _pack(values, start, packed)
+    for row in range(0, len(values), 4):
         before[:] = 0
-        for point in range(num_points):
-            value = load_four(packed, point)
-            for corner in range(num_corners):
-                vertex = vertices[point, corner]
-                store_four(before, vertex, add_scaled(load_four(before, vertex), weights[point, corner], value))
+        _spread(vertices, weights, values[row : row + 4], before)
         for axis in range(num_axes):
             for vertex in range(num_vertices):
                 total = add_scaled(load_four(before, vertex), half, load_four(before, neighbours[axis, vertex, 0]))
                 total = add_scaled(total, half, load_four(before, neighbours[axis, vertex, 1]))
                 store_four(after, vertex, total)
             before, after = after, before
-        for point in range(num_points):
-            total = load_four(nothing, 0)
-            for corner in range(num_corners):
-                total = add_scaled(total, weights[point, corner], load_four(before, vertices[point, corner]))
-            store_four(packed, point, total)
-        _unpack(packed, start, filtered)
+        _gather(vertices, weights, before, filtered[row : row + 4])
     return filtered
 
 
 @njit(cache=True)
-def _pack(values: NDArray[np.float32], start: int, packed: NDArray[np.float32]) -> None:
-    """Four rows of (L, N), the last one again where L ends, side by side as (N, 4)."""
+def _spread(
+    vertices: NDArray[np.uint32], weights: NDArray[np.float32], values: NDArray[np.float32],
+    sums: NDArray[np.float32],
+) -> None:  # fmt: skip
+    """Add at most four rows of values at points to sums at vertices."""
+    num_points, num_corners = vertices.shape
     last = len(values) - 1
-    first, second = values[start], values[min(start + 1, last)]
-    third, fourth = values[min(start + 2, last)], values[min(start + 3, last)]
-    for point in range(len(packed)):
-        packed[point, 0] = first[point]
-        packed[point, 1] = second[point]
-        packed[point, 2] = third[point]
-        packed[point, 3] = fourth[point]
+    first, second, third, fourth = values[0], values[min(1, last)], values[min(2, last)], values[last]
+    block = np.empty((_BLOCK, 4), np.float32)
+    for start in range(0, num_points, _BLOCK):
+        size = min(_BLOCK, num_points - start)
+        for place in range(size):
+            block[place, 0] = first[start + place]
+            block[place, 1] = second[start + place]
+            block[place, 2] = third[start + place]
+            block[place, 3] = fourth[start + place]
+        for place in range(size):
+            value = load_four(block, place)
+            for corner in range(num_corners):
+                vertex = vertices[start + place, corner]
+                total = add_scaled(load_four(sums, vertex), weights[start + place, corner], value)
+                store_four(sums, vertex, total)
 
 
 @njit(cache=True)
-def _unpack(packed: NDArray[np.float32], start: int, values: NDArray[np.float32]) -> None:
-    """The inverse of `_pack`."""
+def _gather(
+    vertices: NDArray[np.uint32], weights: NDArray[np.float32], sums: NDArray[np.float32],
+    values: NDArray[np.float32],
+) -> None:  # fmt: skip
+    """Read at most four rows of values at points from sums at vertices."""
+    num_points, num_corners = vertices.shape
     last = len(values) - 1
-    first, second = values[start], values[min(start + 1, last)]
-    third, fourth = values[min(start + 2, last)], values[min(start + 3, last)]
-    for point in range(len(packed)):
-        first[point] = packed[point, 0]
-        second[point] = packed[point, 1]
-        third[point] = packed[point, 2]
-        fourth[point] = packed[point, 3]
+    first, second, third, fourth = values[0], values[min(1, last)], values[min(2, last)], values[last]
+    nothing = np.zeros((1, 4), np.float32)
+    block = np.empty((_BLOCK, 4), np.float32)
+    for start in range(0, num_points, _BLOCK):
+        size = min(_BLOCK, num_points - start)
+        for place in range(size):
+            total = load_four(nothing, 0)
+            for corner in range(num_corners):
+                share = weights[start + place, corner]
+                total = add_scaled(total, share, load_four(sums, vertices[start + place, corner]))
+            store_four(block, place, total)
+        for place in range(size):
+            first[start + place] = block[place, 0]
+            second[start + place] = block[place, 1]
+            third[start + place] = block[place, 2]
+            fourth[start + place] = block[place, 3]
