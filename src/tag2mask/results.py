@@ -16,7 +16,7 @@ from tag2mask.examples import one_a_class
 from tag2mask.labelling import read_threshold
 from tag2mask.measuring import read_label_scores
 from tag2mask.report.collect import collect
-from tag2mask.report.figures import ComparisonRow, cam_comparison, threshold_curves
+from tag2mask.report.figures import ComparisonRow, cam_comparison, map_comparison, threshold_curves
 from tag2mask.report.page import NUM_PHOTOS, write_report
 from tag2mask.report.tables import ScoreRow, ThresholdSource, write_scores
 from tag2mask.stages import Photos, Stage, seconds_with_all_before, state_of
@@ -45,6 +45,7 @@ def write_results(
         examples = one_a_class(seeds[0].records, len(photos.class_names))
         comparison = [_comparison(record, photos.class_names, folders) for record in examples]
         cam_comparison(run / "seed_cams.png", comparison)
+        map_comparison(run / "seed_maps.png", comparison)
     write_run_report(photos, run, warnings=warnings)
 
 

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -5,7 +6,14 @@ import pytest
 from PIL import Image
 
 from tag2mask.evaluation.sweep import SweepScores, ThresholdSweep
-from tag2mask.report.figures import ComparisonRow, cam_comparison, overlay_cam, overlay_mask, threshold_curves
+from tag2mask.report.figures import (
+    ComparisonRow,
+    cam_comparison,
+    map_comparison,
+    overlay_cam,
+    overlay_mask,
+    threshold_curves,
+)
 
 
 @pytest.fixture
@@ -69,6 +77,18 @@ def test_comparison_takes_photos_of_all_shapes_and_rows_without_truth(tmp_path: 
 
     width, height = size_of(tmp_path / "cams.png")
     assert 0.3 < height / width < 0.6
+
+
+def test_maps_alone_do_not_show_the_photo(tmp_path: Path):
+    dark, light = (
+        replace(comparison_row(30, 40, with_mask=True), photo=np.full((30, 40, 3), value, np.uint8))
+        for value in (0, 255)
+    )
+
+    map_comparison(tmp_path / "dark.png", [dark])
+    map_comparison(tmp_path / "light.png", [light])
+
+    np.testing.assert_array_equal(Image.open(tmp_path / "dark.png"), Image.open(tmp_path / "light.png"))
 
 
 def test_overlay_is_grey_without_activation_and_warm_with_it():

@@ -20,6 +20,7 @@ _DOTS_PER_INCH = 130
 _PANEL_INCHES = 2.6
 _HIGHEST_PANEL = 0.85
 _MARGIN_INCHES = 0.34
+_PLAIN_GREY = 150
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,9 +59,30 @@ def threshold_curves(path: Path, sweeps: dict[str, SweepScores]) -> None:
 
 def cam_comparison(path: Path, rows: Sequence[ComparisonRow]) -> None:
     """Draws a row a photo: the photo, the activations of each method over it, and the true mask where one is known."""
-    methods = list(rows[0].cams)
-    headings = ["photo", *methods] + ["true mask"] * any(row.mask is not None for row in rows)
-    heights = [_PANEL_INCHES * min(row.photo.shape[0] / row.photo.shape[1], _HIGHEST_PANEL) for row in rows]
+    headings = ["photo", *rows[0].cams, *_mask_heading(rows)]
+    _draw_rows(path, headings, [(row.class_name, [row.photo, *_over_ground(row, row.photo)]) for row in rows])
+
+
+def map_comparison(path: Path, rows: Sequence[ComparisonRow]) -> None:
+    """Draws the same without the photos, for places that these may not go to: maps and true masks on plain grey."""
+    pictures = [(row.class_name, _over_ground(row, np.full_like(row.photo, _PLAIN_GREY))) for row in rows]
+    _draw_rows(path, [*rows[0].cams, *_mask_heading(rows)], pictures)
+
+
+def _mask_heading(rows: Sequence[ComparisonRow]) -> list[str]:
+    return ["true mask"] * any(row.mask is not None for row in rows)
+
+
+def _over_ground(row: ComparisonRow, ground: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+    """Activations of each method over a ground (H, W, 3), and the true mask where one is known."""
+    pictures = [overlay_cam(ground, cam) for cam in row.cams.values()]
+    return pictures if row.mask is None else [*pictures, overlay_mask(ground, row.mask)]
+
+
+def _draw_rows(path: Path, headings: Sequence[str], rows: Sequence[tuple[str, list[NDArray[np.uint8]]]]) -> None:
+    """Draws rows of pictures of one size each, with a name beside each row and a heading above each column."""
+    shapes = [pictures[0].shape for _, pictures in rows]
+    heights = [_PANEL_INCHES * min(height / width, _HIGHEST_PANEL) for height, width, _ in shapes]
     width, height = _MARGIN_INCHES + len(headings) * _PANEL_INCHES, _MARGIN_INCHES + sum(heights)
     figure = Figure(figsize=(width, height), dpi=_DOTS_PER_INCH)
     left, top = _MARGIN_INCHES / width, 1 - _MARGIN_INCHES / height
@@ -72,17 +94,12 @@ def cam_comparison(path: Path, rows: Sequence[ComparisonRow]) -> None:
         panel.set_axis_off()
     for panel, heading in zip(panels[0], headings, strict=True):
         panel.set_title(heading, pad=5, parse_math=False)
-    for row, row_panels in zip(rows, panels, strict=True):
-        pictures = [row.photo, *(overlay_cam(row.photo, row.cams[method]) for method in methods)]
-        if row.mask is not None:
-            pictures.append(overlay_mask(row.photo, row.mask))
+    for (name, pictures), row_panels in zip(rows, panels, strict=True):
         for panel, picture in zip(row_panels, pictures, strict=False):
             panel.imshow(picture, interpolation="antialiased")
         box = row_panels[0].get_position(original=True)
         middle = (box.y0 + box.y1) / 2
-        figure.text(
-            left / 2, middle, row.class_name, rotation=90, ha="center", va="center", size="large", parse_math=False
-        )
+        figure.text(left / 2, middle, name, rotation=90, ha="center", va="center", size="large", parse_math=False)
     _save(figure, path)
 
 
