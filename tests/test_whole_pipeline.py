@@ -174,8 +174,32 @@ def test_labels_of_somebody_else_train_the_segmenter(run: Path, tag2mask: Callab
     told = stages_done(outcome.err)
     assert told["4-pseudo-labels/acr"] == "up to date (somebody else's, taken as they are)"
     assert told["5-segmenter/acr"] == "4-pseudo-labels/acr changed"
-    ours, twin = (run / f"5-segmenter/{name}/segmenter.safetensors" for name in ("acr", "masks"))
+    ours, twin = (run / f"5-segmenter/{name}/model.safetensors" for name in ("acr", "masks"))
     assert ours.read_bytes() == twin.read_bytes()
+
+
+def test_labels_of_somebody_else_with_unknown_classes_are_refused(
+    run: Path, tag2mask: Callable, whole_recipe: Path, shapes: Path
+):
+    folder = run / "4-pseudo-labels/acr"
+    shutil.rmtree(folder)
+    shutil.copytree(shapes / "masks", folder)
+    Image.fromarray(np.full((36, 48), 7, np.uint8)).save(folder / "03.png")
+
+    outcome = tag2mask("run", whole_recipe, "--run", run)
+
+    assert outcome.status == 1
+    assert outcome.err.splitlines()[-1] == (
+        f"tag2mask: {folder / '03.png'}: found class id 7, expected 0 to 2, or 255 where unsure"
+    )
+
+
+def test_model_card_tells_what_the_segmenter_is_worth(whole_run: Path):
+    card = (whole_run / "5-segmenter/acr/README.md").read_text()
+
+    (row,) = (row for row in read_scores(whole_run / "scores.json") if (row.method, row.level) == ("acr", "segmenter"))
+    assert "13 photos with pseudo-labels from seeds of acr" in card
+    assert f"{100 * row.miou:.1f} (13 photos)" in card
 
 
 def test_affinity_is_the_other_refinement(run: Path, tag2mask: Callable, whole_recipe: Path):

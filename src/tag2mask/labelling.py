@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tag2mask.cams.store import full_size_maps, read_cams, stored_maps
 from tag2mask.config import LabelSettings
-from tag2mask.data.classes import voc_palette
+from tag2mask.data.classes import IGNORE, voc_palette
 from tag2mask.data.label_maps import label_map_names, open_label_map, write_label_map
 from tag2mask.data.photos import open_photo
 from tag2mask.data.records import Record
@@ -57,6 +57,20 @@ def copy_label_maps(records: Sequence[Record], labels: Path, folder: Path) -> No
     """Take label maps as they are for pseudo-labels; those that are there already are left alone."""
     for record in _missing(records, folder):
         write_label_map(folder / f"{record.name}.png", open_label_map(labels / f"{record.name}.png"), voc_palette())
+
+
+def check_label_ids(records: Sequence[Record], folder: Path, num_classes: int) -> None:
+    """Refuse label maps of another origin that have classes beyond the data set's.
+
+    Raises:
+        ValueError: a label map is missing, no label map, or has such a class.
+    """
+    for record in records:
+        path = folder / f"{record.name}.png"
+        label_map = open_label_map(path)
+        top = label_map[label_map != IGNORE].max(initial=0)
+        if top > num_classes:
+            raise ValueError(f"{path}: found class id {top}, expected 0 to {num_classes}, or {IGNORE} where unsure")
 
 
 def read_threshold(folder: Path) -> ChosenThreshold | None:

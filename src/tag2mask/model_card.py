@@ -1,10 +1,15 @@
 """The model card: what a copied model folder says about itself to people."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from tag2mask import __version__
 from tag2mask.config import SegmenterSettings
 from tag2mask.data.classes import BACKGROUND_NAME, voc_palette
+from tag2mask.files import replacing
+
+CARD = "README.md"
+"""File of a model folder."""
 
 _CARD = """\
 # Segmentation model
@@ -31,10 +36,13 @@ prediction.overlay.save("overlay.jpg")
 """
 
 
-def model_card(settings: SegmenterSettings, class_names: Sequence[str], facts: Mapping[str, str]) -> str:
-    """The card in Markdown.
+def write_model_card(
+    folder: Path, settings: SegmenterSettings, class_names: Sequence[str], *, facts: Mapping[str, str]
+) -> None:
+    """Write the card in Markdown, in place of an older one: facts may come later than weights.
 
     Args:
+        folder: of the model.
         settings: of the network.
         class_names: in the order of their ids, which begin at 1.
         facts: by their names, such as what it was trained on and how good it is.
@@ -42,7 +50,7 @@ def model_card(settings: SegmenterSettings, class_names: Sequence[str], facts: M
     names = (BACKGROUND_NAME, *class_names)
     classes = [[str(class_id), name, _hex(class_id)] for class_id, name in enumerate(names)]
     about = _table(["fact", "value"], [[name, value] for name, value in facts.items()])
-    return _CARD.format(
+    card = _CARD.format(
         num_classes=len(class_names),
         head=settings.head,
         backbone=settings.backbone,
@@ -50,6 +58,8 @@ def model_card(settings: SegmenterSettings, class_names: Sequence[str], facts: M
         about=f"## This model\n\n{about}\n\n" if facts else "",
         classes=_table(["id", "class", "colour"], classes),
     )
+    with replacing(folder / CARD) as path:
+        path.write_text(card, encoding="utf-8")
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -28,13 +28,13 @@ from tag2mask.data.photos import FileError, open_photo, to_upright_rgb
 from tag2mask.data.records import Record
 from tag2mask.data.transforms import normalise
 from tag2mask.files import replacing
-from tag2mask.model_card import model_card
+from tag2mask.model_card import write_model_card
 from tag2mask.networks.backbones.weights import load_strictly, read_weights
 from tag2mask.networks.deeplab import DeepLab, build_deeplab
 from tag2mask.progress import track
 
-CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
-"""Files of a model folder."""
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+"""Files of a model folder, beside its card."""
 
 # What a segmenter needs to know once it is trained.
 _KEPT_SETTINGS = ("head", "backbone", "output_stride", "scales", "fuse", "long_side", "crf")
@@ -118,7 +118,7 @@ class Segmenter:
         weights = {name: tensor.cpu().contiguous() for name, tensor in self.network.state_dict().items()}
         with replacing(folder / WEIGHTS) as path:
             save_file(weights, path)
-        self.write_card(folder, facts or {})
+        write_model_card(folder, self.settings, self.class_names, facts=facts or {})
         settings = asdict(self.settings)
         config = {
             "version": __version__,
@@ -130,11 +130,6 @@ class Segmenter:
         }
         with replacing(folder / CONFIG) as path:
             path.write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-    def write_card(self, folder: Path, facts: Mapping[str, str]) -> None:
-        """Write the model card, in place of an older one: facts may come later than weights."""
-        with replacing(folder / CARD) as path:
-            path.write_text(model_card(self.settings, self.class_names, facts), encoding="utf-8")
 
     def predict(self, image: Path | Image.Image) -> Prediction:
         """Label every pixel of a photo.

@@ -15,11 +15,12 @@ from tag2mask.evaluation.sweep import read_sweep
 from tag2mask.examples import one_a_class
 from tag2mask.labelling import read_threshold
 from tag2mask.measuring import read_label_scores
+from tag2mask.model_card import write_model_card
 from tag2mask.report.collect import collect
 from tag2mask.report.figures import ComparisonRow, cam_comparison, map_comparison, threshold_curves
 from tag2mask.report.page import NUM_PHOTOS, write_report
 from tag2mask.report.tables import ScoreRow, ThresholdSource, write_scores
-from tag2mask.stages import Photos, Stage, seconds_with_all_before, state_of
+from tag2mask.stages import TWIN, Photos, Stage, seconds_with_all_before, state_of
 
 
 def write_results(
@@ -37,6 +38,7 @@ def write_results(
     measured = [stage for stage in stages if stage.level and state_of(stage, run).state == "up to date"]
     rows = [row for stage in measured for row in _rows(recipe, photos, stage, stages, run)]
     write_scores(run / "scores.json", rows)
+    _write_model_cards(recipe, photos, rows, run)
     seeds = [stage for stage in measured if stage.level == "seed"]
     if seeds:
         sweeps = {str(stage.method): read_sweep(run / stage.folder / "sweep.npz") for stage in seeds}
@@ -61,6 +63,18 @@ def write_run_report(photos: Photos, run: Path, *, warnings: Sequence[str], num_
     records = [*photos.mapped, *photos.train, *photos.val]
     content = collect(run, records, photos.class_names, warnings=warnings)
     write_report(run / "report.html", content, num_photos=num_photos)
+
+
+def _write_model_cards(recipe: Recipe, photos: Photos, rows: Sequence[ScoreRow], run: Path) -> None:
+    """Say in the model folders what the segmenters were trained on and how good they are."""
+    for row in rows:
+        if row.level == "segmenter":
+            labels = "true masks" if row.method == TWIN else f"pseudo-labels from seeds of {row.method}"
+            facts = {
+                "Trained on": f"{len(photos.label):,} photos with {labels}",
+                f"mIoU on {row.split}": f"{100 * row.miou:.1f} ({row.num_photos:,} photos)",
+            }
+            write_model_card(run / "5-segmenter" / row.method, recipe.segmenter, photos.class_names, facts=facts)
 
 
 def _rows(recipe: Recipe, photos: Photos, stage: Stage, stages: Sequence[Stage], run: Path) -> list[ScoreRow]:

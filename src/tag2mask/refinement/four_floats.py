@@ -6,6 +6,7 @@ from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.extending import intrinsic, models, register_model
 
+_LANE = ir.IntType(32)
 _REGISTER = ir.VectorType(ir.FloatType(), 4)
 
 
@@ -23,6 +24,24 @@ class _Model(models.PrimitiveModel):
 
 
 _four_floats = FourFloats()
+
+
+def _four(_: Any, a: types.Float, b: types.Float, c: types.Float, d: types.Float) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        register = ir.Constant(_REGISTER, ir.Undefined)
+        for lane, value in enumerate(arguments):
+            register = builder.insert_element(register, value, ir.Constant(_LANE, lane))
+        return register
+
+    return _four_floats(a, b, c, d), generate
+
+
+def _each(_: Any, values: FourFloats) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        lanes = [builder.extract_element(arguments[0], ir.Constant(_LANE, lane)) for lane in range(4)]
+        return context.make_tuple(builder, signature.return_type, lanes)
+
+    return types.UniTuple(types.float32, 4)(values), generate
 
 
 def _load(_: Any, array: types.Array, row: types.Integer) -> Any:
@@ -43,9 +62,9 @@ def _store(_: Any, array: types.Array, row: types.Integer, values: FourFloats) -
 def _add_scaled(_: Any, values: FourFloats, factor: types.Float, others: FourFloats) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         first, scalar, second = arguments
-        undefined, lane = ir.Constant(_REGISTER, ir.Undefined), ir.IntType(32)
-        scale = builder.insert_element(undefined, scalar, ir.Constant(lane, 0))
-        scales = builder.shuffle_vector(scale, undefined, ir.Constant(ir.VectorType(lane, 4), [0] * 4))
+        undefined = ir.Constant(_REGISTER, ir.Undefined)
+        scale = builder.insert_element(undefined, scalar, ir.Constant(_LANE, 0))
+        scales = builder.shuffle_vector(scale, undefined, ir.Constant(ir.VectorType(_LANE, 4), [0] * 4))
         return builder.fadd(first, builder.fmul(scales, second))
 
     return _four_floats(values, types.float32, others), generate
@@ -58,6 +77,12 @@ def _pointer(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
     first = builder.gep(array.data, [builder.mul(row, ir.Constant(row.type, 4))])
     return builder.bitcast(first, _REGISTER.as_pointer())
 
+
+four: Any = intrinsic(_four)
+"""four(a, b, c, d): four values together."""
+
+each: Any = intrinsic(_each)
+"""each(values): the four values as a tuple."""
 
 load_four: Any = intrinsic(_load)
 """load_four(array, row): a row, counted from 0 and unchecked, of a contiguous float32 array (N, 4)."""

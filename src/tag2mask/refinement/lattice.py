@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from tag2mask.refinement.four_floats import add_scaled, load_four, store_four
+from tag2mask.refinement.four_floats import add_scaled, each, four, load_four, store_four
 
 # Points whose simplices are found together, so that what is known of them stays in the fastest cache.
 _BLOCK = 128
@@ -252,20 +252,11 @@ def _spread(
     num_points, num_corners = vertices.shape
     last = len(values) - 1
     first, second, third, fourth = values[0], values[min(1, last)], values[min(2, last)], values[last]
-    block = np.empty((_BLOCK, 4), np.float32)
-    for start in range(0, num_points, _BLOCK):
-        size = min(_BLOCK, num_points - start)
-        for place in range(size):
-            block[place, 0] = first[start + place]
-            block[place, 1] = second[start + place]
-            block[place, 2] = third[start + place]
-            block[place, 3] = fourth[start + place]
-        for place in range(size):
-            value = load_four(block, place)
-            for corner in range(num_corners):
-                vertex = vertices[start + place, corner]
-                total = add_scaled(load_four(sums, vertex), weights[start + place, corner], value)
-                store_four(sums, vertex, total)
+    for point in range(num_points):
+        value = four(first[point], second[point], third[point], fourth[point])
+        for corner in range(num_corners):
+            vertex = vertices[point, corner]
+            store_four(sums, vertex, add_scaled(load_four(sums, vertex), weights[point, corner], value))
 
 
 @njit(cache=True)
@@ -277,18 +268,9 @@ def _gather(
     num_points, num_corners = vertices.shape
     last = len(values) - 1
     first, second, third, fourth = values[0], values[min(1, last)], values[min(2, last)], values[last]
-    nothing = np.zeros((1, 4), np.float32)
-    block = np.empty((_BLOCK, 4), np.float32)
-    for start in range(0, num_points, _BLOCK):
-        size = min(_BLOCK, num_points - start)
-        for place in range(size):
-            total = load_four(nothing, 0)
-            for corner in range(num_corners):
-                share = weights[start + place, corner]
-                total = add_scaled(total, share, load_four(sums, vertices[start + place, corner]))
-            store_four(block, place, total)
-        for place in range(size):
-            first[start + place] = block[place, 0]
-            second[start + place] = block[place, 1]
-            third[start + place] = block[place, 2]
-            fourth[start + place] = block[place, 3]
+    nothing = np.float32(0)
+    for point in range(num_points):
+        total = four(nothing, nothing, nothing, nothing)
+        for corner in range(num_corners):
+            total = add_scaled(total, weights[point, corner], load_four(sums, vertices[point, corner]))
+        first[point], second[point], third[point], fourth[point] = each(total)

@@ -51,11 +51,11 @@ def train_relations(stage: TrainingStage) -> float:
 
 
 def train_segmenter(stage: TrainingStage) -> float:
-    """Train a segmenter on label maps: `segmenter`; gives its seconds."""
+    """Train a segmenter on label maps: `model`; gives its seconds."""
     settings = stage.recipe.segmenter
     network = new_segmenter(stage)
     learner = build_learner(stage, network, settings.optimizer, settings.epochs, settings.batch_size)
-    return _train(stage, Segmentation(learner, settings), settings, network.backbone, {"segmenter": network})
+    return _train(stage, Segmentation(learner, settings), settings, network.backbone, {"model": network})
 
 
 def new_relations_network(stage: TrainingStage) -> BoundaryNet | AffinityNet:
