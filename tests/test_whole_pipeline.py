@@ -133,6 +133,19 @@ def test_report_is_written_and_tells_every_level(whole_run: Path):
         assert f"{100 * row.miou:.1f}" in page
 
 
+def test_evaluation_measures_what_is_there_and_says_what_is_not(run: Path, tag2mask: Callable, whole_recipe: Path):
+    for part in ("3-refined", "scores"):
+        shutil.rmtree(run / part)
+
+    outcome = tag2mask("evaluate", whole_recipe, "--run", run)
+
+    assert outcome.status == 0, outcome.err
+    told = stages_done(outcome.err)
+    assert told["scores/refined-acr"] == ("left out, it needs 3-refined/acr/maps, which is to do first: not made yet")
+    assert [row.level for row in read_scores(run / "scores.json")][:2] == ["seed", "seed"]
+    assert "refined" not in {row.level for row in read_scores(run / "scores.json")}
+
+
 def test_second_run_redoes_nothing(run: Path, tag2mask: Callable, whole_recipe: Path):
     outcome = tag2mask("run", whole_recipe, "--run", run)
 

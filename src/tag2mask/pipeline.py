@@ -70,7 +70,12 @@ class Pipeline:
         if state.state == "up to date":
             _logger.info("%s: up to date%s", title, f" ({state.reason})" if state.reason else "")
             return
-        self._need_all_before(stage)
+        missing = self._missing_before(stage)
+        if missing and stage.kind == "scores":
+            _logger.info("%s: left out, it %s", title, missing)
+            return
+        if missing:
+            raise ValueError(f"{stage.folder} {missing}")
         _logger.info("%s: %s", title, state.reason or "goes on where it was stopped")
         if stage.kind in TRAININGS:
             self._check(stage)
@@ -94,12 +99,14 @@ class Pipeline:
             write_manifest(folder, replace(stage.manifest, finished=True, seconds=round(seconds, 1), counts=counts))
         fabric.barrier()
 
-    def _need_all_before(self, stage: Stage) -> None:
+    def _missing_before(self, stage: Stage) -> str | None:
+        """In words which stage has to be done first, None where all are."""
         for before in stage.before:
             state = state_of(before, self._run)
             if state.state != "up to date":
                 why = state.reason or "it was stopped half way"
-                raise ValueError(f"{stage.folder} needs {before.folder}, which is to do first: {why}")
+                return f"needs {before.folder}, which is to do first: {why}"
+        return None
 
     def _check(self, stage: Stage) -> None:
         """Build all that a training needs, so that what cannot work is told before an older one is deleted."""

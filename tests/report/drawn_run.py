@@ -18,7 +18,7 @@ from tag2mask.evaluation.label_maps import measure_label_maps, write_photo_score
 from tag2mask.evaluation.sweep import ThresholdSweep, write_sweep
 from tag2mask.manifest import Manifest, write_manifest
 from tag2mask.recipes import save_recipe
-from tag2mask.report.tables import Level, ScoreRow, write_scores
+from tag2mask.report.tables import Level, ScoreRow, read_scores, write_scores
 
 CLASS_NAMES = ("disc", "</script>")
 EVIL_NAME = "<img src=x onerror=alert(1)>"
@@ -144,7 +144,7 @@ def _measure(run: Path, train: list[Record], val: list[Record]) -> None:
         labels = [open_label_map(run / folder / f"{record.name}.png") for record in records]
         row = _row(method, level, "val" if level == "segmenter" else "train", len(records))
         scores = _measure_labels(run / "scores" / f"{level}-{method}", records, labels)
-        write_scores(run / "scores.json", [replace(row, **vars(scores))])
+        _add_scores(run, [replace(row, **vars(scores))])
 
 
 def _measure_maps(run: Path, method: str, level: Level, folder: Path, records: list[Record]) -> None:
@@ -163,7 +163,12 @@ def _measure_maps(run: Path, method: str, level: Level, folder: Path, records: l
                 threshold=value, threshold_source=source)
         for source, value in thresholds.items()
     ]  # fmt: skip
-    write_scores(run / "scores.json", rows)
+    _add_scores(run, rows)
+
+
+def _add_scores(run: Path, rows: list[ScoreRow]) -> None:
+    path = run / "scores.json"
+    write_scores(path, [*read_scores(path), *rows])
 
 
 def _measure_labels(folder: Path, records: list[Record], labels: list[NDArray[np.uint8]]) -> Scores:

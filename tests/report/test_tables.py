@@ -47,14 +47,13 @@ def test_file_holds_the_fields_by_name_in_0_to_1(tmp_path: Path):
     assert json.loads((tmp_path / "scores.json").read_text(encoding="utf-8")) == [dataclasses.asdict(row())]
 
 
-def test_row_of_the_same_measurement_is_replaced_in_its_place(tmp_path: Path):
+def test_rows_are_written_in_the_place_of_those_before(tmp_path: Path):
     path = tmp_path / "scores.json"
-    others = [row(method="baseline"), row(split="val"), row(level="crf"), row(threshold_source="fixed")]
-    write_scores(path, [row(), *others])
+    write_scores(path, [row(), row(level="refined")])
 
-    write_scores(path, [row(miou=0.7), row(level="refined")])
+    write_scores(path, [row(miou=0.7)])
 
-    assert read_scores(path) == [row(miou=0.7), *others, row(level="refined")]
+    assert read_scores(path) == [row(miou=0.7)]
 
 
 def test_no_file_is_no_rows(tmp_path: Path):
@@ -119,12 +118,3 @@ def test_broken_file_is_refused_by_name(tmp_path: Path, content: str, message: s
 
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)
-
-
-def test_broken_file_is_not_overwritten(tmp_path: Path):
-    path = tmp_path / "scores.json"
-    path.write_text("[", encoding="utf-8")
-
-    with pytest.raises(ValueError, match="not JSON"):
-        write_scores(path, [row()])
-    assert path.read_text(encoding="utf-8") == "["

@@ -61,10 +61,8 @@ class DenseCrf:
         colours = photo.reshape(-1, 3).T / np.float32(kernels.bilateral_srgb)
         near = build_lattice(places / np.float32(kernels.gaussian_sxy))
         alike = build_lattice(np.concatenate([places / np.float32(kernels.bilateral_sxy), colours]))
-        self._pairwise = [
-            (np.float32(kernels.gaussian_compat), near.normalised()),
-            (np.float32(kernels.bilateral_compat), alike.normalised()),
-        ]
+        self._near = near.normalised(kernels.gaussian_compat)
+        self._alike = alike.normalised(kernels.bilateral_compat)
 
     def infer(self, unary: NDArray[np.float32], num_iterations: int = 10) -> NDArray[np.float32]:
         """Approximate marginals by mean field, algorithm 1.
@@ -79,11 +77,13 @@ class DenseCrf:
         if unary.shape[1:] != self._size:
             raise ValueError(f"unary potentials have shape {unary.shape}, but the photo asks for (L, *{self._size})")
         evidence = -unary.reshape(len(unary), -1).astype(np.float32, copy=False)
-        marginals = _softmax(evidence)
+        marginals = _softmax(evidence.copy())
         for _ in range(num_iterations):
-            # With Potts compatibilities a label gains what its own marginals send: no other label's message counts.
-            messages = sum(weight * lattice.filter(marginals) for weight, lattice in self._pairwise)
-            marginals = _softmax(evidence + messages)
+            # With Potts compatibilities what a label gains are the marginals of that label elsewhere.
+            logits = self._near.filter(marginals)
+            logits += self._alike.filter(marginals)
+            logits += evidence
+            marginals = _softmax(logits)
         return marginals.reshape(unary.shape)
 
 
@@ -211,7 +211,8 @@ def _winners(maps: NDArray[np.float32], threshold: float) -> NDArray[np.intp]:
 
 
 def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Over the first axis."""
-    scores: NDArray[np.float32] = np.exp(logits - logits.max(axis=0))
-    scores /= scores.sum(axis=0)
-    return scores
+    """Over the first axis, in the memory of the logits."""
+    logits -= logits.max(axis=0)
+    np.exp(logits, out=logits)
+    logits /= logits.sum(axis=0)
+    return logits

@@ -39,10 +39,14 @@ class Lattice:
         """
         return _filter(self.vertices, self.weights, self.neighbours, np.ascontiguousarray(values, np.float32))
 
-    def normalised(self) -> "Lattice":
-        """The lattice that filters with D^-1/2 K D^-1/2, where K is this one's matrix and D has its row sums."""
+    def normalised(self, factor: float) -> "Lattice":
+        """The lattice that filters with factor * D^-1/2 K D^-1/2: K is this one's matrix, the diagonal D its row sums.
+
+        Args:
+            factor: at least 0.
+        """
         sums = self.filter(np.ones((1, len(self.vertices)), np.float32))[0]
-        return replace(self, weights=self.weights / np.sqrt(sums)[:, None])
+        return replace(self, weights=self.weights * np.sqrt(np.float32(factor) / sums)[:, None])
 
 
 def build_lattice(features: NDArray[np.float32]) -> Lattice:

@@ -50,7 +50,7 @@ class ScoreRow:
 
     @property
     def key(self) -> tuple[str, str, str, str | None]:
-        """A later row with the same method, level, split and threshold source replaces this one."""
+        """What was measured: method, level, split and threshold source."""
         return self.method, self.level, self.split, self.threshold_source
 
 
@@ -68,9 +68,8 @@ def read_scores(path: Path) -> list[ScoreRow]:
 
 
 def write_scores(path: Path, rows: Sequence[ScoreRow]) -> None:
-    """Puts rows into a scores file, each in the place of the row with its key; other rows stay."""
-    merged = {row.key: row for row in (*read_scores(path), *rows)}
-    text = json.dumps([dataclasses.asdict(row) for row in merged.values()], indent=2, ensure_ascii=False)
+    """Writes all rows of a run, in the place of those before."""
+    text = json.dumps([dataclasses.asdict(row) for row in rows], indent=2, ensure_ascii=False)
     with replacing(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
 
