@@ -115,3 +115,16 @@ def test_folder_that_is_not_ours_is_not_cleared(tmp_path: Path):
     clear(tmp_path / "absent")
 
     assert (tmp_path / "photo.npz").read_bytes() == b"maps"
+
+
+def test_cleared_folder_is_gone_at_once_and_whole(tmp_path: Path):
+    folder = tmp_path / "stage"
+    write_manifest(folder, Manifest({}, {}))
+    (folder / "weights").write_text("old")
+    # What a killed run left of an earlier clearing.
+    (tmp_path / ".stage.cleared").mkdir()
+    (tmp_path / ".stage.cleared" / "weights").write_text("older")
+
+    clear(folder)
+
+    assert list(tmp_path.iterdir()) == []

@@ -207,6 +207,60 @@ def test_labels_of_somebody_else_with_unknown_classes_are_refused(
     )
 
 
+def test_labels_of_somebody_else_of_another_size_are_refused(
+    run: Path, tag2mask: Callable, whole_recipe: Path, shapes: Path
+):
+    folder = run / "4-pseudo-labels/acr"
+    shutil.rmtree(folder)
+    shutil.copytree(shapes / "masks", folder)
+    Image.fromarray(np.zeros((36, 47), np.uint8)).save(folder / "03.png")
+
+    outcome = tag2mask("run", whole_recipe, "--run", run)
+
+    assert outcome.err.splitlines()[-1] == (
+        f"tag2mask: {folder / '03.png'}: found 47 x 36 pixels, expected 48 x 36 as the photo has"
+    )
+
+
+def test_labels_of_somebody_else_may_be_of_the_label_split_alone(
+    run: Path, tag2mask: Callable, whole_recipe: Path, shapes: Path, tmp_path: Path
+):
+    names = ["00.png", "01.png", "02.png", "03.png", "05.png"]
+    (tmp_path / "some.txt").write_text("\n".join(names))
+    shutil.rmtree(run / "4-pseudo-labels/acr")
+    for name in names:
+        (run / "4-pseudo-labels/acr").mkdir(exist_ok=True)
+        shutil.copy(shapes / "masks" / name, run / "4-pseudo-labels/acr")
+
+    outcome = tag2mask("run", whole_recipe, "--run", run, "--data.label_split", tmp_path / "some.txt")
+
+    assert outcome.status == 0, outcome.err
+    (row,) = (row for row in read_scores(run / "scores.json") if row.level == "pseudo-label")
+    assert (row.num_photos, row.miou) == (5, pytest.approx(1))
+
+
+def test_threshold_that_is_not_measured_is_refused_before_anything_runs(
+    tag2mask: Callable, whole_recipe: Path, tmp_path: Path
+):
+    outcome = tag2mask("run", whole_recipe, "--run", tmp_path / "run", "--labels.threshold", 0.255)
+
+    assert outcome.status == 1
+    assert outcome.err.splitlines()[-1] == "tag2mask: labels.threshold is 0.255, expected a multiple of 0.01"
+    assert not (tmp_path / "run" / "1-classifier").exists()
+
+
+def test_predictions_of_two_models_are_not_mixed(run: Path, tag2mask: Callable, shapes: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    tag2mask("predict", shapes, "--model", run / "5-segmenter/acr", "--out", out)
+
+    again = tag2mask("predict", shapes, "--model", run / "5-segmenter/acr", "--out", out)
+    other = tag2mask("predict", shapes, "--model", run / "5-segmenter/masks", "--out", out)
+
+    assert again.status == 0, again.err
+    assert other.status == 1
+    assert other.err.splitlines()[-1].startswith(f"tag2mask: {out}: found files that this model did not make")
+
+
 def test_model_card_tells_what_the_segmenter_is_worth(whole_run: Path):
     card = (whole_run / "5-segmenter/acr/README.md").read_text()
 

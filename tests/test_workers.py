@@ -1,3 +1,8 @@
+import os
+import signal
+import subprocess
+import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -29,3 +34,50 @@ def test_nothing_to_do_is_nothing_done(tmp_path: Path):
     for_each(partial(write_square, folder=tmp_path), [], num_processes=0, title="squares")
 
     assert list(tmp_path.iterdir()) == []
+
+
+SLEEPERS = """
+import sys, time
+from functools import partial
+from pathlib import Path
+from tag2mask.workers import for_each
+sys.path.insert(0, sys.argv[1])
+from test_workers import say_and_sleep
+if __name__ == "__main__":
+    for_each(partial(say_and_sleep, folder=Path(sys.argv[2])), [1, 2, 3, 4], num_processes=2, title="sleep")
+"""
+
+
+def say_and_sleep(number: int, folder: Path) -> None:
+    (folder / str(number)).write_text(str(os.getpid()))
+    time.sleep(60)
+
+
+def test_processes_end_with_the_one_that_started_them(tmp_path: Path):
+    script = tmp_path / "sleepers.py"
+    script.write_text(SLEEPERS)
+    folder = tmp_path / "said"
+    folder.mkdir()
+    process = subprocess.Popen([sys.executable, str(script), str(Path(__file__).parent), str(folder)])
+    while len(list(folder.iterdir())) < 2:
+        time.sleep(0.05)
+        assert process.poll() is None
+
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+    workers = [int(path.read_text()) for path in folder.iterdir()]
+    deadline = time.monotonic() + 20
+    while any(_lives(worker) for worker in workers) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert [worker for worker in workers if _lives(worker)] == []
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    # One that ended and was not waited for is still known.
+    status = Path(f"/proc/{process}/stat")
+    return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"

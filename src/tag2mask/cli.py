@@ -1,6 +1,7 @@
 """Commands: one typed function each; `tag2mask COMMAND --help` tells their arguments."""
 
 import argparse
+import hashlib
 import json
 import logging
 import os
@@ -12,6 +13,7 @@ from typing import Literal, get_args
 
 from tag2mask import __version__
 from tag2mask.config import DataSettings, Layout, Recipe, TagSource
+from tag2mask.manifest import Manifest, read_manifest, why_redo, write_manifest
 from tag2mask.recipes import RecipeError, load_recipe, meant, save_recipe, settings_help, shipped_recipes
 from tag2mask.stages import CLASSIFIERS, REFINEMENTS, Kind
 
@@ -91,10 +93,12 @@ def predict(photos: Path, model: Path, folder: Path) -> int:
     """
     from tag2mask.config import EngineSettings
     from tag2mask.engine import launch
-    from tag2mask.prediction import Segmenter, photos_below, predict_folder
+    from tag2mask.prediction import WEIGHTS, Segmenter, photos_below, predict_folder
 
-    segmenter = Segmenter.load(_model_folder(model))
+    model = _model_folder(model)
+    segmenter = Segmenter.load(model)
     found = photos_below(photos, without=folder)
+    _refuse_other_model(folder, model / WEIGHTS)
     result = predict_folder(launch(EngineSettings()), segmenter, found, folder=folder)
     print(f"labelled {result.num_photos - len(result.failed):,} of {result.num_photos:,} photos: {folder}")
     return int(bool(result.failed))
@@ -129,7 +133,7 @@ def demo(job: Job) -> None:
     save_recipe(job.run / _RECIPE_FILE, job.recipe)
     draw_scenes(root, seed=job.recipe.engine.seed)
     run(replace(job, recipe=replace(job.recipe, data=replace(job.recipe.data, root=root))))
-    splits = "--data.train_split train --data.seed_split train"
+    splits = "--data.train_split train --data.seed_split train --data.val_split null"
     print(f"next: tag2mask check PHOTOS, then tag2mask run animals_lite0 --data.root PHOTOS {splits} --run runs/mine")
 
 
@@ -300,6 +304,17 @@ def _refuse_foreign_folder(run: Path) -> None:
         )
 
 
+def _refuse_other_model(folder: Path, weights: Path) -> None:
+    """Predictions of one model go on where they were stopped; those of another are not mixed with them."""
+    manifest = Manifest({}, {"model": hashlib.sha256(weights.read_bytes()).hexdigest()[:16]})
+    found = read_manifest(folder)
+    if why_redo(manifest, found) and folder.exists() and any(folder.iterdir()):
+        raise ValueError(
+            f"{folder}: found files that this model did not make, expected a new folder: choose another --out"
+        )
+    write_manifest(folder, manifest)
+
+
 def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """The command with its own arguments, and the settings, wherever they stand."""
     sections = {field.name for field in fields(Recipe)}
@@ -341,7 +356,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--write", type=Path, metavar="FILE", help="write every fault to a CSV file")
     command = _add(commands, "report", report.__doc__)
     command.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
-    command.add_argument("--photos", type=int, default=96, metavar="N", help="photos that the page shows at most (96)")
+    command.add_argument(
+        "--photos", type=_at_least_one, default=96, metavar="N", help="photos that the page shows at most (96)"
+    )
     command = _add(commands, "predict", predict.__doc__)
     command.add_argument("photos", type=Path, metavar="PHOTOS", help="folder of photos, with its subfolders")
     command.add_argument("--model", type=Path, required=True, metavar="DIR", help="a run, or a model folder of it")
@@ -354,6 +371,13 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--names", type=Path, metavar="FILE", help="voc-server: list of the test photos")
     _add(commands, "env", env.__doc__)
     return parser
+
+
+def _at_least_one(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"found {number}, expected 1 or more")
+    return number
 
 
 def _add(

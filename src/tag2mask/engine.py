@@ -1,10 +1,16 @@
 """The processes and devices of a run."""
 
+from datetime import timedelta
+
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from tag2mask.config import EngineSettings
+
+# One process alone writes labels and scores while the others wait; torch's own limit is shorter than that may take.
+_PATIENCE = timedelta(days=1)
 
 
 def launch(settings: EngineSettings) -> Fabric:
@@ -20,7 +26,7 @@ def launch(settings: EngineSettings) -> Fabric:
             devices=settings.devices,
             num_nodes=settings.num_nodes,
             precision=settings.precision,
-            strategy="ddp" if several else "auto",
+            strategy=DDPStrategy(timeout=_PATIENCE) if several else "auto",
         )
     except (RuntimeError, ModuleNotFoundError, MisconfigurationException) as error:
         raise ValueError(f"engine.accelerator {settings.accelerator} x {settings.devices}: {error}") from error

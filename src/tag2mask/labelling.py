@@ -12,7 +12,7 @@ from tag2mask.cams.store import full_size_maps, read_cams, stored_maps
 from tag2mask.config import LabelSettings
 from tag2mask.data.classes import IGNORE, voc_palette
 from tag2mask.data.label_maps import label_map_names, open_label_map, write_label_map
-from tag2mask.data.photos import open_photo
+from tag2mask.data.photos import open_photo, photo_size
 from tag2mask.data.records import Record
 from tag2mask.files import replacing
 from tag2mask.progress import track
@@ -45,7 +45,8 @@ def write_pseudo_labels(records: Sequence[Record], maps: Path, folder: Path, *, 
     threshold = _choose_threshold(records, maps, settings)
     with replacing(folder / _THRESHOLD_FILE) as path:
         path.write_text(json.dumps(threshold._asdict()) + "\n")
-    for record in track(_missing(records, folder), len(records), "pseudo-labels"):
+    missing = _missing(records, folder)
+    for record in track(missing, len(missing), "pseudo-labels"):
         stored = read_cams(maps, record.name)
         label_map = label_map_from_maps(
             full_size_maps(stored), stored.class_ids, threshold=threshold.used, uncertain=settings.uncertain
@@ -59,15 +60,19 @@ def copy_label_maps(records: Sequence[Record], labels: Path, folder: Path) -> No
         write_label_map(folder / f"{record.name}.png", open_label_map(labels / f"{record.name}.png"), voc_palette())
 
 
-def check_label_ids(records: Sequence[Record], folder: Path, num_classes: int) -> None:
-    """Refuse label maps of another origin that have classes beyond the data set's.
+def check_label_maps(records: Sequence[Record], folder: Path, num_classes: int) -> None:
+    """Refuse label maps of another origin that cannot be learned from.
 
     Raises:
-        ValueError: a label map is missing, no label map, or has such a class.
+        ValueError: one is missing, of another size than its photo, or has a class beyond the data set's.
     """
     for record in records:
         path = folder / f"{record.name}.png"
         label_map = open_label_map(path)
+        width, height = photo_size(record.image)
+        if label_map.shape != (height, width):
+            found = f"{label_map.shape[1]} x {label_map.shape[0]}"
+            raise ValueError(f"{path}: found {found} pixels, expected {width} x {height} as the photo has")
         top = label_map[label_map != IGNORE].max(initial=0)
         if top > num_classes:
             raise ValueError(f"{path}: found class id {top}, expected 0 to {num_classes}, or {IGNORE} where unsure")

@@ -102,6 +102,12 @@ def why_redo(wanted: Manifest, found: Manifest | None) -> str | None:
 
 
 def clear(folder: Path) -> None:
-    """Delete a stage folder that this package made; one without manifest is left alone, it may be somebody's."""
+    """Delete a stage folder that this package made; one without manifest is left alone, it may be somebody's.
+
+    It loses its name at once, so that a kill in the midst leaves no half of it in its place.
+    """
+    doomed = folder.with_name(f".{folder.name}.cleared")
+    shutil.rmtree(doomed, ignore_errors=True)
     if (folder / FILE_NAME).exists():
-        shutil.rmtree(folder)
+        folder.rename(doomed)
+        shutil.rmtree(doomed)

@@ -1,5 +1,6 @@
 """Peak memory of this process, stage by stage."""
 
+import resource
 import sys
 from pathlib import Path
 
@@ -16,12 +17,10 @@ def restart_peak() -> None:
 
 def peak_mib() -> int:
     """Highest resident memory in MiB since `restart_peak`, or since the start where the system cannot forget."""
-    try:
-        lines = _STATUS.read_text().splitlines()
-    except OSError:
-        import resource
-
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        # Bytes on macOS, KiB elsewhere.
-        return peak // 2**20 if sys.platform == "darwin" else peak // 2**10
-    return next(int(line.split()[1]) // 2**10 for line in lines if line.startswith("VmHWM:"))
+    lines = _STATUS.read_text().splitlines() if _STATUS.exists() else []
+    told = [int(line.split()[1]) // 2**10 for line in lines if line.startswith("VmHWM:")]
+    if told:
+        return told[0]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Bytes on macOS, KiB elsewhere.
+    return peak // 2**20 if sys.platform == "darwin" else peak // 2**10

@@ -15,7 +15,7 @@ from tag2mask.data.label_maps import label_map_names
 from tag2mask.data.records import Record
 from tag2mask.examples import keep_epochs, keep_restorations, one_a_class
 from tag2mask.files import remove_leftovers
-from tag2mask.labelling import check_label_ids, copy_label_maps, write_pseudo_labels
+from tag2mask.labelling import check_label_maps, copy_label_maps, write_pseudo_labels
 from tag2mask.manifest import clear, write_manifest
 from tag2mask.measuring import measure
 from tag2mask.memory import peak_mib, restart_peak
@@ -66,7 +66,7 @@ class Pipeline:
         # All processes have read the state before the first one changes it.
         fabric.barrier()
         if stage.foreign and stage.kind == "labels":
-            check_label_ids(stage.records, folder, len(self._photos.class_names))
+            check_label_maps(stage.records, folder, len(self._photos.class_names))
         if state.state == "up to date":
             _logger.info("%s: up to date%s", title, f" ({state.reason})" if state.reason else "")
             return

@@ -7,6 +7,7 @@ from typing import Any
 
 from tag2mask.config import Method, Recipe
 from tag2mask.data.records import Record
+from tag2mask.evaluation.sweep import NUM_STEPS
 from tag2mask.manifest import FILE_NAME, Manifest, digest, digest_file, digest_records, flatten
 from tag2mask.report.tables import Level
 from tag2mask.stages import TWIN, Kind, Photos, Stage
@@ -23,6 +24,7 @@ def plan(recipe: Recipe, photos: Photos, run: Path) -> list[Stage]:
     Raises:
         ValueError: settings contradict each other.
     """
+    _check_thresholds(recipe)
     refined = _refined_methods(recipe)
     foreign = {method for method in recipe.methods if _is_foreign(run / "2-cams" / method, ".npz")}
     ours = replace(recipe, methods=tuple(method for method in recipe.methods if method not in foreign))
@@ -41,7 +43,7 @@ def plan(recipe: Recipe, photos: Photos, run: Path) -> list[Stage]:
         stages += [cams, *_measured(cams, "seed", photos.seed)]
         if goes_on:
             stages += _after_cams(recipe, photos, cams, run)
-    if "masks" in recipe.segmenter.supervision:
+    if "masks" in recipe.segmenter.supervision and _masked(photos.label):
         stages += _segmenters(recipe, photos, TWIN, None)
     return stages
 
@@ -49,6 +51,13 @@ def plan(recipe: Recipe, photos: Photos, run: Path) -> list[Stage]:
 def _is_foreign(folder: Path, suffix: str) -> bool:
     """Whether files lie there that no manifest tells the origin of."""
     return not (folder / FILE_NAME).exists() and any(folder.rglob(f"*{suffix}"))
+
+
+def _check_thresholds(recipe: Recipe) -> None:
+    """Refuse thresholds between those that are measured."""
+    for name, threshold in (("cams", recipe.cams.threshold), ("labels", recipe.labels.threshold)):
+        if abs(threshold * NUM_STEPS - round(threshold * NUM_STEPS)) > 1e-6:
+            raise ValueError(f"{name}.threshold is {threshold}, expected a multiple of {1 / NUM_STEPS}")
 
 
 def _refined_methods(recipe: Recipe) -> Sequence[Method]:
@@ -128,8 +137,11 @@ def _after_cams(recipe: Recipe, photos: Photos, cams: Stage, run: Path) -> list[
     if _is_foreign(folder, ".png"):
         labels = _foreign_stage("labels", method, folder, photos.label)
     else:
-        labels = _stage("labels", method, photos.mapped, flatten(recipe.labels, "labels"), (source,))
-    stages += [labels, *_measured(labels, "pseudo-label", photos.seed)]
+        # What the CRF made of the seeds is taken as it is.
+        settings = {} if source.kind == "crf" else flatten(recipe.labels, "labels")
+        labels = _stage("labels", method, photos.mapped, settings, (source,))
+    labelled = {record.name for record in labels.records}
+    stages += [labels, *_measured(labels, "pseudo-label", [photo for photo in photos.seed if photo.name in labelled])]
     if "pseudo_labels" in recipe.segmenter.supervision:
         stages += _segmenters(recipe, photos, method, labels)
     return stages

@@ -95,35 +95,30 @@ def write_walked_maps(
     for record in track(share, len(share), "random walk", shown=fabric.is_global_zero):
         stored = read_cams(cams, record.name)
         with fabric.autocast():
-            given = _with_mirror(network, record)
-        write_cams(folder, record.name, _walk(network, stored, given, settings))
+            walked = _walk(network, record, stored, settings)
+        write_cams(folder, record.name, walked)
     fabric.barrier()
 
 
+@torch.inference_mode()
 def _walk(
-    network: BoundaryNet | AffinityNet, stored: StoredCams, given: torch.Tensor, settings: RefinementSettings
+    network: BoundaryNet | AffinityNet, record: Record, stored: StoredCams, settings: RefinementSettings
 ) -> StoredCams:
-    """Maps of one photo after their walk, from what the network gives for the photo and its mirror image."""
+    """Maps of one photo after their walk."""
     maps = stored_maps(stored)
-    plain, mirrored = given.float().cpu()
+    photo = normalise(open_photo(record.image), network.backbone.mean, network.backbone.std)
+    photo = photo.to(next(network.parameters()).device)
     match network:
         case BoundaryNet():
-            edge = ((plain + mirrored.flip(2)) / 2).sigmoid()[0].numpy()
+            plain, mirrored = network(torch.stack([photo, photo.flip(2)])).float()
+            edge = ((plain + mirrored.flip(2)) / 2).sigmoid()[0].cpu().numpy()
             walked = walk_from_boundaries(maps, edge, settings)
         case AffinityNet():
             # Features of a mirror image are no mirrored features: the plain ones alone decide, as in PSA.
-            coarse = resize(maps, *plain.shape[1:])
-            walked = resize(walk_from_features(coarse, plain.numpy(), settings), *maps.shape[1:])
+            (features,) = network(photo[None]).float().cpu().numpy()
+            coarse = resize(maps, *features.shape[1:])
+            walked = resize(walk_from_features(coarse, features, settings), *maps.shape[1:])
     return cams_from_stored_size(stored.class_ids, walked, height=stored.height, width=stored.width)
-
-
-@torch.inference_mode()
-def _with_mirror(network: BoundaryNet | AffinityNet, record: Record) -> torch.Tensor:
-    """Output for the photo and for its mirror image, which is not turned back."""
-    photo = normalise(open_photo(record.image), network.backbone.mean, network.backbone.std)
-    images = torch.stack([photo, photo.flip(2)]).to(next(network.parameters()).device)
-    output: torch.Tensor = network(images)
-    return output
 
 
 def _write_labels(

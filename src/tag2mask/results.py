@@ -46,8 +46,9 @@ def write_results(
         folders = {str(stage.method): run / stage.before[0].folder for stage in seeds}
         examples = one_a_class(seeds[0].records, len(photos.class_names))
         comparison = [_comparison(record, photos.class_names, folders) for record in examples]
-        cam_comparison(run / "seed_cams.png", comparison)
-        map_comparison(run / "seed_maps.png", comparison)
+        if comparison:
+            cam_comparison(run / "seed_cams.png", comparison)
+            map_comparison(run / "seed_maps.png", comparison)
     write_run_report(photos, run, warnings=warnings)
 
 
@@ -70,8 +71,9 @@ def _write_model_cards(recipe: Recipe, photos: Photos, rows: Sequence[ScoreRow],
     for row in rows:
         if row.level == "segmenter":
             labels = "true masks" if row.method == TWIN else f"pseudo-labels from seeds of {row.method}"
+            learned = [record for record in photos.label if row.method != TWIN or record.label_map]
             facts = {
-                "Trained on": f"{len(photos.label):,} photos with {labels}",
+                "Trained on": f"{len(learned):,} photos with {labels}",
                 f"mIoU on {row.split}": f"{100 * row.miou:.1f} ({row.num_photos:,} photos)",
             }
             write_model_card(run / "5-segmenter" / row.method, recipe.segmenter, photos.class_names, facts=facts)

@@ -2,6 +2,8 @@
 
 import multiprocessing
 import os
+import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import TypeVar
@@ -27,7 +29,7 @@ def for_each(work: Callable[[Item], object], items: Sequence[Item], *, num_proce
         return
     # Forked processes would inherit torch's threads, which may hold locks.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(num_processes, mp_context=context) as pool:
+    with ProcessPoolExecutor(num_processes, context, _end_with, (os.getpid(),)) as pool:
         tasks = [pool.submit(work, item) for item in items]
         try:
             for task in track(as_completed(tasks), len(tasks), title):
@@ -35,3 +37,14 @@ def for_each(work: Callable[[Item], object], items: Sequence[Item], *, num_proce
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _end_with(parent: int) -> None:
+    """Let this process end soon after its parent, which may be killed without a chance to tell."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

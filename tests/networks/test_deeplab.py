@@ -72,6 +72,13 @@ def test_v2_is_the_sum_of_four_convolutions():
     torch.testing.assert_close(network(images), expected)
 
 
+@pytest.mark.parametrize(("stride", "dilations"), [(8, [6, 12, 18, 24]), (16, [3, 6, 9, 12])])
+def test_v2_sees_as_far_at_every_output_stride(stride: int, dilations: list[int]):
+    network = DeepLab(GivenFeatures(stride), 3, "deeplab_v2")
+
+    assert [branch.dilation[0] for branch in network.head.branches] == dilations
+
+
 @pytest.mark.parametrize(("stride", "dilations"), [(8, [12, 24, 36]), (16, [6, 12, 18]), (32, [3, 6, 9])])
 def test_v3plus_sees_as_far_at_every_output_stride(stride: int, dilations: list[int]):
     network = DeepLab(GivenFeatures(4, stride), 3, "deeplab_v3plus")

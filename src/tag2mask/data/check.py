@@ -56,7 +56,7 @@ def check_data_set(
     log.faults.extend(data_set.faults)
     train = _split(data_set, settings.train_split, log)
     chosen = (settings.train_split, settings.seed_split, settings.label_split, settings.val_split)
-    names = dict.fromkeys(name for name in (*chosen, *(splits or data_set.splits)) if name)
+    names = dict.fromkeys(name for name in (*chosen, *(data_set.splits if splits is None else splits)) if name)
     used = {name: train if name == settings.train_split else _split(data_set, name, log) for name in names}
     records = list(dict.fromkeys(record for photos in used.values() for record in photos))
     facts = dict(zip(records, inspect_records(records, on_photo), strict=True))

@@ -16,6 +16,9 @@ from tag2mask.networks.backbones import Backbone, build_backbone
 
 Head = Literal["deeplab_v1", "deeplab_v2", "deeplab_v3plus"]
 
+# Output stride at which v1 and v2 state their dilations.
+_STRIDE = 8
+
 # Dilation and channels between the two layers of the large field of view; MCTformer's segmentation code.
 _FIELD_OF_VIEW = 12
 _FIELD_OF_VIEW_CHANNELS = 512
@@ -50,9 +53,9 @@ class DeepLab(nn.Module):
         self.head: nn.Module
         match head:
             case "deeplab_v1":
-                self.head = LargeFieldOfView(backbone.channels[-1], num_labels)
+                self.head = LargeFieldOfView(backbone, num_labels)
             case "deeplab_v2":
-                self.head = DilationPyramid(backbone.channels[-1], num_labels)
+                self.head = DilationPyramid(backbone, num_labels)
             case "deeplab_v3plus":
                 self.head = PyramidAndDecoder(backbone, num_labels)
 
@@ -73,10 +76,11 @@ class DeepLab(nn.Module):
 class LargeFieldOfView(nn.Module):
     """Two convolutions of dilation 12 on the last feature, as weakly supervised work has DeepLab v1 on ResNet38."""
 
-    def __init__(self, channels: int, num_labels: int) -> None:
+    def __init__(self, backbone: Backbone, num_labels: int) -> None:
         super().__init__()
-        self.reduce = _dilated(channels, _FIELD_OF_VIEW_CHANNELS, _FIELD_OF_VIEW)
-        self.classify = _dilated(_FIELD_OF_VIEW_CHANNELS, num_labels, _FIELD_OF_VIEW)
+        dilation = _scaled(_FIELD_OF_VIEW, _STRIDE, backbone)
+        self.reduce = _dilated(backbone.channels[-1], _FIELD_OF_VIEW_CHANNELS, dilation)
+        self.classify = _dilated(_FIELD_OF_VIEW_CHANNELS, num_labels, dilation)
         for layer in (self.reduce, self.classify):
             nn.init.xavier_uniform_(layer.weight)
 
@@ -89,9 +93,10 @@ class LargeFieldOfView(nn.Module):
 class DilationPyramid(nn.Module):
     """Sum of four convolutions of growing dilation on the last feature: DeepLab v2's ASPP."""
 
-    def __init__(self, channels: int, num_labels: int) -> None:
+    def __init__(self, backbone: Backbone, num_labels: int) -> None:
         super().__init__()
-        self.branches = nn.ModuleList(_dilated(channels, num_labels, dilation) for dilation in _V2_DILATIONS)
+        dilations = [_scaled(dilation, _STRIDE, backbone) for dilation in _V2_DILATIONS]
+        self.branches = nn.ModuleList(_dilated(backbone.channels[-1], num_labels, dilation) for dilation in dilations)
         for branch in self.branches:
             assert isinstance(branch, nn.Conv2d)
             assert branch.bias is not None
@@ -120,7 +125,7 @@ class PyramidAndDecoder(nn.Module):
         # The deepest of that stride, which has seen most.
         self.low = max(depth for depth, stride in enumerate(backbone.strides[:-1]) if stride == _DECODER_STRIDE)
         channels = backbone.channels[-1]
-        dilations = [max(1, dilation * _V3PLUS_STRIDE // backbone.strides[-1]) for dilation in _V3PLUS_DILATIONS]
+        dilations = [_scaled(dilation, _V3PLUS_STRIDE, backbone) for dilation in _V3PLUS_DILATIONS]
         self.branches = nn.ModuleList(
             [_pointwise(channels, _CHANNELS), *(_separable(channels, _CHANNELS, dilation) for dilation in dilations)]
         )
@@ -143,6 +148,11 @@ class PyramidAndDecoder(nn.Module):
 def build_deeplab(settings: SegmenterSettings, num_classes: int) -> DeepLab:
     """Build the segmenter of `settings` for `num_classes` and background, its backbone with pretrained weights."""
     return DeepLab(build_backbone(settings), num_classes + 1, settings.head)
+
+
+def _scaled(dilation: int, stride: int, backbone: Backbone) -> int:
+    """What a dilation that is stated at an output stride is at the backbone's, so that it sees as far in the photo."""
+    return max(1, dilation * stride // backbone.strides[-1])
 
 
 def _dilated(in_channels: int, out_channels: int, dilation: int) -> nn.Conv2d:

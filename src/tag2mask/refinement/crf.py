@@ -4,6 +4,7 @@ Kraehenbuehl and Koltun, "Efficient Inference in Fully Connected CRFs with Gauss
 1210.5644: mean field, Potts compatibilities, kernels with symmetric normalisation. Label maps are those of pydensecrf.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,26 +66,33 @@ class DenseCrf:
         self._alike = alike.normalised(kernels.bilateral_compat)
 
     def infer(self, unary: NDArray[np.float32], num_iterations: int = 10) -> NDArray[np.float32]:
-        """Approximate marginals by mean field, algorithm 1.
+        """Approximate marginals (L, H, W), summing to 1 over the labels, by mean field: algorithm 1.
 
         Args:
             unary: -log p (L, H, W).
             num_iterations: rounds of message passing; all published settings have 10.
 
-        Returns:
-            (L, H, W), summing to 1 over the labels.
+        Raises:
+            ValueError: the potentials are not as large as the photo.
         """
-        if unary.shape[1:] != self._size:
-            raise ValueError(f"unary potentials have shape {unary.shape}, but the photo asks for (L, *{self._size})")
-        evidence = -unary.reshape(len(unary), -1).astype(np.float32, copy=False)
-        marginals = _softmax(evidence.copy())
+        return self.infer_each([unary], num_iterations)[0]
+
+    def infer_each(self, unaries: Sequence[NDArray[np.float32]], num_iterations: int = 10) -> list[NDArray[np.float32]]:
+        """What `infer` gives for each of several label sets; small ones take hardly longer together than one alone."""
+        for unary in unaries:
+            if unary.shape[1:] != self._size:
+                height, width = self._size
+                raise ValueError(f"unary potentials have shape {unary.shape}, expected (labels, {height}, {width})")
+        evidence = -np.concatenate([unary.reshape(len(unary), -1) for unary in unaries]).astype(np.float32, copy=False)
+        ends = np.cumsum([len(unary) for unary in unaries])[:-1]
+        marginals = _softmax(evidence.copy(), ends)
         for _ in range(num_iterations):
-            # With Potts compatibilities what a label gains are the marginals of that label elsewhere.
+            # With Potts compatibilities a label gains what its own marginals send, and no other label's.
             logits = self._near.filter(marginals)
             logits += self._alike.filter(marginals)
             logits += evidence
-            marginals = _softmax(logits)
-        return marginals.reshape(unary.shape)
+            marginals = _softmax(logits, ends)
+        return [part.reshape(-1, *self._size) for part in np.split(marginals, ends)]
 
 
 def background_by_power(maps: NDArray[np.float32], alpha: float) -> NDArray[np.float32]:
@@ -100,7 +108,7 @@ def background_by_power(maps: NDArray[np.float32], alpha: float) -> NDArray[np.f
 
 
 def unary_from_maps(maps: NDArray[np.float32], background: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Unary potentials (K + 1, H, W), the background's first: -log of scores that are not normalised, as the field does.
+    """Unary potentials (K + 1, H, W), the background's first: -log of the scores, which are left unnormalised.
 
     Args:
         maps: (K, H, W) in [0, 1].
@@ -145,7 +153,8 @@ def seed_labels(
         case "constant":
             background = np.full(maps.shape[1:], threshold, np.float32)
     crf = DenseCrf(photo, PRESETS[settings.preset])
-    return _class_ids(crf, unary_from_maps(maps, background), class_ids)
+    (labels,) = _class_ids(crf, [unary_from_maps(maps, background)], class_ids)
+    return labels
 
 
 def irn_relations(
@@ -164,11 +173,11 @@ def irn_relations(
     """
     if not len(maps):
         return np.zeros(photo.shape[:2], np.uint8)
-    crf = DenseCrf(photo, PRESETS["irn"])
-    sure, possible = (
-        _class_ids(crf, unary_from_labels(_winners(maps, threshold), len(maps) + 1), class_ids)
+    unaries = [
+        unary_from_labels(_winners(maps, threshold), len(maps) + 1)
         for threshold in (settings.foreground, settings.uncertain)
-    )
+    ]
+    sure, possible = _class_ids(DenseCrf(photo, PRESETS["irn"]), unaries, class_ids)
     return np.where(sure != BACKGROUND, sure, np.where(possible == BACKGROUND, BACKGROUND, IGNORE)).astype(np.uint8)
 
 
@@ -189,19 +198,19 @@ def affinity_relations(
     """
     if not len(maps):
         return np.zeros(photo.shape[:2], np.uint8)
-    crf = DenseCrf(photo, PRESETS["cams"])
-    sure, possible = (
-        _class_ids(crf, unary_from_maps(maps, background_by_power(maps, alpha)), class_ids)
-        for alpha in (settings.low_alpha, settings.high_alpha)
-    )
+    unaries = [
+        unary_from_maps(maps, background_by_power(maps, alpha)) for alpha in (settings.low_alpha, settings.high_alpha)
+    ]
+    sure, possible = _class_ids(DenseCrf(photo, PRESETS["cams"]), unaries, class_ids)
     return np.where(possible == BACKGROUND, BACKGROUND, np.where(sure != BACKGROUND, sure, IGNORE)).astype(np.uint8)
 
 
-def _class_ids(crf: DenseCrf, unary: NDArray[np.float32], class_ids: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Most likely class id of each pixel (H, W), where the first label is the background."""
-    label_ids = np.append(np.uint8(BACKGROUND), class_ids)
-    labels: NDArray[np.uint8] = label_ids[crf.infer(unary).argmax(axis=0)]
-    return labels
+def _class_ids(
+    crf: DenseCrf, unaries: list[NDArray[np.float32]], class_ids: NDArray[np.uint8]
+) -> list[NDArray[np.uint8]]:
+    """Most likely class ids (H, W) for each of the potentials, whose first label is the background."""
+    label_ids = np.append(BACKGROUND, class_ids).astype(np.uint8)
+    return [label_ids[marginals.argmax(axis=0)] for marginals in crf.infer_each(unaries)]
 
 
 def _winners(maps: NDArray[np.float32], threshold: float) -> NDArray[np.intp]:
@@ -210,9 +219,10 @@ def _winners(maps: NDArray[np.float32], threshold: float) -> NDArray[np.intp]:
     return winners
 
 
-def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Over the first axis, in the memory of the logits."""
-    logits -= logits.max(axis=0)
-    np.exp(logits, out=logits)
-    logits /= logits.sum(axis=0)
+def _softmax(logits: NDArray[np.float32], ends: NDArray[np.intp]) -> NDArray[np.float32]:
+    """Over the rows of each label set, in the memory of the logits."""
+    for part in np.split(logits, ends):
+        part -= part.max(axis=0)
+        np.exp(part, out=part)
+        part /= part.sum(axis=0)
     return logits

@@ -41,7 +41,7 @@ def _each(_: Any, values: FourFloats) -> Any:
         lanes = [builder.extract_element(arguments[0], ir.Constant(_LANE, lane)) for lane in range(4)]
         return context.make_tuple(builder, signature.return_type, lanes)
 
-    return types.UniTuple(types.float32, 4)(values), generate
+    return types.UniTuple(types.float32, 4)(values), generate  # type: ignore[no-untyped-call]
 
 
 def _load(_: Any, array: types.Array, row: types.Integer) -> Any:

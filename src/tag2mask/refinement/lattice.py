@@ -14,7 +14,6 @@ from tag2mask.refinement.four_floats import add_scaled, each, four, load_four, s
 
 # Points whose simplices are found together, so that what is known of them stays in the fastest cache.
 _BLOCK = 128
-_KEY_BITS = 62
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,26 +57,29 @@ def build_lattice(features: NDArray[np.float32]) -> Lattice:
     Raises:
         ValueError: points too far from the origin to tell their vertices apart.
     """
+    features = np.ascontiguousarray(features, np.float32)
     num_axes = len(features)
     axis = np.arange(1, num_axes + 1)
-    # The last factor, the deviation of what follows, is that of Adams et al., section 3.1.
+    # E of Adams et al., section 3.1; its last factor is the deviation of the blurs.
     scales = (1 / np.sqrt(axis * (axis + 1.0)) * np.float32(np.sqrt(2 / 3) * (num_axes + 1))).astype(np.float32)
-    # The first d coordinates of a vertex are digits of its key; the last one follows, as they sum to 0.
-    base = 2 ** (_KEY_BITS // num_axes)
+    # The first d coordinates of a vertex are digits of its key; the last one follows, as all sum to 0.
+    base = 2 ** min(62 // num_axes, 20)
+    reach = np.abs(features).max(axis=1) @ (axis * scales)
+    # Written so that NaN fails too.
+    if not reach < base // 2 - num_axes:
+        raise ValueError(f"points in {num_axes} dimensions reach coordinate {reach:.0f}, expected below {base // 2}")
     units = np.array([base**digit for digit in range(num_axes)] + [0])
     # One step forth along an axis takes d from that coordinate and adds 1 to all others.
     steps = units.sum() - (num_axes + 1) * units
-    vertices, weights, keys, table, reach = _embed(features, scales, units, steps)
-    if reach >= base // 2 - num_axes:
-        raise ValueError(f"features {num_axes} wide reach lattice coordinate {reach:.0f}, expected below {base // 2}")
+    vertices, weights, keys, table = _embed(features, scales, units, steps)
     return Lattice(vertices, weights, _neighbours(keys, table, steps))
 
 
 @njit(cache=True)
 def _embed(
     features: NDArray[np.float32], scales: NDArray[np.float32], units: NDArray[np.int64], steps: NDArray[np.int64]
-) -> tuple[NDArray[np.uint32], NDArray[np.float32], NDArray[np.int64], NDArray[np.uint32], float]:
-    """Vertices (N, d + 1) and weights of all points, keys (M,) and their table, and the largest coordinate."""
+) -> tuple[NDArray[np.uint32], NDArray[np.float32], NDArray[np.int64], NDArray[np.uint32]]:
+    """Vertices (N, d + 1) and weights of all points, keys (M,) of the vertices and their table."""
     num_axes, num_points = features.shape
     num_corners = num_axes + 1
     vertices = np.empty((num_points, num_corners), np.uint32)
@@ -89,9 +91,8 @@ def _embed(
     ranks = np.empty((num_corners, _BLOCK), np.int32)
     axes = np.empty(num_corners, np.int64)
     table = _empty_table(4 * num_points)
-    keys = np.empty(len(table), np.int64)
+    keys = np.empty(len(table) // 2, np.int64)
     num_vertices = np.uint32(0)
-    reach = np.float32(0)
     for start in range(0, num_points, _BLOCK):
         stop = min(start + _BLOCK, num_points)
         block[:, : stop - start] = features[:, start:stop]
@@ -101,7 +102,6 @@ def _embed(
             key = np.int64(0)
             for axis in range(num_corners):
                 key += np.int64(origins[axis, place]) * units[axis]
-                reach = max(reach, abs(origins[axis, place]))
                 axes[num_axes - ranks[axis, place]] = axis
             # Corner to corner is a step forth along each axis in turn, with which its share enters.
             before = offsets[axes[num_axes], place] - np.float32(1)
@@ -118,7 +118,7 @@ def _embed(
                 key += steps[axes[corner]]
             if 2 * (num_vertices + num_corners) > len(table):
                 table, keys = _grown(table, keys[:num_vertices])
-    return vertices, weights, keys[:num_vertices], table, float(reach)
+    return vertices, weights, keys[:num_vertices], table
 
 
 @njit(cache=True)
@@ -198,9 +198,9 @@ def _empty_table(num_slots: int) -> NDArray[np.uint32]:
 
 @njit(cache=True)
 def _grown(table: NDArray[np.uint32], keys: NDArray[np.int64]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-    """Room for the same vertices and as many again as the table has slots."""
+    """Twice as many slots, half as many keys as slots."""
     grown = _empty_table(2 * len(table))
-    room = np.empty(len(grown), np.int64)
+    room = np.empty(len(grown) // 2, np.int64)
     room[: len(keys)] = keys
     for vertex in range(len(keys)):
         grown[_slot(grown, keys, keys[vertex])] = vertex + 1
