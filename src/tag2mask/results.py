@@ -5,11 +5,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tag2mask.cams.store import full_size_maps, read_cams
 from tag2mask.config import Recipe
 from tag2mask.data.label_maps import open_label_map
-from tag2mask.data.photos import open_photo, photo_size
+from tag2mask.data.photos import open_photo
 from tag2mask.data.records import Record
 from tag2mask.evaluation.sweep import read_sweep
 from tag2mask.examples import one_a_class
@@ -17,7 +18,16 @@ from tag2mask.labelling import read_threshold
 from tag2mask.measuring import read_label_scores
 from tag2mask.model_card import write_model_card
 from tag2mask.report.collect import collect
-from tag2mask.report.figures import ComparisonRow, cam_comparison, map_comparison, threshold_curves
+from tag2mask.report.figures import (
+    ComparisonRow,
+    LevelRow,
+    cam_comparison,
+    level_comparison,
+    map_comparison,
+    overlay_cam,
+    overlay_labels,
+    threshold_curves,
+)
 from tag2mask.report.page import NUM_PHOTOS, write_report
 from tag2mask.report.tables import ScoreRow, ThresholdSource, write_scores
 from tag2mask.stages import TWIN, Photos, Stage, seconds_with_all_before, state_of
@@ -49,6 +59,10 @@ def write_results(
         if comparison:
             cam_comparison(run / "seed_cams.png", comparison)
             map_comparison(run / "seed_maps.png", comparison)
+    done = [stage for stage in stages if state_of(stage, run).state == "up to date"]
+    examples = one_a_class(photos.seed, len(photos.class_names))
+    if examples and seeds:
+        level_comparison(run / "levels.png", _levels(examples, photos.class_names, done, run))
     write_run_report(photos, run, warnings=warnings)
 
 
@@ -116,15 +130,51 @@ def _comparison(record: Record, class_names: Sequence[str], folders: dict[str, P
     """One photo's first class, as every method sees it."""
     assert record.label_map is not None
     class_id = record.tags[0]
-    stored = {name: read_cams(folder, record.name) for name, folder in folders.items()}
-    blank = np.zeros((photo_size(record.image)[1], photo_size(record.image)[0]), np.float32)
-    cams = {
-        name: dict(zip(cams.class_ids.tolist(), full_size_maps(cams), strict=True)).get(class_id, blank)
-        for name, cams in stored.items()
-    }
+    cams = {name: _cam_of_first_tag(record, folder) for name, folder in folders.items()}
     return ComparisonRow(
         photo=np.asarray(open_photo(record.image)),
         class_name=class_names[class_id - 1],
         cams=cams,
         mask=open_label_map(record.label_map) == class_id,
     )
+
+
+_LABEL_LEVELS = {"crf": ("CRF", ""), "labels": ("pseudo-label", ""), "predictions": ("prediction", "masks")}
+"""Kind of stage to the level's name and the folder of its label maps in the stage's."""
+
+
+def _levels(
+    examples: Sequence[Record], class_names: Sequence[str], stages: Sequence[Stage], run: Path
+) -> list[LevelRow]:
+    """The same photos at every level that has files of all of them."""
+    pictures: dict[str, list[NDArray[np.uint8]]] = {}
+    shown = [np.asarray(open_photo(record.image)) for record in examples]
+    for stage in stages:
+        if stage.kind == "cams":
+            cams = [_cam_of_first_tag(record, run / stage.folder) for record in examples]
+            pictures[f"CAM, {stage.method}"] = [overlay_cam(*pair) for pair in zip(shown, cams, strict=True)]
+        elif stage.kind in _LABEL_LEVELS:
+            heading, below = _LABEL_LEVELS[stage.kind]
+            paths = [run / stage.folder / below / f"{record.name}.png" for record in examples]
+            if all(path.exists() for path in paths):
+                labels = [open_label_map(path) for path in paths]
+                pictures[f"{heading}, {stage.method}"] = [
+                    overlay_labels(*pair) for pair in zip(shown, labels, strict=True)
+                ]
+    truths = [record.label_map for record in examples]
+    pictures["true mask"] = [
+        overlay_labels(photo, open_label_map(truth)) for photo, truth in zip(shown, truths, strict=True) if truth
+    ]
+    complete = {name: column for name, column in pictures.items() if len(column) == len(examples)}
+    return [
+        LevelRow(photo, class_names[record.tags[0] - 1], {name: column[row] for name, column in complete.items()})
+        for row, (photo, record) in enumerate(zip(shown, examples, strict=True))
+    ]
+
+
+def _cam_of_first_tag(record: Record, folder: Path) -> NDArray[np.float32]:
+    """Activations (H, W) of a photo's first class, 0 where there are none."""
+    cams = read_cams(folder, record.name)
+    maps = dict(zip(cams.class_ids.tolist(), full_size_maps(cams), strict=True))
+    found: NDArray[np.float32] = maps.get(record.tags[0], np.zeros((cams.height, cams.width), np.float32))
+    return found

@@ -8,9 +8,12 @@ from PIL import Image
 from tag2mask.evaluation.sweep import SweepScores, ThresholdSweep
 from tag2mask.report.figures import (
     ComparisonRow,
+    LevelRow,
     cam_comparison,
+    level_comparison,
     map_comparison,
     overlay_cam,
+    overlay_labels,
     overlay_mask,
     threshold_curves,
 )
@@ -108,3 +111,26 @@ def test_mask_is_coloured_and_the_rest_is_grey():
 
     assert picture[0, 0].argmax() == 1
     assert len(set(picture[0, 1].tolist())) == 1
+
+
+def test_labels_have_a_colour_a_class_and_black_where_nothing_is_known():
+    photo = np.full((1, 4, 3), 90, np.uint8)
+
+    first, second, background, unknown = overlay_labels(photo, np.array([[1, 2, 0, 255]], np.uint8))[0].astype(int)
+
+    assert first.argmax() == 2
+    assert second.argmax() == 0
+    assert len(set(background.tolist())) == 1
+    assert unknown.max() < background.min()
+
+
+def test_levels_are_drawn_side_by_side(tmp_path: Path):
+    photo = np.zeros((30, 40, 3), np.uint8)
+    one = LevelRow(photo, "cat", {"CAM": photo})
+    three = LevelRow(photo, "cat", {"CAM": photo, "CRF": photo, "true mask": photo})
+
+    level_comparison(tmp_path / "one.png", [one])
+    level_comparison(tmp_path / "three.png", [three])
+
+    (one_width, _), (three_width, _) = size_of(tmp_path / "one.png"), size_of(tmp_path / "three.png")
+    assert (three_width - 44) / (one_width - 44) == pytest.approx(2, abs=0.01)

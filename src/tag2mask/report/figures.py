@@ -8,9 +8,11 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from tag2mask.data.classes import BACKGROUND, IGNORE
 from tag2mask.evaluation.sweep import NUM_STEPS, THRESHOLDS, SweepScores
 
 # Okabe and Ito's colours, told apart by colour-blind readers; dark ones first.
@@ -35,6 +37,18 @@ class ComparisonRow:
     """Method name to activation map (H, W) in [0, 1]; the same methods in every row."""
     mask: NDArray[np.bool_] | None
     """True pixels of the class (H, W); None where no truth is known."""
+
+
+@dataclass(frozen=True, eq=False)
+class LevelRow:
+    """One photo at every level."""
+
+    photo: NDArray[np.uint8]
+    """(H, W, 3)."""
+    class_name: str
+    """The class whose activations are shown."""
+    pictures: dict[str, NDArray[np.uint8]]
+    """Level to picture (H, W, 3); the same levels in every row."""
 
 
 def threshold_curves(path: Path, sweeps: dict[str, SweepScores]) -> None:
@@ -103,6 +117,12 @@ def _draw_rows(path: Path, headings: Sequence[str], rows: Sequence[tuple[str, li
     _save(figure, path)
 
 
+def level_comparison(path: Path, rows: Sequence[LevelRow]) -> None:
+    """Draws a row a photo: the photo and what each level makes of it, under the levels' names."""
+    headings = ["photo", *rows[0].pictures]
+    _draw_rows(path, headings, [(row.class_name, [row.photo, *row.pictures.values()]) for row in rows])
+
+
 def overlay_cam(photo: NDArray[np.uint8], cam: NDArray[np.float32]) -> NDArray[np.uint8]:
     """The photo in grey where the activation is low, and warm colours over it where it is high.
 
@@ -119,6 +139,25 @@ def overlay_cam(photo: NDArray[np.uint8], cam: NDArray[np.float32]) -> NDArray[n
     opacity = 0.78 * np.clip(cam / 0.6, 0, 1)[..., None]
     blended: NDArray[np.uint8] = np.rint(grey + opacity * (colours - grey)).astype(np.uint8)
     return blended
+
+
+def overlay_labels(photo: NDArray[np.uint8], label_map: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The photo in grey with a colour a class over it, and black where nothing is known.
+
+    Args:
+        photo: (H, W, 3).
+        label_map: class ids (H, W), 0 = background, 255 = ignored.
+
+    Returns:
+        (H, W, 3).
+    """
+    colours = np.array([to_rgb(colour) for colour in _COLOURS], np.float32) * 255
+    # Class 1 has the first colour; past the last one they begin anew.
+    chosen = colours[(label_map.astype(np.intp) - 1) % len(colours)]
+    chosen[label_map == IGNORE] = 0
+    grey = _grey(photo)
+    shown = (label_map != BACKGROUND)[..., None]
+    return np.rint(np.where(shown, 0.35 * grey + 0.65 * chosen, grey)).astype(np.uint8)
 
 
 def overlay_mask(photo: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
