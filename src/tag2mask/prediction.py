@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tag2mask import __version__
+from tag2mask.cams.multiscale import scaled_sizes
 from tag2mask.config import SegmenterSettings
 from tag2mask.data.classes import BACKGROUND, BACKGROUND_NAME, voc_palette
 from tag2mask.data.faults import FaultLog
@@ -167,7 +168,7 @@ def predict_scores(network: DeepLab, photo: Image.Image, settings: SegmenterSett
     device = next(network.parameters()).device
     join = torch.maximum if settings.fuse == "max" else torch.add
     joined: Tensor | None = None
-    for width, height in _scaled_sizes(photo.size, settings):
+    for width, height in scaled_sizes(photo.size, settings):
         resized = photo.resize((width, height), Image.Resampling.BICUBIC)
         image = normalise(resized, network.backbone.mean, network.backbone.std).to(device)
         logits = network(torch.stack([image, image.flip(2)])).float()
@@ -249,12 +250,6 @@ def predict_records(
     if result.failed:
         some = ", ".join(result.failed[:3])
         raise ValueError(f"{folder}: {len(result.failed)} of {result.num_photos} photos could not be read: {some}")
-
-
-def _scaled_sizes(size: tuple[int, int], settings: SegmenterSettings) -> list[tuple[int, int]]:
-    factor = settings.long_side / max(size) if settings.long_side else 1.0
-    factors = [factor * scale for scale in settings.scales]
-    return [(max(1, round(size[0] * each)), max(1, round(size[1] * each))) for each in factors]
 
 
 def _with_crf(scores: Tensor, photo: Image.Image, settings: SegmenterSettings) -> Tensor:

@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from tag2mask.config import CamSettings
+from tag2mask.config import CamSettings, SegmenterSettings
 from tag2mask.data.transforms import Channels, normalise
 from tag2mask.networks.classifier import Classifier, ClassifierOutput
 from tag2mask.networks.normalisation import normalise_cams
@@ -16,7 +16,7 @@ from tag2mask.networks.normalisation import normalise_cams
 Size = tuple[int, int]
 
 
-def scaled_sizes(size: Size, settings: CamSettings) -> list[Size]:
+def scaled_sizes(size: Size, settings: CamSettings | SegmenterSettings) -> list[Size]:
     """Size (width, height) of a photo at every scale; halves are rounded to even, as the released code does."""
     factor = settings.long_side / max(size) if settings.long_side else 1.0
     return [

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-import torch.distributed as processes
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
@@ -19,6 +18,7 @@ from tag2mask.data.classes import BACKGROUND, IGNORE
 from tag2mask.neighbours import Offset, half_plane_offsets
 from tag2mask.networks.affinitynet import AffinityNet
 from tag2mask.training.learner import Learner
+from tag2mask.training.processes import mean_over_processes
 
 # Keeps logarithms finite; released code.
 _SMALL = 1e-5
@@ -67,7 +67,7 @@ def pair_losses(maps: Tensor, label_maps: Tensor, *, affinity: Affinity, radius:
         sums = sums + checkpoint(
             _loss_sums, maps, label_maps, affinity, offset, radius, use_reentrant=False, preserve_rng_state=False
         )
-    return PairLosses(*(sums / (_mean_over_processes(num_pairs) + _SMALL)).unbind())
+    return PairLosses(*(sums / (mean_over_processes(num_pairs) + _SMALL)).unbind())
 
 
 def cells_at(maps: Tensor, offset: Offset, radius: int) -> Tensor:
@@ -125,11 +125,3 @@ def _kinds(label_maps: Tensor, offset: Offset, radius: int) -> Tensor:
     same = known & (first == second)
     background = same & (first == BACKGROUND)
     return torch.stack([background, same & ~background, known & ~same])
-
-
-def _mean_over_processes(values: Tensor) -> Tensor:
-    """So that losses and gradients, averaged over processes, are those of one process with all photos."""
-    if processes.is_available() and processes.is_initialized():
-        processes.all_reduce(values)
-        values = values / processes.get_world_size()
-    return values

@@ -7,13 +7,13 @@ and the surer one, would else drown its classes.
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.distributed import all_reduce, get_world_size, is_initialized
 
 from tag2mask.config import SegmenterSettings
 from tag2mask.data.batch import LabelledBatch
 from tag2mask.data.classes import BACKGROUND, IGNORE
 from tag2mask.networks.deeplab import DeepLab
 from tag2mask.training.learner import Learner
+from tag2mask.training.processes import mean_over_processes
 
 
 def cross_entropy(logits: Tensor, label_maps: Tensor, counts: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ class Segmentation:
         """Update the segmenter on one batch."""
         logits = self._segmenter(batch.images)
         # Over all processes, whose gradients are averaged: so each labelled pixel counts the same wherever it is.
-        counts = _mean_over_processes(count_pixels(batch.label_maps))
+        counts = mean_over_processes(count_pixels(batch.label_maps))
         loss = self._loss(logits, batch.label_maps, counts)
         self._segmenter.step(loss)
         return {"segmentation": loss.detach()}
@@ -78,10 +78,3 @@ def _summed_losses(logits: Tensor, label_maps: Tensor) -> tuple[Tensor, Tensor]:
 def _divisor(counts: Tensor) -> Tensor:
     """Counts, 1 for 0: there is nothing to divide then. The mean of several processes may well be a half."""
     return torch.where(counts > 0, counts, 1)
-
-
-def _mean_over_processes(counts: Tensor) -> Tensor:
-    if not is_initialized():
-        return counts
-    all_reduce(counts)
-    return counts / get_world_size()
