@@ -250,9 +250,9 @@ class RefinementSettings:
     uncertain: Fraction = 0.05
     """Those below this, sharpened likewise, are background for sure, those between teach nothing; IRN's code."""
     low_alpha: Positive = 4.0
-    """`affinity`: exponent of the background's score that favours the foreground; PSA's code."""
+    """`affinity`: exponent of the background's score that favours the background; PSA's code."""
     high_alpha: Positive = 32.0
-    """`affinity`: exponent that favours the background; PSA's code."""
+    """`affinity`: exponent that favours the foreground; PSA's code."""
     resize_range: tuple[Positive, Positive] = (0.5, 1.5)
     """Uniform range of the random factor on the photo's sides; IRN's code."""
     crop: Count = 512
