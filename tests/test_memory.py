@@ -12,6 +12,7 @@ def test_peak_remembers_what_is_given_back_until_it_starts_anew():
     del block
 
     assert during >= before + 128
-    assert peak_mib() >= during
+    # The system counts pages in batches, a thread at a time.
+    assert peak_mib() >= during - 16
     restart_peak()
     assert peak_mib() <= during - 128
