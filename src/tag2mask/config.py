@@ -26,6 +26,10 @@ TagSource = Literal["auto", "csv", "boxes", "masks"]
 Method = Literal["baseline", "pretrained", "acr"]
 CrfPreset = Literal["cams", "irn", "deeplab", "mctformer"]
 Supervision = Literal["pseudo_labels", "masks"]
+Level = Literal["seed", "crf", "refined", "pseudo-label", "segmenter"]
+"""What is measured, in the order of the stages."""
+TWIN = "masks"
+"""Name, in the place of a method, of the segmenter that is trained on the true masks."""
 
 
 @dataclass(frozen=True)

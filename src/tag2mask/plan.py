@@ -5,12 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tag2mask.config import Method, Recipe
+from tag2mask.config import TWIN, Level, Method, Recipe
 from tag2mask.data.records import Record
 from tag2mask.evaluation.sweep import NUM_STEPS
 from tag2mask.manifest import FILE_NAME, Manifest, digest, digest_file, digest_records, flatten
-from tag2mask.report.tables import Level
-from tag2mask.stages import TWIN, Kind, Photos, Stage
+from tag2mask.stages import Kind, Photos, Stage
 
 
 def plan(recipe: Recipe, photos: Photos, run: Path) -> list[Stage]:

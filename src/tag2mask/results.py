@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tag2mask.cams.store import full_size_maps, read_cams
-from tag2mask.config import Recipe
+from tag2mask.config import TWIN, Recipe
 from tag2mask.data.label_maps import open_label_map
 from tag2mask.data.photos import open_photo
 from tag2mask.data.records import Record
@@ -30,7 +30,7 @@ from tag2mask.report.figures import (
 )
 from tag2mask.report.page import NUM_PHOTOS, write_report
 from tag2mask.report.tables import ScoreRow, ThresholdSource, write_scores
-from tag2mask.stages import TWIN, Photos, Stage, seconds_with_all_before, state_of
+from tag2mask.stages import Photos, Stage, seconds_with_all_before, state_of
 
 
 def write_results(
@@ -45,7 +45,8 @@ def write_results(
         run: folder.
         warnings: lines of the check of the data.
     """
-    measured = [stage for stage in stages if stage.level and state_of(stage, run).state == "up to date"]
+    done = [stage for stage in stages if state_of(stage, run).state == "up to date"]
+    measured = [stage for stage in done if stage.level]
     rows = [row for stage in measured for row in _rows(recipe, photos, stage, stages, run)]
     write_scores(run / "scores.json", rows)
     _write_model_cards(recipe, photos, rows, run)
@@ -55,14 +56,11 @@ def write_results(
         threshold_curves(run / "seed_curves.png", {name: sweep.scores() for name, sweep in sweeps.items()})
         folders = {str(stage.method): run / stage.before[0].folder for stage in seeds}
         examples = one_a_class(seeds[0].records, len(photos.class_names))
-        comparison = [_comparison(record, photos.class_names, folders) for record in examples]
-        if comparison:
+        if examples:
+            comparison = [_comparison(record, photos.class_names, folders) for record in examples]
             cam_comparison(run / "seed_cams.png", comparison)
             map_comparison(run / "seed_maps.png", comparison)
-    done = [stage for stage in stages if state_of(stage, run).state == "up to date"]
-    examples = one_a_class(photos.seed, len(photos.class_names))
-    if examples and seeds:
-        level_comparison(run / "levels.png", _levels(examples, photos.class_names, done, run))
+            level_comparison(run / "levels.png", _levels(examples, photos.class_names, done, run))
     write_run_report(photos, run, warnings=warnings)
 
 

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from tag2mask.config import DataSettings
+from tag2mask.config import DataSettings, Level
 from tag2mask.data.records import DataSet, Record
 from tag2mask.manifest import Manifest, read_manifest, why_redo
-from tag2mask.report.tables import Level
 
 Kind = Literal[
     "baseline", "reconstructor", "pretrained", "acr", "cams", "crf", "relations", "network", "maps", "labels",
@@ -17,8 +16,6 @@ Kind = Literal[
 CLASSIFIERS: tuple[Kind, ...] = ("baseline", "reconstructor", "pretrained", "acr")
 TRAININGS: tuple[Kind, ...] = (*CLASSIFIERS, "network", "segmenter")
 REFINEMENTS: tuple[Kind, ...] = ("crf", "relations", "network", "maps")
-TWIN = "masks"
-"""Name, in the place of a method, of the segmenter that is trained on the true masks."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tag2mask.cams.store import cams_from_full_size, full_size_maps, read_cams, write_cams
-from tag2mask.config import DataSettings, Recipe
+from tag2mask.config import DataSettings, Level, Recipe
 from tag2mask.data.classes import voc_palette
 from tag2mask.data.label_maps import open_label_map, write_label_map
 from tag2mask.data.records import Record
@@ -18,7 +18,7 @@ from tag2mask.evaluation.label_maps import measure_label_maps, write_photo_score
 from tag2mask.evaluation.sweep import ThresholdSweep, write_sweep
 from tag2mask.manifest import Manifest, write_manifest
 from tag2mask.recipes import save_recipe
-from tag2mask.report.tables import Level, ScoreRow, read_scores, write_scores
+from tag2mask.report.tables import ScoreRow, read_scores, write_scores
 
 CLASS_NAMES = ("disc", "</script>")
 EVIL_NAME = "<img src=x onerror=alert(1)>"

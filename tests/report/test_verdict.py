@@ -1,6 +1,7 @@
 import pytest
 
-from tag2mask.report.tables import Level, ScoreRow, ThresholdSource
+from tag2mask.config import Level
+from tag2mask.report.tables import ScoreRow, ThresholdSource
 from tag2mask.report.verdict import change, leading_row, share_of_full_supervision, verdict
 
 

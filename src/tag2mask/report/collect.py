@@ -15,7 +15,7 @@ import yaml
 
 from tag2mask import __version__
 from tag2mask.cams.store import stored_names
-from tag2mask.config import Recipe
+from tag2mask.config import Level, Recipe
 from tag2mask.data.photos import photo_size
 from tag2mask.data.records import Record
 from tag2mask.evaluation.sweep import read_sweep
@@ -34,7 +34,7 @@ from tag2mask.report.content import (
     TrainingCurves,
 )
 from tag2mask.report.galleries import find_galleries
-from tag2mask.report.tables import Level, read_scores
+from tag2mask.report.tables import read_scores
 
 _RECIPE_FILE = "config.yaml"
 _SWEPT_LEVELS: tuple[Level, ...] = ("seed", "refined")

@@ -4,14 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from tag2mask.config import Level
 from tag2mask.data.records import Record
 from tag2mask.evaluation.sweep import SweepScores
-from tag2mask.report.tables import Level, ScoreRow
+from tag2mask.report.tables import ScoreRow
 
 METHODS = ("baseline", "pretrained", "acr")
 """In the order in which they are shown."""
-TWIN = "masks"
-"""Name, in the place of a method, of the segmenter that is trained on the true masks."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """Pictures of results as PNG files: scores over the thresholds, and activation maps of methods side by side."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from tag2mask.data.classes import BACKGROUND, IGNORE
 from tag2mask.evaluation.sweep import NUM_STEPS, THRESHOLDS, SweepScores
+from tag2mask.files import replacing
 
 # Okabe and Ito's colours, told apart by colour-blind readers; dark ones first.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
@@ -190,10 +190,5 @@ def _set_up_panel(panel: Axes, heading: str) -> None:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(path) as temporary:
         figure.savefig(temporary, format="png")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -8,11 +8,11 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from tag2mask.cams.store import stored_names
+from tag2mask.config import TWIN, Level
 from tag2mask.data.label_maps import label_map_names
 from tag2mask.data.records import Record
 from tag2mask.evaluation.label_maps import read_photo_scores
-from tag2mask.report.content import METHODS, TWIN, Column, Gallery
-from tag2mask.report.tables import Level
+from tag2mask.report.content import METHODS, Column, Gallery
 
 # Photos are good or bad by the last of these levels that was measured.
 _DECISIVE: tuple[Level, ...] = ("pseudo-label", "refined", "crf", "seed")

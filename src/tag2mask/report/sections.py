@@ -4,11 +4,12 @@ import colorsys
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from tag2mask.config import TWIN, Level
 from tag2mask.data.classes import BACKGROUND_NAME
 from tag2mask.evaluation.sweep import THRESHOLDS
 from tag2mask.report.charts import COLOURS, Chart, level_chart, line_chart
-from tag2mask.report.content import METHODS, TWIN, Curve, ReportContent, TrainingCurves
-from tag2mask.report.tables import Level, ScoreRow
+from tag2mask.report.content import METHODS, Curve, ReportContent, TrainingCurves
+from tag2mask.report.tables import ScoreRow
 from tag2mask.report.verdict import (
     LEVELS,
     Change,

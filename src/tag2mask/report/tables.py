@@ -10,9 +10,9 @@ from typing import Literal, get_args
 from rich.markup import escape
 from rich.table import Table
 
+from tag2mask.config import Level
 from tag2mask.files import replacing
 
-Level = Literal["seed", "crf", "refined", "pseudo-label", "segmenter"]
 ThresholdSource = Literal["best on this split", "fixed", "estimated"]
 
 

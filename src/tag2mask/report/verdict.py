@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, get_args
 
-from tag2mask.report.content import METHODS, TWIN
-from tag2mask.report.tables import Level, ScoreRow, ThresholdSource
+from tag2mask.config import TWIN, Level
+from tag2mask.report.content import METHODS
+from tag2mask.report.tables import ScoreRow, ThresholdSource
 
 LEVELS: tuple[Level, ...] = get_args(Level)
 """In the order of the stages."""
