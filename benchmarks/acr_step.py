@@ -25,7 +25,7 @@ from tag2mask.networks.reconstructor import Reconstructor, build_reconstructor
 from tag2mask.recipes import load_recipe
 from tag2mask.training.acr import Acr
 from tag2mask.training.learner import Learner
-from tag2mask.training.optim import build_optimizer, poly_schedule
+from tag2mask.training.optim import build_optimizer, build_schedule
 
 NUM_CLASSES = 6
 NUM_STEPS = 1000
@@ -43,7 +43,7 @@ class PlainAcr:
             build_optimizer(reconstructor, reconstructor.new_parameters(), settings.reconstructor_optimizer),
         ]
         self.schedules = [
-            poly_schedule(optimizer, NUM_STEPS, part.poly_power)
+            build_schedule(optimizer, part, num_steps=NUM_STEPS, steps_per_epoch=NUM_STEPS)
             for optimizer, part in zip(
                 self.optimizers, (settings.classifier_optimizer, settings.reconstructor_optimizer), strict=True
             )
@@ -154,7 +154,8 @@ def build_ours(classifier: Classifier, reconstructor: Reconstructor, settings: A
         (reconstructor, settings.reconstructor_optimizer),
     ):
         optimizer = build_optimizer(network, network.new_parameters(), part)
-        learners.append(Learner(fabric, network, optimizer, poly_schedule(optimizer, NUM_STEPS, part.poly_power)))
+        schedule = build_schedule(optimizer, part, num_steps=NUM_STEPS, steps_per_epoch=NUM_STEPS)
+        learners.append(Learner(fabric, network, optimizer, schedule))
     return Acr(*learners, settings)
 
 

@@ -45,9 +45,9 @@ def batched(classifier: Classifier, photos: list[Image.Image], settings: CamSett
     fused = []
     for indices in batches_of_one_size([photo.size for photo in photos], settings):
         batch = [photos[index] for index in indices]
-        maps = raw_maps(classifier, batch, settings, mean=backbone.mean, std=backbone.std)
+        outputs = raw_maps(classifier, batch, settings, mean=backbone.mean, std=backbone.std)
         fused += [
-            fuse([scale[:, place, CLASSES] for scale in maps], photo.height, photo.width)
+            fuse([scale.maps[:, place, CLASSES] for scale in outputs], photo.height, photo.width)
             for place, photo in enumerate(batch)
         ]
     return fused

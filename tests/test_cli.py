@@ -11,7 +11,7 @@ from tag2mask.recipes import load_recipe, shipped_recipes
 
 COMMANDS = (
     "demo", "run", "train", "cams", "refine", "label", "segment", "evaluate", "report", "status", "check", "predict",
-    "export", "env",
+    "export", "env", "table",
 )  # fmt: skip
 WITHOUT_TORCH = """
 import sys
@@ -284,3 +284,51 @@ def test_export_writes_onnx(tag2mask: Callable, whole_run: Path, tmp_path: Path)
     assert outcome.status == 0, outcome.err
     metadata = {entry.key: entry.value for entry in onnx.load(tmp_path / "model.onnx").metadata_props}
     assert metadata["classes"] == '["background", "disc", "square"]'
+
+
+def test_scores_are_printed_by_the_commands_that_measure_alone(
+    tag2mask: Callable, finished_run: Path, tiny_recipe: Path, tmp_path: Path
+):
+    run = shutil.copytree(finished_run, tmp_path / "run")
+
+    trained, evaluated = (tag2mask(command, tiny_recipe, "--run", run) for command in ("train", "evaluate"))
+
+    assert trained.out == f"results: {run}\n"
+    assert "mIoU" in evaluated.out
+    assert evaluated.out.splitlines()[-2:] == [f"report: {run / 'report.html'}", f"results: {run}"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("tabel1", "demo"), "no table tabel1: neither a file nor one of table1, table2, table3, table4"),
+        (("table1", "dmo"), "no recipe dmo: neither a file nor one of"),
+        (
+            ("table1", "demo", "--acr.epoch", 3),
+            "command line: no setting is called acr.epoch; did you mean acr.epochs?",
+        ),
+        (("table1", "demo", "--seed", 3), "table does not know --seed 3; did you mean --seeds?"),
+    ],
+)
+def test_mistaken_table_exits_2_with_one_line(
+    arguments: tuple[object, ...], told: str, tag2mask: Callable, tmp_path: Path
+):
+    outcome = tag2mask("table", *arguments, "--run", tmp_path / "run")
+
+    assert outcome.status == 2
+    assert told in only_line(outcome.err)
+    assert not (tmp_path / "run").exists()
+
+
+def test_table_without_seeds_is_refused(tag2mask: Callable):
+    outcome = tag2mask("table", "table1", "demo", "--seeds", 0)
+
+    assert outcome.status == 2
+    assert outcome.err.splitlines()[-1].endswith("argument --seeds: found 0, expected 1 or more")
+
+
+def test_table_in_a_folder_that_is_not_ours_is_refused(tag2mask: Callable, shapes: Path, tiny_recipe: Path):
+    outcome = tag2mask("table", "table1", tiny_recipe, "--run", shapes)
+
+    assert outcome.status == 1
+    assert only_line(outcome.err).startswith(f"tag2mask: {shapes}: not empty and not a folder of tables")

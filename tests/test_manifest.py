@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from tag2mask.manifest import (
     Manifest,
     clear,
     digest,
+    digest_file,
     digest_records,
     flatten,
     read_manifest,
@@ -71,8 +73,33 @@ def test_digest_of_photos_changes_with_name_tags_file_and_order(tmp_path: Path):
     assert digest_records([dog, cat]) != before
     assert digest_records([replace(cat, name="kitten"), dog]) != before
     assert digest_records([replace(cat, tags=(1, 2)), dog]) != before
-    os.utime(cat.image, ns=(0, 1))
+    cat.image.write_bytes(b"another photo")
     assert digest_records([cat, dog]) != before
+
+
+def test_digest_of_photos_is_of_their_content_wherever_and_whenever_it_was_written(tmp_path: Path):
+    cat = record(tmp_path)
+    copy = replace(cat, image=tmp_path / "copy.jpg")
+    shutil.copyfile(cat.image, copy.image)
+    before = digest_records([cat])
+
+    os.utime(cat.image, ns=(0, 1))
+
+    assert digest_records([cat]) == before
+    assert digest_records([copy]) == before
+
+
+def test_digest_of_a_file_changes_with_a_byte_of_it(tmp_path: Path):
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(b"photo")
+    before = digest_file(path)
+
+    path.write_bytes(b"phot0")
+    os.utime(path, ns=(0, 1))
+
+    assert digest_file(path) != before
+    path.write_bytes(b"photo")
+    assert digest_file(path) == before
 
 
 def test_settings_become_dotted_names_as_on_the_command_line():

@@ -21,7 +21,15 @@ from tag2mask.data.photos import FileError, open_photo
 from tag2mask.data.records import Record
 from tag2mask.data.transforms import normalise
 from tag2mask.networks.deeplab import DeepLab, build_deeplab
-from tag2mask.prediction import Prediction, Segmenter, photos_below, predict_folder, predict_records, predict_scores
+from tag2mask.prediction import (
+    Prediction,
+    Segmenter,
+    photos_below,
+    predict_folder,
+    predict_records,
+    predict_scores,
+    renew_settings,
+)
 
 SETTINGS = SegmenterSettings(backbone="test_resnet", head="deeplab_v2", output_stride=8, scales=(0.5, 1.0, 1.5))
 NAMES = ("disc", "square")
@@ -162,6 +170,27 @@ def test_copied_model_folder_predicts_the_same_bytes(
     assert loaded.settings == SETTINGS
     assert loaded.class_names == NAMES
     assert len({(tmp_path / name / "masks" / "photo.png").read_bytes() for name in ("before", "after")}) == 1
+
+
+def test_model_folder_takes_new_settings_of_its_predictions_alone(segmenter: Segmenter, tmp_path: Path):
+    segmenter.save(tmp_path)
+    wanted = replace(SETTINGS, scales=(0.75,), fuse="mean", long_side=320, crf="deeplab")
+
+    renew_settings(tmp_path, replace(wanted, head="deeplab_v1", backbone="resnet38"))
+
+    loaded = Segmenter.load(tmp_path)
+    assert loaded.settings == wanted
+    assert loaded.class_names == NAMES
+    assert (loaded.network.backbone.mean, loaded.network.backbone.std) == ((0.4, 0.5, 0.6), (0.3, 0.2, 0.25))
+
+
+def test_model_folder_with_these_settings_is_left_alone(segmenter: Segmenter, tmp_path: Path):
+    segmenter.save(tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+
+    renew_settings(tmp_path, SETTINGS)
+
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
 
 
 def test_model_folder_tells_all_about_itself(network: DeepLab, tmp_path: Path):

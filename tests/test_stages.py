@@ -1,4 +1,3 @@
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,8 +12,8 @@ from tag2mask.manifest import write_manifest
 from tag2mask.plan import plan
 from tag2mask.stages import Photos, Stage, photos_of, seconds_with_all_before, state_of
 
-BASELINE, ALONE, PRETRAINED, ACR = (
-    f"1-classifier/{name}" for name in ("baseline", "reconstructor", "pretrained", "acr")
+BASELINE, MCTFORMER, ALONE, PRETRAINED, ACR = (
+    f"1-classifier/{name}" for name in ("baseline", "mctformer", "reconstructor", "pretrained", "acr")
 )
 METHODS = ("baseline", "pretrained", "acr")
 
@@ -85,6 +84,10 @@ def test_stages_stand_in_the_order_in_which_they_are_done(recipe: Recipe, photos
         (("acr",), {"acr.reconstructor_epochs": 2}, [BASELINE, ALONE, ACR]),
         (("pretrained",), {"acr.reconstructor_epochs": 2}, [BASELINE, ALONE, PRETRAINED]),
         (("baseline",), {"acr.reconstructor_epochs": 2}, [BASELINE]),
+        (("mctformer",), {}, [MCTFORMER]),
+        (("acr", "acr_vit"), {}, [MCTFORMER, ACR]),
+        (("acr",), {"acr.warm_start": True, "acr.classifier": "mctformer"}, [MCTFORMER, ACR]),
+        (("acr",), {"acr.reconstructor_epochs": 2, "acr.classifier": "mctformer"}, [MCTFORMER, ALONE, ACR]),
     ],
 )
 def test_only_what_the_methods_need_is_trained(
@@ -99,6 +102,58 @@ def test_only_what_the_methods_need_is_trained(
 def test_pretrained_without_a_reconstructor_is_refused(photos: Photos, tmp_path: Path):
     with pytest.raises(ValueError, match=r"methods has pretrained, but acr\.reconstructor_epochs is 0"):
         plan(Recipe(methods=("pretrained",), refined_methods=()), photos, tmp_path)
+
+
+def test_spread_seeds_without_those_that_are_spread_are_refused(photos: Photos, tmp_path: Path):
+    with pytest.raises(ValueError, match="methods has acr_vit, which spreads the seeds of acr, but not acr"):
+        plan(Recipe(methods=("baseline", "acr_vit")), photos, tmp_path)
+
+
+def test_seeds_are_spread_on_all_photos_that_go_on(photos: Photos, tmp_path: Path):
+    first, rest = photos.seed[:3], photos.seed[3:]
+    recipe = Recipe(methods=("acr_vit", "acr", "mctformer"), refined_methods=("acr_vit",))
+
+    stages = {stage.folder: stage for stage in plan(recipe, photos._replace(seed=first, label=rest), tmp_path)}
+
+    spread, acr = stages["2-cams/acr_vit"], stages["2-cams/acr"]
+    assert [before.folder for before in spread.before] == ["2-cams/acr", MCTFORMER]
+    assert spread.records == acr.records == [*first, *rest]
+    assert stages["2-cams/mctformer"].records == first
+    assert stages["3-refined/acr_vit/maps"].before[0] is spread
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("mctformer.epochs", 3, {MCTFORMER, *seeds("mctformer", "acr_vit")}),
+        ("mctformer.patch_affinity", False, seeds("mctformer")),
+        ("mctformer.fused_blocks", 2, seeds("mctformer")),
+        ("classifier.epochs", 3, {BASELINE, ACR, *seeds("baseline", "acr", "acr_vit")}),
+        ("mctformer.long_side", 100, seeds("acr_vit")),
+        ("cams.scales", (1.0,), seeds("baseline", "acr", "mctformer", "acr_vit")),
+        ("data.resize_range", (40.0, 50.0), None),
+    ],
+)
+def test_changed_setting_redoes_what_depends_on_it_of_two_classifiers(
+    name: str, value: Any, expected: set[str] | None, photos: Photos, tmp_path: Path
+):
+    recipe = Recipe(methods=("baseline", "acr", "mctformer", "acr_vit"), refined_methods=())
+    recipe = changed(recipe, {"acr.warm_start": True})
+    finish(plan(recipe, photos, tmp_path), tmp_path)
+
+    stages = plan(changed(recipe, {name: value}), photos, tmp_path)
+
+    assert to_do(stages, tmp_path).keys() == (set(folders(stages)) if expected is None else expected)
+
+
+def test_changed_fusion_redoes_what_learns_on_fused_maps(photos: Photos, tmp_path: Path):
+    recipe = Recipe(methods=("mctformer", "acr"), refined_methods=())
+    recipe = changed(recipe, {"acr.classifier": "mctformer", "acr.warm_start": True, "acr.reconstructor_epochs": 1})
+    finish(plan(recipe, photos, tmp_path), tmp_path)
+
+    found = to_do(plan(changed(recipe, {"mctformer.fused_blocks": 2}), photos, tmp_path), tmp_path)
+
+    assert found.keys() == {ALONE, ACR, *seeds("mctformer", "acr")}
 
 
 def test_photos_without_masks_are_not_measured(recipe: Recipe, photos: Photos, tmp_path: Path):
@@ -180,7 +235,7 @@ def test_changed_masks_redo_the_scores(recipe: Recipe, photos: Photos, tmp_path:
     masked = photos._replace(seed=[replace(photos.seed[0], label_map=label_map), *photos.seed[1:]])
     finish(plan(recipe, masked, tmp_path), tmp_path)
 
-    os.utime(label_map, ns=(0, 1))
+    label_map.write_bytes(b"another mask")
 
     assert to_do(plan(recipe, masked, tmp_path), tmp_path).keys() == scores(*METHODS)
 
@@ -202,8 +257,8 @@ def test_changed_weights_file_redoes_the_trainings(photos: Photos, tmp_path: Pat
     finish(plan(recipe, photos, tmp_path), tmp_path)
 
     assert to_do(plan(recipe, photos, tmp_path), tmp_path) == {}
-    os.utime(weights, ns=(0, 1))
-    assert to_do(plan(recipe, photos, tmp_path), tmp_path)[BASELINE] == "weights changed"
+    weights.write_bytes(b"other weights")
+    assert to_do(plan(recipe, photos, tmp_path), tmp_path)[BASELINE] == "classifier.weights changed"
 
 
 def test_stage_that_was_stopped_is_unfinished(recipe: Recipe, photos: Photos, tmp_path: Path):

@@ -18,6 +18,7 @@ from tag2mask.cams.store import full_size_maps, read_cams, stored_names
 from tag2mask.data.label_maps import label_map_names, open_label_map
 from tag2mask.evaluation.confusion import confusion_matrix, scores_from_confusion
 from tag2mask.labelling import read_threshold
+from tag2mask.prediction import Segmenter
 from tag2mask.pseudo_labels import label_map_from_maps
 from tag2mask.report.tables import read_scores
 
@@ -175,6 +176,18 @@ def test_changed_setting_redoes_its_stage_and_what_follows(
     twin = {"6-predictions/masks", "scores/segmenter-masks"} if "segmenter" in flags[0] else set()
     follows = {folder for folder in order[order.index(first) :] if folder.endswith("acr") or folder.endswith("maps")}
     assert redone(outcome.err) == follows | twin
+
+
+def test_settings_of_predictions_reach_the_model_folders(run: Path, tag2mask: Callable, whole_recipe: Path):
+    weights = {path: path.stat().st_mtime_ns for path in run.glob("5-segmenter/*/model.safetensors")}
+
+    outcome = tag2mask("segment", whole_recipe, "--run", run, "--segmenter.scales", "[0.5]", "--segmenter.crf", "irn")
+
+    assert outcome.status == 0, outcome.err
+    for name in ("acr", "masks"):
+        settings = Segmenter.load(run / "5-segmenter" / name).settings
+        assert (settings.scales, settings.crf) == ((0.5,), "irn")
+    assert {path: path.stat().st_mtime_ns for path in weights} == weights
 
 
 def test_labels_of_somebody_else_train_the_segmenter(run: Path, tag2mask: Callable, whole_recipe: Path, shapes: Path):

@@ -1,3 +1,4 @@
+import io
 import os
 import signal
 import subprocess
@@ -9,6 +10,13 @@ from pathlib import Path
 import pytest
 
 from tag2mask.workers import for_each
+
+
+class Terminal(io.StringIO):
+    """Stands for a terminal."""
+
+    def isatty(self) -> bool:
+        return True
 
 
 def write_square(number: int, folder: Path) -> None:
@@ -34,6 +42,20 @@ def test_nothing_to_do_is_nothing_done(tmp_path: Path):
     for_each(partial(write_square, folder=tmp_path), [], num_processes=0, title="squares")
 
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("num_processes", [1, 2])
+@pytest.mark.parametrize("shown", [True, False])
+def test_processes_beside_the_first_show_no_progress(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_processes: int, shown: bool
+):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+
+    work = partial(write_square, folder=tmp_path)
+    for_each(work, [1, 2], num_processes=num_processes, title="squares", shown=shown)
+
+    assert ("squares" in terminal.getvalue()) == shown
 
 
 SLEEPERS = """

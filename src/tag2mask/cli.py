@@ -7,19 +7,22 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
-from tag2mask import __version__
-from tag2mask.config import DataSettings, Layout, Recipe, TagSource
+from rich.console import Console
+
+from tag2mask.command_line import ExportFormat, build_parser, refuse_unknown, split_settings
+from tag2mask.config import DataSettings, Recipe
+from tag2mask.data.records import DataSet
 from tag2mask.manifest import Manifest, read_manifest, why_redo, write_manifest
-from tag2mask.recipes import RecipeError, load_recipe, meant, save_recipe, settings_help, shipped_recipes
+from tag2mask.paper_tables import load_table, row_recipes
+from tag2mask.recipes import RecipeError, load_recipe, save_recipe, shipped_recipes
+from tag2mask.report.collect import RECIPE_FILE
 from tag2mask.stages import CLASSIFIERS, REFINEMENTS, Kind
 
 _logger = logging.getLogger(__name__)
-ExportFormat = Literal["onnx", "voc-server"]
-_RECIPE_FILE = "config.yaml"
 _REPORT_FILE = "report.html"
 _LOG_WIDTH = 120
 
@@ -69,15 +72,36 @@ def evaluate(job: Job) -> None:
     _work(job, ("scores",))
 
 
+def table(name: str, recipe: str, flags: Sequence[str], *, num_seeds: int, run: Path) -> None:
+    """Run every row of a table of the paper, over several seeds, and set the scores beside the paper's."""
+    chosen = load_table(name)
+    _refuse_foreign_table_folder(run)
+    recipes = row_recipes(chosen, recipe, flags)
+    # Only now: it brings torch.
+    from tag2mask.comparison import TableRun
+
+    data_set, warnings = _checked_data(recipes[0].data)
+    table_run = TableRun(chosen, recipes, name=Path(recipe).stem, data_set=data_set, run=run)
+    comparison = table_run.do(num_seeds, warnings=warnings)
+    if comparison:
+        from tag2mask.report.comparison import comparison_notes, comparison_table
+
+        print(comparison.title)
+        _console().print(comparison_table(comparison))
+        for note in comparison_notes(comparison):
+            print(note)
+        print(f"results: {run / chosen.name}.md, .json and .png")
+
+
 def report(run: Path, num_photos: int) -> None:
     """Write the report of a run: one HTML page that needs no other file."""
     from tag2mask.data.check import check_data_set
     from tag2mask.results import write_run_report
     from tag2mask.stages import photos_of
 
-    if not (run / _RECIPE_FILE).is_file():
-        raise ValueError(f"{run}: found no {_RECIPE_FILE}, expected the folder of a run")
-    data = load_recipe(str(run / _RECIPE_FILE)).data
+    if not (run / RECIPE_FILE).is_file():
+        raise ValueError(f"{run}: found no {RECIPE_FILE}, expected the folder of a run")
+    data = load_recipe(str(run / RECIPE_FILE)).data
     result = check_data_set(data, splits=[])
     result.raise_errors()
     warnings = [warning.line for warning in result.warnings]
@@ -130,7 +154,7 @@ def demo(job: Job) -> None:
 
     root = job.run / "data"
     _refuse_foreign_folder(job.run)
-    save_recipe(job.run / _RECIPE_FILE, job.recipe)
+    save_recipe(job.run / RECIPE_FILE, job.recipe)
     draw_scenes(root, seed=job.recipe.engine.seed)
     run(replace(job, recipe=replace(job.recipe, data=replace(job.recipe.data, root=root))))
     splits = "--data.train_split train --data.seed_split train --data.val_split null"
@@ -179,14 +203,14 @@ def env() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; a mistake of the user gives one line and exit status 1, or 2 for the command line itself."""
     parser = _parser()
-    own, settings = _split(sys.argv[1:] if arguments is None else arguments)
+    own, settings = split_settings(sys.argv[1:] if arguments is None else arguments)
     typed, unknown = parser.parse_known_args(own)
     # Processes beside the first one stay silent.
     level = logging.INFO if os.environ.get("LOCAL_RANK", "0") == "0" else logging.ERROR
     logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr, force=True)
     logging.getLogger("tag2mask").setLevel(level)
     try:
-        _refuse_unknown(unknown, typed)
+        refuse_unknown(unknown, typed)
         return _dispatch(typed, settings)
     except RecipeError as error:
         return _fail(error, 2, debug=typed.debug)
@@ -199,7 +223,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _dispatch(typed: argparse.Namespace, flags: Sequence[str]) -> int:
     if typed.command in ("check", "env", "report", "predict", "export"):
-        _refuse_unknown(flags, typed)
+        refuse_unknown(flags, typed)
     match typed.command:
         case "check":
             settings = DataSettings(
@@ -218,6 +242,10 @@ def _dispatch(typed: argparse.Namespace, flags: Sequence[str]) -> int:
             return 0
         case "predict":
             return predict(typed.photos, typed.model, typed.out)
+        case "table":
+            run_folder = typed.run or Path("runs") / f"{Path(typed.recipe).stem}-tables"
+            table(typed.table, typed.recipe, flags, num_seeds=typed.seeds, run=run_folder)
+            return 0
     name = "demo" if typed.command == "demo" else typed.recipe
     job = Job(load_recipe(name, flags), typed.run or Path("runs") / Path(name).stem)
     match typed.command:
@@ -246,7 +274,6 @@ def _work(job: Job, kinds: Sequence[Kind]) -> None:
     """Check the data and do the stages of these kinds; the first and the last line name the run folder."""
     _refuse_foreign_folder(job.run)
     # Only now: these bring torch, which takes seconds to import.
-    from tag2mask.data.check import check_data_set
     from tag2mask.engine import launch
     from tag2mask.networks.reconstructor import check_side
     from tag2mask.pipeline import Pipeline
@@ -254,35 +281,47 @@ def _work(job: Job, kinds: Sequence[Kind]) -> None:
 
     recipe = job.recipe
     check_side(recipe.acr.reconstructor, recipe.data.crop)
-    result = check_data_set(recipe.data, splits=[])
+    data_set, warnings = _checked_data(recipe.data)
+    photos = photos_of(data_set, recipe.data)
+    save_recipe(job.run / RECIPE_FILE, recipe)
+    _logger.info("run folder: %s", job.run)
+    Pipeline(launch(recipe.engine), recipe, photos, run=job.run, warnings=warnings).do(kinds)
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        if "scores" in kinds:
+            _tell_scores(job, measurable=any(record.label_map for record in photos.seed))
+        print(f"results: {job.run}")
+
+
+def _checked_data(settings: DataSettings) -> tuple[DataSet, list[str]]:
+    """The data set with the warnings of its check, which are told; a fault is an error."""
+    from tag2mask.data.check import check_data_set
+
+    result = check_data_set(settings, splits=[])
     result.raise_errors()
     warnings = [warning.line for warning in result.warnings]
     for warning in warnings:
         _logger.info("warning: %s", warning)
-    photos = photos_of(result.data_set, recipe.data)
-    save_recipe(job.run / _RECIPE_FILE, recipe)
-    _logger.info("run folder: %s", job.run)
-    Pipeline(launch(recipe.engine), recipe, photos, run=job.run, warnings=warnings).do(kinds)
-    if os.environ.get("LOCAL_RANK", "0") == "0":
-        if "scores" in kinds and not any(record.label_map for record in photos.seed):
-            print("no masks: nothing can be measured")
-        _tell_results(job)
+    return result.data_set, warnings
 
 
-def _tell_results(job: Job) -> None:
-    from rich.console import Console
-
+def _tell_scores(job: Job, *, measurable: bool) -> None:
     from tag2mask.report.tables import read_scores, scores_table
     from tag2mask.report.verdict import verdict
 
+    if not measurable:
+        print("no masks: nothing can be measured")
     rows = read_scores(job.run / "scores.json")
     if rows:
-        Console(width=None if sys.stdout.isatty() else _LOG_WIDTH).print(scores_table(rows))
+        _console().print(scores_table(rows))
         for sentence in verdict(rows, job.recipe.refinement.method):
             print(sentence)
     if (job.run / _REPORT_FILE).exists():
         print(f"report: {job.run / _REPORT_FILE}")
-    print(f"results: {job.run}")
+
+
+def _console() -> Console:
+    """A terminal is as wide as it is, a file has lines of one length."""
+    return Console(width=None if sys.stdout.isatty() else _LOG_WIDTH)
 
 
 def _model_folder(path: Path) -> Path:
@@ -298,10 +337,14 @@ def _model_folder(path: Path) -> Path:
 
 def _refuse_foreign_folder(run: Path) -> None:
     """A run folder is new, empty or one of ours."""
-    if run.exists() and not (run / _RECIPE_FILE).exists() and any(run.iterdir()):
-        raise ValueError(
-            f"{run}: not empty and not a run of tag2mask ({_RECIPE_FILE} is missing): choose another --run"
-        )
+    if run.exists() and not (run / RECIPE_FILE).exists() and any(run.iterdir()):
+        raise ValueError(f"{run}: not empty and not a run of tag2mask ({RECIPE_FILE} is missing): choose another --run")
+
+
+def _refuse_foreign_table_folder(run: Path) -> None:
+    """A folder of tables is new, empty or one of ours."""
+    if run.exists() and any(run.iterdir()) and not any(run.glob("seed-*")):
+        raise ValueError(f"{run}: not empty and not a folder of tables (seed-* is missing): choose another --run")
 
 
 def _refuse_other_model(folder: Path, weights: Path) -> None:
@@ -315,90 +358,11 @@ def _refuse_other_model(folder: Path, weights: Path) -> None:
     write_manifest(folder, manifest)
 
 
-def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The command with its own arguments, and the settings, wherever they stand."""
-    sections = {field.name for field in fields(Recipe)}
-    own: list[str] = []
-    settings: list[str] = []
-    place = iter(arguments)
-    for argument in place:
-        name, _, value = argument.removeprefix("--").partition("=")
-        if argument.startswith("--") and ("." in name or name in sections):
-            settings.append(argument)
-            # A value of its own follows, if there is one: every setting takes one.
-            settings += [] if value else [part for part in [next(place, None)] if part is not None]
-        else:
-            own.append(argument)
-    return own, settings
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="tag2mask", allow_abbrev=False,
-        description="From photos with tags to class activation maps, and from these to masks.",
+    commands = (
+        demo, run, train, cams, refine, label, segment, evaluate, status, table, check, report, predict, export, env,
     )  # fmt: skip
-    parser.add_argument("--version", action="version", version=f"tag2mask {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    settings = f"settings, each laid on top of the recipe:{settings_help()}"
-    for function in (demo, run, train, cams, refine, label, segment, evaluate, status):
-        command = _add(commands, function.__name__, function.__doc__)
-        if function is not demo:
-            command.add_argument("recipe", metavar="RECIPE", help=f"{', '.join(shipped_recipes())}, or a path")
-        command.add_argument("--run", type=Path, metavar="DIR", help="folder of the results (runs/RECIPE)")
-        command.epilog = settings
-    command = _add(commands, "check", check.__doc__)
-    command.add_argument("data", type=Path, metavar="DATA", help="folder of the data set")
-    command.add_argument("--layout", choices=get_args(Layout), default="auto")
-    command.add_argument("--tag-source", choices=get_args(TagSource), default="auto", help="VOC layout: where tags are")
-    command.add_argument("--train-split", default="train", help="list name or path of the photos to train on")
-    command.add_argument("--strict", action="store_true", help="warnings fail too")
-    command.add_argument("--json", action="store_true", help="print JSON")
-    command.add_argument("--write", type=Path, metavar="FILE", help="write every fault to a CSV file")
-    command = _add(commands, "report", report.__doc__)
-    command.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
-    command.add_argument(
-        "--photos", type=_at_least_one, default=96, metavar="N", help="photos that the page shows at most (96)"
-    )
-    command = _add(commands, "predict", predict.__doc__)
-    command.add_argument("photos", type=Path, metavar="PHOTOS", help="folder of photos, with its subfolders")
-    command.add_argument("--model", type=Path, required=True, metavar="DIR", help="a run, or a model folder of it")
-    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="for masks, overlays and areas.csv")
-    command = _add(commands, "export", export.__doc__)
-    command.add_argument("model", type=Path, metavar="MODEL", help="a run, or a model folder of it")
-    command.add_argument("--to", choices=get_args(ExportFormat), required=True)
-    command.add_argument("--out", type=Path, required=True, metavar="FILE", help="the .onnx, .tar or .tar.gz to write")
-    command.add_argument("--masks", type=Path, metavar="DIR", help="voc-server: folder of predictions")
-    command.add_argument("--names", type=Path, metavar="FILE", help="voc-server: list of the test photos")
-    _add(commands, "env", env.__doc__)
-    return parser
-
-
-def _at_least_one(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"found {number}, expected 1 or more")
-    return number
-
-
-def _add(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, text: str | None
-) -> argparse.ArgumentParser:
-    assert text is not None
-    command = commands.add_parser(
-        name, help=text.splitlines()[0], description=text.splitlines()[0], allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    command.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    return command
-
-
-def _refuse_unknown(arguments: Sequence[str], typed: argparse.Namespace) -> None:
-    """Refuse what the command does not know, with the flag that was probably meant."""
-    if not arguments:
-        return
-    known = [f"--{name.replace('_', '-')}" for name in vars(typed)]
-    hint = meant(arguments[0], known)
-    raise RecipeError(f"command line: {typed.command} does not know {' '.join(arguments)}{hint}")
+    return build_parser({command.__name__: command.__doc__ or "" for command in commands})
 
 
 def _fail(error: Exception, status: int, *, debug: bool) -> int:

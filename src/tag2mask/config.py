@@ -23,8 +23,10 @@ else:
 
 Layout = Literal["auto", "voc", "coco", "csv", "class_folders"]
 TagSource = Literal["auto", "csv", "boxes", "masks"]
-Method = Literal["baseline", "pretrained", "acr"]
+Method = Literal["baseline", "pretrained", "acr", "mctformer", "acr_vit"]
 CrfPreset = Literal["cams", "irn", "deeplab", "mctformer"]
+ClassifierSection = Literal["classifier", "mctformer"]
+Augmentation = Literal["flip", "deit"]
 Supervision = Literal["pseudo_labels", "masks"]
 Level = Literal["seed", "crf", "refined", "pseudo-label", "segmenter"]
 """What is measured, in the order of the stages."""
@@ -62,14 +64,14 @@ class DataSettings:
 
 @dataclass(frozen=True)
 class OptimizerSettings:
-    """How one network is optimised, with a polynomial decay of the learning rate over all steps."""
+    """How one network is optimised, and how the learning rate falls over all steps."""
 
-    name: Literal["sgd", "adam"] = "sgd"
-    """Stochastic gradient descent (paper) or Adam."""
+    name: Literal["sgd", "adam", "adamw"] = "sgd"
+    """Stochastic gradient descent (paper), Adam, or Adam with decoupled weight decay (vision transformers)."""
     learning_rate: Positive = 0.01
     """Initial learning rate; paper, section 5.2."""
     momentum: Fraction = 0.9
-    """Momentum of SGD, first moment of Adam; the released code runs with 0.0005 by a slip (see docs)."""
+    """Momentum of SGD, first moment of Adam and AdamW; the released code runs with 0.0005 by a slip (see docs)."""
     weight_decay: NonNegative = 5e-4
     """L2 penalty on weights, none on biases; released code."""
     new_layers_factor: Positive = 1.0
@@ -78,8 +80,12 @@ class OptimizerSettings:
     """Learning-rate factor of biases, which carry no weight decay; released code."""
     transposed_factor: Positive = 1.0
     """Extra learning-rate factor of transposed convolutions; released code: 10."""
+    schedule: Literal["poly", "cosine"] = "poly"
+    """How the learning rate falls: by the power of `poly_power` (paper), or along half a cosine to 0 (transformers)."""
     poly_power: NonNegative = 0.9
     """Learning rate falls as (1 - step / steps) ** power; paper, section 5.2. 0 keeps it constant."""
+    warmup_epochs: Index = 0
+    """Epochs over which the learning rate first rises in even steps from near 0, which transformers need."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +106,40 @@ class ClassifierSettings:
     """Photos a step, over all processes; released code."""
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     """How the plain classifier is optimised."""
+
+
+@dataclass(frozen=True)
+class MctformerSettings:
+    """A vision transformer with a token for each class: MCTformer-V2, Xu et al., CVPR 2022, and its plain training."""
+
+    backbone: str = "deit_small_patch16_224"
+    """Name of a timm vision transformer; MCTformer's code: DeiT-S/16. `hybrid_lite0`: three blocks on features of the
+    embedded EfficientNet-Lite0, for machines without pretrained transformers."""
+    weights: str = "timm"
+    """Pretrained weights: `none`, `timm` (timm's own, downloaded), `embedded` (`hybrid_lite0`), or a file's path."""
+    drop_path: Fraction = 0.1
+    """Share of photos for which the last block is left out in training, less for earlier ones; MCTformer's code."""
+    fused_blocks: Count = 3
+    """Last blocks whose attention of class tokens to patches is multiplied with the patches' maps; MCTformer's code."""
+    patch_affinity: bool = True
+    """Whether its seeds are spread along the attention between patches; MCTformer's code: yes."""
+    long_side: Index = 0
+    """`acr_vit`: long side in pixels of the photos along whose attention seeds are spread; 0 = their own size. Memory
+    grows with its fourth power."""
+    augmentation: Augmentation = "deit"
+    """`flip`: as `data` has it for the other networks; `deit`: DeiT's, with RandAugment and erasing."""
+    crop: Count = 224
+    """Side in pixels of the square training crop; MCTformer's code."""
+    epochs: Count = 60
+    """Passes over the training photos; MCTformer's code."""
+    batch_size: Count = 64
+    """Photos a step, over all processes; MCTformer's code."""
+    optimizer: OptimizerSettings = field(
+        default_factory=lambda: OptimizerSettings(
+            name="adamw", learning_rate=6.25e-5, weight_decay=0.05, bias_factor=1.0, schedule="cosine", warmup_epochs=5
+        )
+    )
+    """How it learns; MCTformer's code: 0.0005 times batch / 512."""
 
 
 @dataclass(frozen=True)
@@ -183,10 +223,12 @@ class AcrSettings:
     batch_size: Count = 8
     """Photos a step, over all processes; released code."""
     warm_start: bool = False
-    """Begin with the trained baseline classifier in place of its pretrained weights. Ours, for short trainings."""
+    """Begin with the classifier after its plain training, not its pretrained weights. Ours, for short trainings."""
     reconstructor_epochs: Index = 0
-    """Epochs before in which the reconstructor learns alone on the frozen baseline: the pre-trained variant of
-    table 1 needs them, `acr` may begin with them (ours, for short trainings)."""
+    """Epochs before in which the reconstructor learns alone on the frozen classifier after its plain training: the
+    pre-trained variant of table 1 needs them, `acr` may begin with them (ours, for short trainings)."""
+    classifier: ClassifierSection = "classifier"
+    """Section of the network that learns against the reconstructor, whose backbone is always that of `classifier`."""
     masking: Literal["upsampled", "feature_grid"] = "upsampled"
     """Where features are cut: both upsampled to the decoder's side (released code), or on the CAM's grid (paper)."""
     image_space: Literal["normalised", "unit"] = "normalised"
@@ -354,13 +396,16 @@ class Recipe:
     extends: str | None = None
     """Recipe whose values stand where this one has none: a shipped one's name, or a path beside this one."""
     methods: tuple[Method, ...] = ("baseline", "acr")
-    """Classifiers to train and compare: `baseline`, `pretrained` (table 1) and `acr`."""
+    """Seeds to make and compare, those of: `baseline` (plain classification), `pretrained` (table 1), `acr`,
+    `mctformer` (a vision transformer), `acr_vit` (those of `acr` spread along the transformer's attention)."""
     refined_methods: tuple[Method, ...] | None = None
-    """Classifiers whose seeds go on to refinement, pseudo-labels and segmenter; none named: the last of `methods`."""
+    """Methods whose seeds go on to refinement, pseudo-labels and segmenter; none named: the last of `methods`."""
     data: DataSettings = field(default_factory=DataSettings)
     """Photos and tags."""
     classifier: ClassifierSettings = field(default_factory=ClassifierSettings)
     """Classifier and its plain training."""
+    mctformer: MctformerSettings = field(default_factory=MctformerSettings)
+    """Vision transformer and its plain training."""
     acr: AcrSettings = field(default_factory=AcrSettings)
     """Adversarial training."""
     cams: CamSettings = field(default_factory=CamSettings)

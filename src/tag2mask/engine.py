@@ -1,6 +1,8 @@
 """The processes and devices of a run."""
 
+from collections.abc import Sequence
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 from lightning_fabric import Fabric
@@ -9,6 +11,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from tag2mask.config import EngineSettings
 
+Item = TypeVar("Item")
 # One process alone writes labels and scores while the others wait; torch's own limit is shorter than that may take.
 _PATIENCE = timedelta(days=1)
 
@@ -34,3 +37,12 @@ def launch(settings: EngineSettings) -> Fabric:
     # Numbers this small slow a CPU down a hundredfold and change nothing.
     torch.set_flush_denormal(True)
     return fabric
+
+
+def share_of(fabric: Fabric, waiting: Sequence[Item]) -> Sequence[Item]:
+    """This process's part of what all processes found waiting to be done.
+
+    They wait for each other here, so that all have seen what is there before the first one adds to it.
+    """
+    fabric.barrier()
+    return waiting[fabric.global_rank :: fabric.world_size]

@@ -16,7 +16,7 @@ from tag2mask.data.photos import open_photo
 from tag2mask.data.records import Record
 from tag2mask.data.transforms import normalise
 from tag2mask.files import replacing
-from tag2mask.networks.classifier import Classifier
+from tag2mask.networks.classifier import PhotoClassifier
 from tag2mask.networks.reconstructor import Reconstructor
 from tag2mask.training.acr import restore_segments
 from tag2mask.training.stage import AfterEpoch, Networks
@@ -48,8 +48,9 @@ def keep_epochs(fabric: Fabric, records: Sequence[Record], folder: Path, setting
 
 
 def keep_restorations(
-    classifier: Classifier, reconstructor: Reconstructor, records: Sequence[Record], *, folder: Path, recipe: Recipe
-) -> None:
+    classifier: PhotoClassifier, reconstructor: Reconstructor, records: Sequence[Record], *, folder: Path,
+    recipe: Recipe,
+) -> None:  # fmt: skip
     """Write what the reconstructor restores of photos from each segment of their first class: the paper's figure 3.
 
     Three PNGs a photo, cut to a square: `NAME.photo`, and restored from the features of the target segment
@@ -82,7 +83,7 @@ def _keep_epoch(
     if not fabric.is_global_zero:
         return
     classifier = networks["classifier"]
-    assert isinstance(classifier, Classifier)
+    assert isinstance(classifier, PhotoClassifier)
     classifier.eval()
     for record in records:
         with fabric.autocast():

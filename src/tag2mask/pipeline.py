@@ -9,9 +9,9 @@ from pathlib import Path
 
 from lightning_fabric import Fabric
 
+from tag2mask.cams.attention import infer_spread_cams
 from tag2mask.cams.inference import infer_cams
 from tag2mask.config import Recipe
-from tag2mask.data.label_maps import label_map_names
 from tag2mask.data.records import Record
 from tag2mask.examples import keep_epochs, keep_restorations, one_a_class
 from tag2mask.files import remove_leftovers
@@ -19,12 +19,14 @@ from tag2mask.labelling import check_label_maps, copy_label_maps, write_pseudo_l
 from tag2mask.manifest import clear, write_manifest
 from tag2mask.measuring import measure
 from tag2mask.memory import peak_mib, restart_peak
-from tag2mask.networks.classifier import Classifier
+from tag2mask.networks.classifier import PhotoClassifier
+from tag2mask.networks.mctformer import Mctformer
 from tag2mask.plan import plan
-from tag2mask.prediction import Segmenter, predict_records
+from tag2mask.prediction import Segmenter, predict_records, renew_settings
 from tag2mask.refining import write_crf_labels, write_relations, write_walked_maps
 from tag2mask.results import write_results
-from tag2mask.stages import TRAININGS, Kind, Photos, Stage, state_of
+from tag2mask.sharing import find_finished, take_over
+from tag2mask.stages import PLAIN_TRAININGS, TRAININGS, Kind, Photos, Stage, section_of, state_of
 from tag2mask.training import classifiers, labelled
 from tag2mask.training.stage import TrainingStage, load_network
 
@@ -39,17 +41,20 @@ class Pipeline:
         recipe: settings.
         photos: of the run.
         run: folder.
+        siblings: run folders whose finished stages are taken over where they are equal, in place of being done again.
         warnings: lines of the check of the data, for the report.
     """
 
     def __init__(
-        self, fabric: Fabric, recipe: Recipe, photos: Photos, *, run: Path, warnings: Sequence[str] = ()
-    ) -> None:
+        self, fabric: Fabric, recipe: Recipe, photos: Photos, *, run: Path, siblings: Sequence[Path] = (),
+        warnings: Sequence[str] = (),
+    ) -> None:  # fmt: skip
         self.stages = plan(recipe, photos, run)
         self._fabric = fabric
         self._recipe = recipe
         self._photos = photos
         self._run = run
+        self._siblings = siblings
         self._warnings = warnings
 
     def do(self, kinds: Collection[Kind]) -> None:
@@ -57,7 +62,19 @@ class Pipeline:
         for number, stage in enumerate(self.stages, start=1):
             if stage.kind in kinds:
                 self._do(stage, f"stage {number}/{len(self.stages)} {stage.folder}")
-        if "scores" in kinds and self._fabric.is_global_zero:
+        if "scores" in kinds:
+            self._write_results()
+
+    def reach(self, goal: Stage) -> None:
+        """Do one stage and those that it builds on, where they are not up to date, and write the results."""
+        needed = _folders_up_to(goal)
+        stages = [stage for stage in self.stages if stage.folder in needed]
+        for number, stage in enumerate(stages, start=1):
+            self._do(stage, f"stage {number}/{len(stages)} {stage.folder}")
+        self._write_results()
+
+    def _write_results(self) -> None:
+        if self._fabric.is_global_zero:
             write_results(self._recipe, self._photos, self.stages, run=self._run, warnings=self._warnings)
 
     def _do(self, stage: Stage, title: str) -> None:
@@ -69,6 +86,7 @@ class Pipeline:
             check_label_maps(stage.records, folder, len(self._photos.class_names))
         if state.state == "up to date":
             _logger.info("%s: up to date%s", title, f" ({state.reason})" if state.reason else "")
+            self._renew_settings(stage)
             return
         missing = self._missing_before(stage)
         if missing and stage.kind == "scores":
@@ -76,6 +94,15 @@ class Pipeline:
             return
         if missing:
             raise ValueError(f"{stage.folder} {missing}")
+        source = find_finished(stage, self._siblings)
+        if source:
+            _logger.info("%s: taken from %s", title, source)
+            if fabric.is_global_zero:
+                clear(folder)
+                take_over(source / stage.folder, folder)
+            self._renew_settings(stage)
+            fabric.barrier()
+            return
         _logger.info("%s: %s", title, state.reason or "goes on where it was stopped")
         if stage.kind in TRAININGS:
             self._check(stage)
@@ -99,6 +126,11 @@ class Pipeline:
             write_manifest(folder, replace(stage.manifest, finished=True, seconds=round(seconds, 1), counts=counts))
         fabric.barrier()
 
+    def _renew_settings(self, stage: Stage) -> None:
+        """Settings of predictions alone do not make a segmenter train again, but its folder has to know them."""
+        if stage.kind == "segmenter" and self._fabric.is_global_zero:
+            renew_settings(self._run / stage.folder, self._recipe.segmenter)
+
     def _missing_before(self, stage: Stage) -> str | None:
         """In words which stage has to be done first, None where all are."""
         for before in stage.before:
@@ -116,36 +148,45 @@ class Pipeline:
                 labelled.check_relations(training)
             case "segmenter":
                 labelled.check_segmenter(training)
+            case "baseline" | "mctformer":
+                classifiers.check_plain(training, section_of(stage.kind, self._recipe))
             case _:
-                classifiers.check(training, stage.kind)
+                classifiers.check_adversarial(training)
 
     def _perform(self, stage: Stage, folder: Path) -> float | None:
         """Do the work; a training gives the seconds of all its sessions."""
         fabric, recipe = self._fabric, self._recipe
-        baseline, reconstructor = (self._run / "1-classifier" / name for name in ("baseline", "reconstructor"))
+        first = PLAIN_TRAININGS[recipe.acr.classifier]
+        plain, reconstructor = (self._run / "1-classifier" / name for name in (first, "reconstructor"))
         match stage.kind:
-            case "baseline":
-                return classifiers.train_baseline(self._watched_training(stage))
+            case "baseline" | "mctformer":
+                return classifiers.train_plain(self._watched_training(stage), section_of(stage.kind, recipe))
             case "reconstructor":
-                return classifiers.train_reconstructor(self._training(stage), baseline)
+                return classifiers.train_reconstructor(self._training(stage), plain)
             case "pretrained":
-                return classifiers.train_pretrained(self._watched_training(stage), baseline, reconstructor)
+                return classifiers.train_pretrained(self._watched_training(stage), plain, reconstructor)
             case "acr":
-                seconds = classifiers.train_acr(self._watched_training(stage), baseline, reconstructor)
+                seconds = classifiers.train_acr(self._watched_training(stage), plain, reconstructor)
                 self._keep_restorations(stage, folder)
                 return seconds
+            case "cams" if stage.method == "acr_vit":
+                cams, trained = stage.before
+                infer_spread_cams(
+                    fabric, self._load_transformer(trained), stage.records,
+                    cams=self._run / cams.folder, folder=folder, settings=recipe.mctformer,
+                )  # fmt: skip
             case "cams":
                 (trained,) = stage.before
                 network = self._load_classifier(trained)
                 infer_cams(fabric, network, stage.records, settings=recipe.cams, folder=folder)
             case "crf":
                 write_crf_labels(
-                    self._share(stage, folder), self._source(stage), folder,
+                    fabric, stage.records, cams=self._source(stage), folder=folder,
                     settings=recipe.crf, cam_settings=recipe.cams, num_processes=self._num_processes,
                 )  # fmt: skip
             case "relations":
                 write_relations(
-                    self._share(stage, folder), self._source(stage), folder,
+                    fabric, stage.records, cams=self._source(stage), folder=folder,
                     settings=recipe.refinement, num_processes=self._num_processes,
                 )  # fmt: skip
             case "network":
@@ -177,14 +218,6 @@ class Pipeline:
         (before,) = stage.before
         return self._run / before.folder
 
-    def _share(self, stage: Stage, folder: Path) -> list[Record]:
-        """This process's share of the photos whose label maps are not there yet."""
-        done = label_map_names(folder)
-        # All processes have read what is there before the first one adds to it: they must share the same list.
-        self._fabric.barrier()
-        waiting = [record for record in stage.records if record.name not in done]
-        return waiting[self._fabric.global_rank :: self._fabric.world_size]
-
     @property
     def _num_processes(self) -> int:
         engine = self._recipe.engine
@@ -208,19 +241,24 @@ class Pipeline:
 
     def _keep_restorations(self, stage: Stage, folder: Path) -> None:
         if self._fabric.is_global_zero:
-            training = self._training(stage)
-            reconstructor = load_network(classifiers.new_reconstructor(training), folder, "reconstructor")
+            classifier = self._load_classifier(stage)
+            reconstructor = classifiers.new_reconstructor(self._training(stage), classifier.backbone)
             keep_restorations(
-                self._load_classifier(stage), reconstructor, self._examples(),
+                classifier, load_network(reconstructor, folder, "reconstructor"), self._examples(),
                 folder=folder / "restored", recipe=self._recipe,
             )  # fmt: skip
 
     def _examples(self) -> list[Record]:
         return one_a_class(self._photos.seed, len(self._photos.class_names))
 
-    def _load_classifier(self, stage: Stage) -> Classifier:
-        blank = classifiers.new_classifier(self._training(stage))
+    def _load_classifier(self, stage: Stage) -> PhotoClassifier:
+        blank = classifiers.new_classifier(self._training(stage), section_of(stage.kind, self._recipe))
         return load_network(blank, self._run / stage.folder, "classifier")
+
+    def _load_transformer(self, stage: Stage) -> Mctformer:
+        network = self._load_classifier(stage)
+        assert isinstance(network, Mctformer)
+        return network
 
     def _write_labels(self, stage: Stage, folder: Path) -> None:
         (source,) = stage.before
@@ -239,3 +277,7 @@ class Pipeline:
             network = load_network(labelled.new_segmenter(training), folder, "model")
             Segmenter(network, self._recipe.segmenter, self._photos.class_names).save(folder)
         return seconds
+
+
+def _folders_up_to(stage: Stage) -> set[str]:
+    return {stage.folder}.union(*(_folders_up_to(before) for before in stage.before))

@@ -1,15 +1,15 @@
 """Which stages a recipe asks for, in order, and what decides the content of each."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tag2mask.config import TWIN, Level, Method, Recipe
+from tag2mask.config import TWIN, ClassifierSection, Level, Method, Recipe
 from tag2mask.data.records import Record
 from tag2mask.evaluation.sweep import NUM_STEPS
 from tag2mask.manifest import FILE_NAME, Manifest, digest, digest_file, digest_records, flatten
-from tag2mask.stages import Kind, Photos, Stage
+from tag2mask.stages import ADVERSARIAL_TRAININGS, PLAIN_TRAININGS, Kind, Photos, Stage, section_of
 
 
 def plan(recipe: Recipe, photos: Photos, run: Path) -> list[Stage]:
@@ -23,6 +23,7 @@ def plan(recipe: Recipe, photos: Photos, run: Path) -> list[Stage]:
     Raises:
         ValueError: settings contradict each other.
     """
+    _check_methods(recipe)
     _check_thresholds(recipe)
     refined = _refined_methods(recipe)
     foreign = {method for method in recipe.methods if _is_foreign(run / "2-cams" / method, ".npz")}
@@ -31,16 +32,19 @@ def plan(recipe: Recipe, photos: Photos, run: Path) -> list[Stage]:
         _check_acr(ours)
     trainings = _trainings(ours, photos)
     stages = list(trainings)
-    by_kind = {stage.kind: stage for stage in trainings}
-    for method in recipe.methods:
-        goes_on = method in refined
-        records = photos.mapped if goes_on else photos.seed
+    trained = {stage.kind: stage for stage in trainings}
+    seeds: dict[Method, Stage] = {}
+    # `acr_vit` spreads the seeds of `acr`, wherever it stands in the list.
+    for method in sorted(recipe.methods, key=lambda method: method == "acr_vit"):
+        all_photos = method in refined or (method == "acr" and "acr_vit" in refined)
+        records = photos.mapped if all_photos else photos.seed
         if method in foreign:
             cams = _foreign_stage("cams", method, run / "2-cams" / method, records)
         else:
-            cams = _stage("cams", method, records, _cam_settings(recipe), (by_kind[method],))
+            cams = _seeds(recipe, method, records, trained, seeds)
+        seeds[method] = cams
         stages += [cams, *_measured(cams, "seed", photos.seed)]
-        if goes_on:
+        if method in refined:
             stages += _after_cams(recipe, photos, cams, run)
     if "masks" in recipe.segmenter.supervision and _masked(photos.label):
         stages += _segmenters(recipe, photos, TWIN, None)
@@ -71,6 +75,12 @@ def _refined_methods(recipe: Recipe) -> Sequence[Method]:
     return recipe.refined_methods
 
 
+def _check_methods(recipe: Recipe) -> None:
+    """Refuse methods that miss one they build on."""
+    if "acr_vit" in recipe.methods and "acr" not in recipe.methods:
+        raise ValueError("methods has acr_vit, which spreads the seeds of acr, but not acr: add it")
+
+
 def _check_acr(recipe: Recipe) -> None:
     """Refuse settings that contradict each other."""
     acr = recipe.acr
@@ -91,30 +101,55 @@ def _trainings(recipe: Recipe, photos: Photos) -> list[Stage]:
     methods, acr = set(recipe.methods), recipe.acr
     adversarial = bool(methods & {"pretrained", "acr"})
     alone = adversarial and acr.reconstructor_epochs > 0
-    stages: list[Stage] = []
-    baseline: tuple[Stage, ...] = ()
+    first = PLAIN_TRAININGS[acr.classifier]
+    wanted = methods | ({"mctformer"} if "acr_vit" in methods else set())
+    if alone or (adversarial and acr.warm_start):
+        wanted.add(first)
+    plain = {
+        kind: _training(kind, _plain_settings(recipe, section), photos, ())
+        for section, kind in PLAIN_TRAININGS.items()
+        if kind in wanted
+    }
+    stages = list(plain.values())
     reconstructor: tuple[Stage, ...] = ()
-    if "baseline" in methods or alone or (adversarial and acr.warm_start):
-        baseline = (_training("baseline", _baseline_settings(recipe), photos, ()),)
-        stages += baseline
     if alone:
-        settings = _baseline_settings(recipe) | _reconstructor_settings(recipe)
-        reconstructor = (_training("reconstructor", settings, photos, baseline),)
+        settings = _network_settings(recipe, acr.classifier) | _reconstructor_settings(recipe)
+        reconstructor = (_training("reconstructor", settings, photos, (plain[first],)),)
         stages += reconstructor
-    begins_as = baseline if acr.warm_start else ()
-    for method in recipe.methods:
-        if method != "baseline":
-            settings = _network_settings(recipe) | flatten(acr, "acr")
-            stages.append(_training(method, settings, photos, (*begins_as, *reconstructor)))
+    begins_as = (plain[first],) if adversarial and acr.warm_start else ()
+    for kind in ADVERSARIAL_TRAININGS:
+        if kind in methods:
+            settings = _network_settings(recipe, acr.classifier) | flatten(acr, "acr")
+            stages.append(_training(kind, settings, photos, (*begins_as, *reconstructor)))
     return stages
 
 
 def _training(kind: Kind, settings: dict[str, Any], photos: Photos, before: tuple[Stage, ...]) -> Stage:
-    # The baseline alone can learn from photos without tags.
-    records = photos.train if kind == "baseline" else photos.tagged
+    # Plain trainings alone can learn from photos without tags.
+    records = photos.train if kind in PLAIN_TRAININGS.values() else photos.tagged
     stage = _stage(kind, None, records, settings, before)
     stage.manifest.inputs["classes"] = digest(photos.class_names)
-    return _with_weights(stage, settings["classifier.weights"])
+    for section in PLAIN_TRAININGS:
+        name = f"{section}.weights"
+        stage = _with_weights(stage, settings.get(name, "none"), name)
+    return stage
+
+
+def _seeds(
+    recipe: Recipe, method: Method, records: Sequence[Record], trained: Mapping[Kind, Stage],
+    seeds: Mapping[Method, Stage],
+) -> Stage:  # fmt: skip
+    """The stage of the maps of one method."""
+    settings = _cam_settings(recipe)
+    match method:
+        case "acr_vit":
+            settings = {"mctformer.long_side": recipe.mctformer.long_side, "engine.precision": recipe.engine.precision}
+            return _stage("cams", method, records, settings, (seeds["acr"], trained["mctformer"]))
+        case _:
+            if section_of(method, recipe) == "mctformer":
+                settings["mctformer.fused_blocks"] = recipe.mctformer.fused_blocks
+                settings["mctformer.patch_affinity"] = recipe.mctformer.patch_affinity
+            return _stage("cams", method, records, settings, (trained[method],))
 
 
 def _after_cams(recipe: Recipe, photos: Photos, cams: Stage, run: Path) -> list[Stage]:
@@ -148,10 +183,9 @@ def _after_cams(recipe: Recipe, photos: Photos, cams: Stage, run: Path) -> list[
 
 def _refinement(recipe: Recipe, photos: Photos, cams: Stage) -> list[Stage]:
     """Labels of sure pixels, the network that learns relations from them, and maps that walk along these."""
-    settings = flatten(recipe.refinement, "refinement")
 
     def chosen(*names: str) -> dict[str, Any]:
-        return {name: value for name, value in settings.items() if name.split(".")[1] in ("method", *names)}
+        return _chosen(recipe.refinement, "refinement", ("method", *names))
 
     match recipe.refinement.method:
         case "irn":
@@ -236,29 +270,50 @@ def _foreign_stage(kind: Kind, method: str, folder: Path, records: Sequence[Reco
     return Stage(kind, method, _FOLDERS[kind].format(method=method), records, manifest, (), foreign=True)
 
 
-def _with_weights(stage: Stage, weights: str) -> Stage:
+def _with_weights(stage: Stage, weights: str, name: str = "weights") -> Stage:
     """The stage, depending on the file of pretrained weights where they are a file."""
     if Path(weights).is_file():
-        stage.manifest.inputs["weights"] = digest_file(Path(weights))
+        stage.manifest.inputs[name] = digest_file(Path(weights))
     return stage
 
 
-def _network_settings(recipe: Recipe) -> dict[str, Any]:
-    """What every training depends on: augmentation, networks, seed and arithmetic."""
-    chosen = {"resize", "resize_range", "crop"}
-    data = {name: value for name, value in flatten(recipe.data, "data").items() if name.split(".")[1] in chosen}
-    network = {"backbone", "weights", "output_stride", "head"}
-    classifier = flatten(recipe.classifier, "classifier")
-    classifier = {name: value for name, value in classifier.items() if name.split(".")[1] in network}
-    return data | classifier | _engine_settings(recipe)
+def _network_settings(recipe: Recipe, section: ClassifierSection) -> dict[str, Any]:
+    """What every training of a classifier depends on: augmentation, networks, seed and arithmetic."""
+    settings = _augmentation_settings(recipe) | _engine_settings(recipe)
+    settings |= _chosen(recipe.classifier, "classifier", _CNN)
+    if section == "mctformer":
+        settings |= _chosen(recipe.mctformer, "mctformer", _TRANSFORMER)
+    return settings
+
+
+_CNN = ("backbone", "weights", "output_stride", "head")
+_TRANSFORMER = ("backbone", "weights", "drop_path", "fused_blocks")
+
+
+def _augmentation_settings(recipe: Recipe) -> dict[str, Any]:
+    return _chosen(recipe.data, "data", ("resize", "resize_range", "crop"))
 
 
 def _engine_settings(recipe: Recipe) -> dict[str, Any]:
     return {"engine.seed": recipe.engine.seed, "engine.precision": recipe.engine.precision}
 
 
-def _baseline_settings(recipe: Recipe) -> dict[str, Any]:
-    return _network_settings(recipe) | flatten(recipe.classifier, "classifier")
+def _plain_settings(recipe: Recipe, section: ClassifierSection) -> dict[str, Any]:
+    match section:
+        case "classifier":
+            return _network_settings(recipe, section) | flatten(recipe.classifier, "classifier")
+        case "mctformer":
+            settings = _augmentation_settings(recipe) | flatten(recipe.mctformer, "mctformer")
+            # Of the maps alone: the tags are learned without them.
+            for name in ("fused_blocks", "patch_affinity", "long_side"):
+                del settings[f"mctformer.{name}"]
+            return settings | _engine_settings(recipe)
+
+
+def _chosen(settings: Any, section: str, names: Sequence[str]) -> dict[str, Any]:
+    """Some fields of a section, with all that lies below them."""
+    flat = flatten(settings, section)
+    return {name: value for name, value in flat.items() if name.split(".")[1] in names}
 
 
 def _reconstructor_settings(recipe: Recipe) -> dict[str, Any]:

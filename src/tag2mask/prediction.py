@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,7 +28,9 @@ from tag2mask.data.photo_files import list_photos
 from tag2mask.data.photos import FileError, open_photo, to_upright_rgb
 from tag2mask.data.records import Record
 from tag2mask.data.transforms import normalise
+from tag2mask.engine import share_of
 from tag2mask.files import replacing
+from tag2mask.manifest import leaves
 from tag2mask.model_card import write_model_card
 from tag2mask.networks.backbones.weights import load_strictly, read_weights
 from tag2mask.networks.deeplab import DeepLab, build_deeplab
@@ -37,8 +39,9 @@ from tag2mask.progress import track
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 """Files of a model folder, beside its card."""
 
+_PREDICTION_SETTINGS = ("scales", "fuse", "long_side", "crf")
 # What a segmenter needs to know once it is trained.
-_KEPT_SETTINGS = ("head", "backbone", "output_stride", "scales", "fuse", "long_side", "crf")
+_KEPT_SETTINGS = ("head", "backbone", "output_stride", *_PREDICTION_SETTINGS)
 # Scores below this are one and the same to the CRF, which takes their logarithm.
 _LOWEST_SCORE = 1e-5
 _OVERLAY_OPACITY = 0.6
@@ -129,8 +132,7 @@ class Segmenter:
             "mean": self.network.backbone.mean,
             "std": self.network.backbone.std,
         }
-        with replacing(folder / CONFIG) as path:
-            path.write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        _write_config(folder, config)
 
     def predict(self, image: Path | Image.Image) -> Prediction:
         """Label every pixel of a photo.
@@ -182,6 +184,15 @@ def predict_scores(network: DeepLab, photo: Image.Image, settings: SegmenterSett
     return joined if settings.crf == "none" else _with_crf(joined, photo, settings)
 
 
+def renew_settings(folder: Path, settings: SegmenterSettings) -> None:
+    """Let the segmenter of a model folder predict with these scales, size and CRF, which need no new training."""
+    path = folder / CONFIG
+    config = json.loads(path.read_text(encoding="utf-8"))
+    wanted = config["segmenter"] | leaves({name: getattr(settings, name) for name in _PREDICTION_SETTINGS})
+    if wanted != config["segmenter"]:
+        _write_config(folder, config | {"segmenter": wanted})
+
+
 def photos_below(folder: Path, *, without: Path) -> dict[str, Path]:
     """All photos of a folder by name: the path below it without suffix, or with it where two would be called the same.
 
@@ -215,10 +226,7 @@ def predict_folder(fabric: Fabric, segmenter: Segmenter, photos: Mapping[str, Pa
     fabric.to_device(segmenter.network)
     masks = folder / "masks"
     done = label_map_names(masks)
-    # All processes have read what is there before the first one adds to it: they must share the same list.
-    fabric.barrier()
-    waiting = [(name, path) for name, path in photos.items() if name not in done]
-    share = waiting[fabric.global_rank :: fabric.world_size]
+    share = share_of(fabric, [(name, path) for name, path in photos.items() if name not in done])
     for name, path in track(share, len(share), f"predictions of {folder.name}", shown=fabric.is_global_zero):
         try:
             with fabric.autocast():
@@ -250,6 +258,11 @@ def predict_records(
     if result.failed:
         some = ", ".join(result.failed[:3])
         raise ValueError(f"{folder}: {len(result.failed)} of {result.num_photos} photos could not be read: {some}")
+
+
+def _write_config(folder: Path, config: Mapping[str, Any]) -> None:
+    with replacing(folder / CONFIG) as path:
+        path.write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _with_crf(scores: Tensor, photo: Image.Image, settings: SegmenterSettings) -> Tensor:

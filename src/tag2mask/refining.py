@@ -25,6 +25,7 @@ from tag2mask.data.label_maps import label_map_names, write_label_map
 from tag2mask.data.photos import open_photo
 from tag2mask.data.records import Record
 from tag2mask.data.transforms import normalise
+from tag2mask.engine import share_of
 from tag2mask.networks.affinitynet import AffinityNet
 from tag2mask.networks.irnet import BoundaryNet
 from tag2mask.progress import track
@@ -36,40 +37,45 @@ LabelMaker = Callable[[NDArray[np.uint8], NDArray[np.float32], NDArray[np.uint8]
 
 
 def write_crf_labels(
-    records: Sequence[Record], cams: Path, folder: Path, *, settings: CrfSettings, cam_settings: CamSettings,
-    num_processes: int,
+    fabric: Fabric, records: Sequence[Record], *, cams: Path, folder: Path, settings: CrfSettings,
+    cam_settings: CamSettings, num_processes: int,
 ) -> None:  # fmt: skip
     """Write the label maps of seeds after a dense CRF; those that are there already are left alone.
 
     Args:
+        fabric: launched; its processes share the photos.
         records: photos.
         cams: folder of their activation maps.
         folder: one PNG a photo.
         settings: of the CRF.
         cam_settings: their threshold is the score of a constant background.
-        num_processes: that share the photos; 0 = one a core.
+        num_processes: that each of them starts for its part; 0 = one a core.
     """
     maker = partial(seed_labels, settings=settings, threshold=cam_settings.threshold)
-    _write_labels(records, cams, folder, maker, num_processes=num_processes)
+    work = partial(_write_label, cams=cams, folder=folder, maker=maker)
+    _write_labels(fabric, records, folder, work, num_processes=num_processes)
 
 
 def write_relations(
-    records: Sequence[Record], cams: Path, folder: Path, *, settings: RefinementSettings, num_processes: int
-) -> None:
+    fabric: Fabric, records: Sequence[Record], *, cams: Path, folder: Path, settings: RefinementSettings,
+    num_processes: int,
+) -> None:  # fmt: skip
     """Write the labels that relations between pixels are learned from, 255 where nothing is sure.
 
     Args:
+        fabric: launched; its processes share the photos.
         records: photos.
         cams: folder of their activation maps.
         folder: one PNG a photo; those that are there already are left alone.
         settings: what counts as sure.
-        num_processes: that share the photos; 0 = one a core.
+        num_processes: that each of them starts for its part; 0 = one a core.
     """
     makers: dict[str, LabelMaker] = {
         "irn": partial(irn_relations, settings=settings),
         "affinity": partial(affinity_relations, settings=settings),
     }
-    _write_labels(records, cams, folder, makers[settings.method], num_processes=num_processes)
+    work = partial(_write_label, cams=cams, folder=folder, maker=makers[settings.method])
+    _write_labels(fabric, records, folder, work, num_processes=num_processes)
 
 
 def write_walked_maps(
@@ -89,9 +95,7 @@ def write_walked_maps(
     fabric.to_device(network)
     network.eval()
     done = stored_names(folder)
-    fabric.barrier()
-    waiting = [record for record in records if record.name not in done]
-    share = waiting[fabric.global_rank :: fabric.world_size]
+    share = share_of(fabric, [record for record in records if record.name not in done])
     for record in track(share, len(share), "random walk", shown=fabric.is_global_zero):
         stored = read_cams(cams, record.name)
         with fabric.autocast():
@@ -122,12 +126,12 @@ def _walk(
 
 
 def _write_labels(
-    records: Sequence[Record], cams: Path, folder: Path, maker: LabelMaker, *, num_processes: int
+    fabric: Fabric, records: Sequence[Record], folder: Path, work: Callable[[Record], None], *, num_processes: int
 ) -> None:
     done = label_map_names(folder)
-    waiting = [record for record in records if record.name not in done]
-    work = partial(_write_label, cams=cams, folder=folder, maker=maker)
-    for_each(work, waiting, num_processes=num_processes, title=f"CRF, {folder.name}")
+    share = share_of(fabric, [record for record in records if record.name not in done])
+    title = f"CRF, {folder.name}"
+    for_each(work, share, num_processes=num_processes, title=title, shown=fabric.is_global_zero)
 
 
 def _write_label(record: Record, *, cams: Path, folder: Path, maker: LabelMaker) -> None:

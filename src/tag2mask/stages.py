@@ -5,15 +5,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from tag2mask.config import DataSettings, Level
+from tag2mask.config import ClassifierSection, DataSettings, Level, Recipe
 from tag2mask.data.records import DataSet, Record
 from tag2mask.manifest import Manifest, read_manifest, why_redo
 
 Kind = Literal[
-    "baseline", "reconstructor", "pretrained", "acr", "cams", "crf", "relations", "network", "maps", "labels",
-    "segmenter", "predictions", "scores",
+    "baseline", "mctformer", "reconstructor", "pretrained", "acr", "cams", "crf", "relations", "network", "maps",
+    "labels", "segmenter", "predictions", "scores",
 ]  # fmt: skip
-CLASSIFIERS: tuple[Kind, ...] = ("baseline", "reconstructor", "pretrained", "acr")
+PLAIN_TRAININGS: dict[ClassifierSection, Kind] = {"classifier": "baseline", "mctformer": "mctformer"}
+"""By the recipe's section that describes the network."""
+ADVERSARIAL_TRAININGS: tuple[Kind, ...] = ("pretrained", "acr")
+CLASSIFIERS: tuple[Kind, ...] = (*PLAIN_TRAININGS.values(), "reconstructor", *ADVERSARIAL_TRAININGS)
 TRAININGS: tuple[Kind, ...] = (*CLASSIFIERS, "network", "segmenter")
 REFINEMENTS: tuple[Kind, ...] = ("crf", "relations", "network", "maps")
 
@@ -72,6 +75,13 @@ class Photos(NamedTuple):
     def mapped(self) -> list[Record]:
         """Photos to be labelled or measured, each once."""
         return list({record.name: record for record in (*self.seed, *self.label)}.values())
+
+
+def section_of(kind: str, recipe: Recipe) -> ClassifierSection:
+    """Section of the recipe that describes the classifier which a training gives."""
+    if kind in ADVERSARIAL_TRAININGS:
+        return recipe.acr.classifier
+    return "mctformer" if kind == "mctformer" else "classifier"
 
 
 def photos_of(data_set: DataSet, settings: DataSettings) -> Photos:

@@ -13,7 +13,9 @@ from tag2mask.progress import track
 Item = TypeVar("Item")
 
 
-def for_each(work: Callable[[Item], object], items: Sequence[Item], *, num_processes: int, title: str) -> None:
+def for_each(
+    work: Callable[[Item], object], items: Sequence[Item], *, num_processes: int, title: str, shown: bool = True
+) -> None:
     """Do `work` on every item, in any order; the first error stops it.
 
     Args:
@@ -21,10 +23,11 @@ def for_each(work: Callable[[Item], object], items: Sequence[Item], *, num_proce
         items: picklable.
         num_processes: 0 = as many as there are cores; 1 works in this process.
         title: of the progress bar.
+        shown: silent where false.
     """
     num_processes = min(num_processes or os.cpu_count() or 1, len(items))
     if num_processes <= 1:
-        for item in track(items, len(items), title):
+        for item in track(items, len(items), title, shown=shown):
             work(item)
         return
     # Forked processes would inherit torch's threads, which may hold locks.
@@ -32,7 +35,7 @@ def for_each(work: Callable[[Item], object], items: Sequence[Item], *, num_proce
     with ProcessPoolExecutor(num_processes, context, _end_with, (os.getpid(),)) as pool:
         tasks = [pool.submit(work, item) for item in items]
         try:
-            for task in track(as_completed(tasks), len(tasks), title):
+            for task in track(as_completed(tasks), len(tasks), title, shown=shown):
                 task.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)

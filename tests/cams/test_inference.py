@@ -12,7 +12,7 @@ import torch
 from lightning_fabric import Fabric
 
 from tag2mask.cams.inference import infer_cams
-from tag2mask.cams.multiscale import fuse, mean_scores, raw_maps
+from tag2mask.cams.multiscale import ScaleOutput, fuse, mean_scores, raw_maps
 from tag2mask.cams.store import cams_from_full_size, full_size_maps, read_cams, stored_names
 from tag2mask.config import CamSettings, ClassifierSettings, DataSettings
 from tag2mask.data.photos import open_photo
@@ -62,7 +62,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def maps_of(classifier: Classifier, record: Record) -> list[torch.Tensor]:
+def maps_of(classifier: Classifier, record: Record) -> list[ScaleOutput]:
     backbone = classifier.eval().backbone
     return raw_maps(classifier, [open_photo(record.image)], SETTINGS, mean=backbone.mean, std=backbone.std)
 
@@ -77,7 +77,7 @@ def test_every_photo_has_the_maps_of_its_tags(
         stored = read_cams(tmp_path, record.name)
         width, height = open_photo(record.image).size
         channels = [tag - 1 for tag in record.tags]
-        maps = fuse([scale[:, 0, channels] for scale in maps_of(classifier, record)], height, width)
+        maps = fuse([scale.maps[:, 0, channels] for scale in maps_of(classifier, record)], height, width)
         expected = cams_from_full_size(record.tags, maps.numpy())
         assert tuple(stored.class_ids) == record.tags
         # One step of the stored maps for the rounding of a batch.

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from tag2mask.cams.multiscale import batches_of_one_size, fuse, mean_scores, raw_maps, scaled_sizes
+from tag2mask.cams.multiscale import ScaleOutput, batches_of_one_size, fuse, mean_scores, raw_maps, scaled_sizes
 from tag2mask.config import CamSettings
 from tag2mask.networks.classifier import Classifier
 
@@ -83,16 +83,16 @@ def test_resized_photos_equal_the_released_ones(released: Released):
 
 
 def test_logits_of_every_scale_equal_the_released_ones(released: Released):
-    maps = raw_maps(released.classifier, [released.photo], SETTINGS, **IMAGENET)
+    outputs = raw_maps(released.classifier, [released.photo], SETTINGS, **IMAGENET)
 
-    for index, scale in enumerate(maps):
-        assert_close(scale[:, 0].numpy(), released.values[f"scale{index}_logits"])
+    for index, scale in enumerate(outputs):
+        assert_close(scale.maps[:, 0].numpy(), released.values[f"scale{index}_logits"])
 
 
 def test_fused_maps_equal_the_released_ones(released: Released):
-    maps = raw_maps(released.classifier, [released.photo], SETTINGS, **IMAGENET)
+    outputs = raw_maps(released.classifier, [released.photo], SETTINGS, **IMAGENET)
 
-    fused = fuse([scale[:, 0, released.values["classes"]] for scale in maps], 97, 131)
+    fused = fuse([scale.maps[:, 0, released.values["classes"]] for scale in outputs], 97, 131)
 
     assert_close(fused.numpy(), released.values["cam"])
 
@@ -105,7 +105,8 @@ def test_photos_of_a_batch_do_not_disturb_each_other():
     for index, photo in enumerate(photos):
         alone = raw_maps(classifier, [photo], SETTINGS, **IMAGENET)
         for scale, expected in zip(together, alone, strict=True):
-            torch.testing.assert_close(scale[:, index], expected[:, 0])
+            torch.testing.assert_close(scale.maps[:, index], expected.maps[:, 0])
+            torch.testing.assert_close(scale.logits[:, index], expected.logits[:, 0])
 
 
 def test_mirrored_photo_gives_the_mirrored_map():
@@ -113,7 +114,7 @@ def test_mirrored_photo_gives_the_mirrored_map():
     mirrored = photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
 
     fused, of_mirrored = (
-        fuse([scale[:, 0] for scale in raw_maps(classifier, [each], SETTINGS, **IMAGENET)], 16, 24)
+        fuse([scale.maps[:, 0] for scale in raw_maps(classifier, [each], SETTINGS, **IMAGENET)], 16, 24)
         for each in (photo, mirrored)
     )
 
@@ -134,10 +135,10 @@ def test_maps_of_no_class_are_empty():
 
 
 def test_score_is_the_mean_over_scales_and_mirror_images():
-    maps = [torch.zeros(2, 1, 2, 2, 3), torch.zeros(2, 1, 2, 1, 1)]
-    maps[0][1, 0, 1] += 100.0  # one of four scores is 1, the others are 0.5
+    outputs = [ScaleOutput(maps=torch.zeros(2, 1, 2, *size), logits=torch.zeros(2, 1, 2)) for size in ((2, 3), (1, 1))]
+    outputs[0].logits[1, 0, 1] = 100.0  # one of four scores is 1, the others are 0.5
 
-    assert mean_scores(maps).tolist() == [[pytest.approx(0.5), pytest.approx(0.625)]]
+    assert mean_scores(outputs).tolist() == [[pytest.approx(0.5), pytest.approx(0.625)]]
 
 
 def test_long_side_replaces_the_photo_s_own_size():

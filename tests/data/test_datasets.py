@@ -1,7 +1,9 @@
+import pickle
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from tag2mask.config import DataSettings
+from tag2mask.data.augmentation import DeitAugmentation
 from tag2mask.data.batch import Batch, collate, collate_labelled
 from tag2mask.data.datasets import LabelledPhotos, TrainingPhotos, multi_hot
 from tag2mask.data.label_maps import open_label_map
@@ -31,10 +34,10 @@ def photos(shapes: Path) -> TrainingPhotos:
     return photos_of(shapes, seed=5)
 
 
-def photos_of(root: Path, seed: int) -> TrainingPhotos:
+def photos_of(root: Path, seed: int, augmentation: Literal["flip", "deit"] = "flip") -> TrainingPhotos:
     settings = settings_of(root)
     records = read_data_set(settings).split("train")
-    return TrainingPhotos(records, 3, settings, mean=MEAN, std=STD, grid=4, seed=seed)
+    return TrainingPhotos(records, 3, settings, mean=MEAN, std=STD, grid=4, seed=seed, augmentation=augmentation)
 
 
 def assert_same(first: Batch, second: Batch) -> None:
@@ -63,11 +66,21 @@ def test_photo_is_augmented_normalised_and_cropped(photos: TrainingPhotos, shape
     assert torch.equal(photos[3, 2].images[0], expected)
 
 
-def test_sample_is_a_function_of_seed_epoch_and_index(photos: TrainingPhotos, shapes: Path):
+def test_photo_for_a_transformer_is_augmented_as_deit_does(shapes: Path):
+    augmentation = DeitAugmentation(32, MEAN, STD)
+
+    expected = augmentation(open_photo(shapes / "02.png"), np.random.default_rng([5, 3, 2]))
+
+    assert torch.equal(photos_of(shapes, 5, "deit")[3, 2].images[0], expected)
+
+
+@pytest.mark.parametrize("augmentation", ["flip", "deit"])
+def test_sample_is_a_function_of_seed_epoch_and_index(augmentation: Literal["flip", "deit"], shapes: Path):
+    photos = photos_of(shapes, 5, augmentation)
     sample = photos[3, 2]
 
-    assert_same(photos_of(shapes, seed=5)[3, 2], sample)
-    for other in (photos[4, 2], photos_of(shapes, seed=6)[3, 2]):
+    assert_same(photos_of(shapes, 5, augmentation)[3, 2], sample)
+    for other in (photos[4, 2], photos_of(shapes, 6, augmentation)[3, 2]):
         assert not torch.equal(other.images, sample.images)
         assert not torch.equal(other.grid_draws, sample.grid_draws)
 
@@ -117,7 +130,20 @@ def test_batch_moves_with_everything_in_it(photos: TrainingPhotos):
     assert moved.names == ("00",)
 
 
-def test_loading_processes_give_what_one_gives(photos: TrainingPhotos):
+@pytest.mark.parametrize("augmentation", ["flip", "deit"])
+def test_photos_in_a_started_process_are_the_same(augmentation: Literal["flip", "deit"], shapes: Path):
+    photos = photos_of(shapes, 5, augmentation)
+
+    # How they come to a process that does not inherit the memory of this one.
+    sent: TrainingPhotos = pickle.loads(pickle.dumps(photos))
+
+    assert_same(sent[3, 2], photos[3, 2])
+
+
+@pytest.mark.parametrize("augmentation", ["flip", "deit"])
+def test_loading_processes_give_what_one_gives(augmentation: Literal["flip", "deit"], shapes: Path):
+    photos = photos_of(shapes, 5, augmentation)
+
     def load(num_workers: int) -> list[Batch]:
         batches = EpochBatches(13, 4, seed=0, rank=0, world_size=1)
         loader = DataLoader(

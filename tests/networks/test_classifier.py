@@ -12,7 +12,7 @@ def test_logits_are_the_spatial_mean_of_the_cams():
     classifier = build_classifier(SETTINGS, num_classes=3).eval()
 
     with torch.no_grad():
-        cams, logits = classifier(torch.rand(2, 3, 40, 64))
+        cams, (logits,) = classifier(torch.rand(2, 3, 40, 64))
 
     assert cams.shape == (2, 3, 3, 4)
     assert cams.min() < 0 < cams.max()

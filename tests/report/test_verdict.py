@@ -90,3 +90,18 @@ def test_seeds_are_compared_at_thresholds_of_the_same_source():
     assert found is not None
     assert (found.points, found.word) == (pytest.approx(2.0), "helped")
     assert change(rows, BASELINE) is None
+
+
+def test_spread_seeds_are_compared_with_those_that_were_spread():
+    rows = [BASELINE, SEED, row("seed", 0.53, method="acr_vit", source="best on this split")]
+
+    assert verdict(rows)[1:] == ["ACR + ViT raised the seed from 49.2 (ACR) to 53.0 mIoU (+3.8)."]
+
+
+def test_without_a_baseline_adversarial_seeds_are_compared_with_the_transformers():
+    rows = [row("seed", 0.5, method="mctformer", source="best on this split"), SEED]
+
+    assert verdict(rows) == [
+        "MCTformer gives a seed of 50.0 mIoU.",
+        "ACR did not help: the seed fell from 50.0 (MCTformer) to 49.2 mIoU (−0.8).",
+    ]

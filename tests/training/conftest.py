@@ -17,7 +17,7 @@ from tag2mask.data.read import read_data_set
 from tag2mask.networks.classifier import Classifier, build_classifier
 from tag2mask.networks.reconstructor import Reconstructor, build_reconstructor
 from tag2mask.training.learner import Learner
-from tag2mask.training.optim import build_optimizer, poly_schedule
+from tag2mask.training.optim import build_optimizer, build_schedule
 
 Network = TypeVar("Network", bound=nn.Module)
 Learn = Callable[..., Learner[nn.Module]]
@@ -86,9 +86,13 @@ def learn(fabric: Fabric) -> Learn:
     """Makes a learner that descends by plain steps of constant size."""
 
     def learn(network: nn.Module, learning_rate: float = 0.01) -> Learner[nn.Module]:
-        settings = OptimizerSettings(learning_rate=learning_rate, momentum=0, weight_decay=0, bias_factor=1)
+        settings = OptimizerSettings(
+            learning_rate=learning_rate, momentum=0, weight_decay=0, bias_factor=1, poly_power=0
+        )
         optimizer = build_optimizer(network, [], settings)
-        return Learner(fabric, network, optimizer, poly_schedule(optimizer, 100, 0))
+        return Learner(
+            fabric, network, optimizer, build_schedule(optimizer, settings, num_steps=100, steps_per_epoch=10)
+        )
 
     return learn
 

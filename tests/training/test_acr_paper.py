@@ -76,7 +76,7 @@ def reconstructor_loss(network: Reconstructor, cams: Tensor, batch: Batch) -> Te
 
 def classifier_loss(classifier: Classifier, network: Reconstructor, batch: Batch) -> Tensor:
     """Eq. (14), averaged over the photos."""
-    cams, scores = classifier(batch.images)  # A and p of Eq. (2)
+    cams, (scores,) = classifier(batch.images)  # A and p of Eq. (2)
     features = network.encode(network.backbone(batch.images)).features.detach()
     total = F.binary_cross_entropy(scores.sigmoid(), batch.tags)
     for photo, x, cam, target in zip(batch.images, features, cams, batch.targets, strict=True):

@@ -66,7 +66,7 @@ class GivenOutput(nn.Module):
         self.logits = nn.Parameter(logits.clone())
 
     def forward(self, images: Tensor) -> ClassifierOutput:
-        return ClassifierOutput(self.cams, self.logits)
+        return ClassifierOutput(self.cams, (self.logits,))
 
 
 @dataclass(frozen=True)

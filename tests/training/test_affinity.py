@@ -12,7 +12,15 @@ from tag2mask.config import RefinementSettings
 from tag2mask.data.batch import LabelledBatch
 from tag2mask.neighbours import half_plane_offsets
 from tag2mask.networks.affinitynet import AffinityNet, build_affinity_net
-from tag2mask.training.affinity import PixelAffinities, cells_at, feature_affinity, grid_labels, pair_losses
+from tag2mask.training.affinity import (
+    PairLosses,
+    PixelAffinities,
+    affinity_of_offset,
+    cells_at,
+    feature_affinities,
+    grid_labels,
+    pair_losses,
+)
 
 SETTINGS = RefinementSettings(backbone="test_resnet", weights="none", output_stride=8, crop=64, radius=3)
 
@@ -21,13 +29,17 @@ def half_alike(maps: Tensor, offset: tuple[int, int], radius: int) -> Tensor:
     return cells_at(maps, (0, 0), radius) / 2
 
 
+def losses_of_features(features: Tensor, labels: Tensor) -> PairLosses:
+    return pair_losses(feature_affinities(features, 3), labels, affinity=affinity_of_offset, radius=3)
+
+
 def losses_of_photos(photos: list[int]) -> tuple[Tensor, Tensor]:
     """Losses and their gradient for some of four photos that have different numbers of labelled cells."""
     draw = torch.Generator().manual_seed(0)
     features = torch.rand(4, 3, 6, 7, generator=draw)[photos].requires_grad_()
     labels = torch.randint(3, (4, 6, 7), generator=draw)
     labels[1, 2:], labels[3, :, :3] = 255, 255
-    losses = pair_losses(features, labels[photos], affinity=feature_affinity, radius=3)
+    losses = losses_of_features(features, labels[photos])
     losses.total().backward()
     assert features.grad is not None
     return torch.stack(losses).detach(), features.grad
@@ -80,10 +92,26 @@ def test_features_are_alike_by_their_mean_absolute_difference():
     features = torch.zeros(1, 2, 2, 3)
     features[0, :, 0, 2] = torch.tensor([1.0, -3.0])
 
-    affinity = feature_affinity(features, (0, 1), 2)
+    affinities = feature_affinities(features, 2)
 
-    assert affinity.shape == (1, 1, 1)
-    assert affinity.item() == pytest.approx(math.exp(-2))
+    assert affinities.shape == (1, 4, 1, 1)
+    assert affinities.flatten().tolist() == pytest.approx([math.exp(-2), 1, 1, 1])
+    assert affinity_of_offset(affinities, (0, 1), 2).item() == affinities[0, 0].item()
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_affinities_and_gradient_equal_those_of_plain_differences(layout: torch.memory_format):
+    draw = torch.Generator().manual_seed(0)
+    features = torch.rand(2, 5, 9, 12, generator=draw).contiguous(memory_format=layout).requires_grad_()
+    differences = [cells_at(features, offset, 4) - cells_at(features, (0, 0), 4) for offset in half_plane_offsets(4)]
+    plain = torch.stack([torch.exp(-difference.abs().mean(1)) for difference in differences], dim=1)
+
+    affinities = feature_affinities(features, 4)
+
+    torch.testing.assert_close(affinities, plain)
+    weights = torch.rand(affinities.shape, generator=draw) - 0.5
+    found, expected = (torch.autograd.grad((each * weights).sum(), features)[0] for each in (affinities, plain))
+    torch.testing.assert_close(found, expected)
 
 
 def test_losses_and_gradients_equal_those_of_an_index_table():
@@ -103,7 +131,7 @@ def test_losses_and_gradients_equal_those_of_an_index_table():
         counts += torch.stack([kind.sum() for kind in kinds])
     expected = sums / counts
 
-    losses = torch.stack(pair_losses(features, labels, affinity=feature_affinity, radius=3))
+    losses = torch.stack(losses_of_features(features, labels))
 
     torch.testing.assert_close(losses, expected, rtol=1e-5, atol=1e-5)
     ours, plain = (torch.autograd.grad(loss.square().sum(), features)[0] for loss in (losses, expected))

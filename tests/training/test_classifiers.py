@@ -17,7 +17,7 @@ from tag2mask.training.classifiers import (
     new_classifier,
     new_reconstructor,
     train_acr,
-    train_baseline,
+    train_plain,
     train_pretrained,
     train_reconstructor,
 )
@@ -46,6 +46,11 @@ def equal(found: dict[str, Tensor], expected: dict[str, Tensor], names: Sequence
     return found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in names or found)
 
 
+def reconstructor(stage: TrainingStage) -> dict[str, Tensor]:
+    """Weights of a new one."""
+    return new_reconstructor(stage, new_classifier(stage, "classifier").backbone).state_dict()
+
+
 def trained(run: Path, kind: str, name: str) -> dict[str, Tensor]:
     return load_file(run / "1-classifier" / kind / f"{name}.safetensors")
 
@@ -54,20 +59,20 @@ def test_networks_begin_the_same_for_a_seed_and_differ_for_another(new_stage: Ne
     stage = new_stage()
     other = replace(stage, recipe=replace(stage.recipe, engine=replace(stage.recipe.engine, seed=1)))
 
-    assert equal(new_classifier(stage).state_dict(), new_classifier(stage).state_dict())
-    assert equal(new_reconstructor(stage).state_dict(), new_reconstructor(stage).state_dict())
-    assert not equal(new_classifier(stage).state_dict(), new_classifier(other).state_dict())
+    assert equal(new_classifier(stage, "classifier").state_dict(), new_classifier(stage, "classifier").state_dict())
+    assert equal(reconstructor(stage), reconstructor(stage))
+    assert not equal(new_classifier(stage, "classifier").state_dict(), new_classifier(other, "classifier").state_dict())
 
 
 def test_baseline_leaves_its_weights_and_gives_the_seconds_of_its_epochs(new_stage: NewStage):
     stage = new_stage()
 
-    seconds = train_baseline(stage)
+    seconds = train_plain(stage, "classifier")
 
-    found = load_network(new_classifier(stage), stage.folder, "classifier").state_dict()
+    found = load_network(new_classifier(stage, "classifier"), stage.folder, "classifier").state_dict()
     checkpoint = torch.load(stage.folder / "checkpoint.pt", weights_only=True)
     assert equal(found, checkpoint["learners"]["classifier"]["network"])
-    assert not equal(found, new_classifier(stage).state_dict())
+    assert not equal(found, new_classifier(stage, "classifier").state_dict())
     assert seconds == pytest.approx(sum(row["seconds"] for row in checkpoint["history"]))
     assert len(checkpoint["history"]) == 3
 
@@ -82,7 +87,7 @@ def test_adversarial_classifier_begins_as_the_baseline_or_anew(
 
     train_acr(stage, baseline, alone)
 
-    anew = new_classifier(stage).state_dict()
+    anew = new_classifier(stage, "classifier").state_dict()
     expected = trained(finished_run, "baseline", "classifier") if warm_start else anew
     assert equal(load_file(tmp_path / "classifier.safetensors"), expected)
 
@@ -97,7 +102,7 @@ def test_adversarial_reconstructor_begins_as_the_one_trained_alone_or_anew(
 
     train_acr(stage, baseline, alone)
 
-    anew = new_reconstructor(stage).state_dict()
+    anew = reconstructor(stage)
     expected = trained(finished_run, "reconstructor", "reconstructor") if epochs else anew
     assert equal(load_file(tmp_path / "reconstructor.safetensors"), expected)
 

@@ -8,8 +8,9 @@ from lightning_fabric import Fabric
 from torch import nn
 from torch.optim import SGD, Optimizer
 
+from tag2mask.config import OptimizerSettings
 from tag2mask.training.learner import FixedNetwork, Learner
-from tag2mask.training.optim import poly_schedule
+from tag2mask.training.optim import build_schedule
 
 
 @pytest.fixture
@@ -23,7 +24,8 @@ def network() -> nn.Module:
 
 def learner_of(fabric: Fabric, network: nn.Module, momentum: float = 0.9) -> Learner[nn.Module]:
     optimizer: Optimizer = SGD([p for p in network.parameters() if p.requires_grad], lr=0.1, momentum=momentum)
-    return Learner(fabric, network, optimizer, poly_schedule(optimizer, 10, 0.9))
+    schedule = build_schedule(optimizer, OptimizerSettings(), num_steps=10, steps_per_epoch=5)
+    return Learner(fabric, network, optimizer, schedule)
 
 
 def descend(learner: Learner[nn.Module], seed: int) -> None:

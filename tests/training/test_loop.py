@@ -1,5 +1,6 @@
 import csv
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,13 @@ from tag2mask.data.datasets import TrainingPhotos
 from tag2mask.data.read import read_data_set
 from tag2mask.data.sampling import EpochBatches
 from tag2mask.networks.classifier import Classifier
+from tag2mask.recipes import load_recipe
 from tag2mask.training.acr import Acr
 from tag2mask.training.classification import Classification
 from tag2mask.training.learner import Learner
 from tag2mask.training.loop import Row, TrainingMethod, train
-from tag2mask.training.optim import build_optimizer, poly_schedule
+from tag2mask.training.optim import build_optimizer, build_schedule
+from tag2mask.training.stage import TrainingStage, build_loader
 
 SEED = 7
 NUM_EPOCHS = 3
@@ -113,12 +116,30 @@ def test_finished_training_does_nothing(
     assert classification.names == []
 
 
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_photo_that_cannot_be_used_is_told_in_one_line(
+    fabric: Fabric, classification: Watched, tiny_recipe: Path, num_workers: int, tmp_path: Path
+):
+    recipe = load_recipe(str(tiny_recipe), ["--data.num_workers", str(num_workers)])
+    whole = [record for record in read_data_set(recipe.data).split("train") if record.tags]
+    records = [*whole[1:], replace(whole[0], image=tmp_path / "absent.png")]
+    stage = TrainingStage(fabric, recipe, records, num_classes=2, folder=tmp_path)
+    photos = TrainingPhotos(records, 3, recipe.data, mean=(0.5,) * 3, std=(0.25,) * 3, grid=4, seed=SEED)
+
+    with pytest.raises(ValueError, match="absent") as error:
+        run(fabric, classification, build_loader(stage, photos, 4, collate), tmp_path, 1)
+
+    expected = "found No such file or directory, expected a file that can be read"
+    assert str(error.value) == f"{tmp_path / 'absent.png'}: {expected}"
+
+
 def adversaries(fabric: Fabric, new_reconstructor: Callable, new_classifier: Callable) -> Acr:
     """With dropout, momentum and a falling learning rate, all of which a checkpoint has to bring back."""
 
     def learner(network: torch.nn.Module, settings: OptimizerSettings) -> Learner[torch.nn.Module]:
         optimizer = build_optimizer(network, network.new_parameters(), settings)
-        return Learner(fabric, network, optimizer, poly_schedule(optimizer, 3 * NUM_EPOCHS, 0.9))
+        schedule = build_schedule(optimizer, settings, num_steps=3 * NUM_EPOCHS, steps_per_epoch=3)
+        return Learner(fabric, network, optimizer, schedule)
 
     settings = AcrSettings(remnants=RemnantSettings(grid=4))
     return Acr(

@@ -1,3 +1,5 @@
+import math
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -5,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.optim import SGD, Adam
+from torch.optim import SGD, Adam, AdamW
 
 from tag2mask.config import OptimizerSettings, ReconstructorSettings
 from tag2mask.networks.backbones.resnet38 import ResNet38
@@ -13,7 +15,7 @@ from tag2mask.networks.backbones.weights import rename_released
 from tag2mask.networks.classifier import build_head
 from tag2mask.networks.reconstructor import Reconstructor
 from tag2mask.recipes import load_recipe
-from tag2mask.training.optim import build_optimizer, poly_schedule
+from tag2mask.training.optim import build_optimizer, build_schedule
 
 RELEASED = load_recipe("voc12_resnet38").acr.reconstructor_optimizer
 
@@ -28,11 +30,13 @@ class Layers(nn.Module):
         self.norm = nn.BatchNorm2d(5).requires_grad_(False)
 
 
-def groups(network: nn.Module, new: list[nn.Parameter], settings: OptimizerSettings) -> dict[str, tuple[float, float]]:
+def groups(
+    network: nn.Module, new: list[nn.Parameter], settings: OptimizerSettings, undecayed: Iterable[nn.Parameter] = ()
+) -> dict[str, tuple[float, float]]:
     """Learning rate and weight decay by the parameter's name."""
     names = {id(parameter): name for name, parameter in network.named_parameters()}
     found: dict[str, tuple[float, float]] = {}
-    for group in build_optimizer(network, new, settings).param_groups:
+    for group in build_optimizer(network, new, settings, undecayed).param_groups:
         for parameter in group["params"]:
             assert names[id(parameter)] not in found
             found[names[id(parameter)]] = group["lr"], group["weight_decay"]
@@ -47,7 +51,7 @@ def test_steps_equal_those_of_the_released_optimiser(golden: Path):
     for parameter, initial in zip(parameters, values["initial"], strict=True):
         parameter.data = torch.from_numpy(initial.copy()).view_as(parameter)
     optimizer = build_optimizer(network, [], RELEASED)
-    schedule = poly_schedule(optimizer, int(values["max_step"]), RELEASED.poly_power)
+    schedule = build_schedule(optimizer, RELEASED, num_steps=int(values["max_step"]), steps_per_epoch=1)
 
     assert [group["momentum"] for group in optimizer.param_groups] == pytest.approx(values["momentum"][:3].tolist())
     for gradients, rates, after in zip(values["gradients"], values["lr_used"], values["params_after"], strict=True):
@@ -93,28 +97,82 @@ def test_factors_multiply():
     }
 
 
-def test_adam_and_sgd_take_the_momentum():
-    adam = build_optimizer(Layers(), [], OptimizerSettings(name="adam", momentum=0.5))
-    sgd = build_optimizer(Layers(), [], OptimizerSettings(momentum=0.7))
+def test_parameters_named_as_undecayed_have_no_weight_decay_and_keep_their_rate():
+    settings = OptimizerSettings(name="adamw", learning_rate=1, weight_decay=0.1, new_layers_factor=3, bias_factor=1)
+    network = Layers()
+    network.tokens = nn.Parameter(torch.zeros(2))
 
-    assert isinstance(adam, Adam)
-    assert isinstance(sgd, SGD)
-    assert all(group["betas"] == (0.5, 0.999) for group in adam.param_groups)
-    assert all(group["momentum"] == 0.7 for group in sgd.param_groups)
+    found = groups(network, [network.transposed.weight], settings, [network.tokens, network.transposed.weight])
+
+    assert found == {
+        "tokens": (1, 0.0),
+        "convolution.weight": (1, 0.1),
+        "convolution.bias": (1, 0.0),
+        "transposed.weight": (3, 0.0),
+        "transposed.bias": (1, 0.0),
+    }
 
 
-@pytest.mark.parametrize(
-    ("power", "expected"),
-    [(0, [1, 1, 1, 1, 1]), (1, [1, 0.75, 0.5, 0.25, 0.25]), (2, [1, 0.5625, 0.25, 0.0625, 0.0625])],
-)
-def test_learning_rate_falls_to_its_last_value_and_stays(power: float, expected: list[float]):
+def test_every_optimiser_takes_the_momentum():
+    sgd, *adams = (
+        build_optimizer(Layers(), [], OptimizerSettings(name=name, momentum=0.5)) for name in ("sgd", "adam", "adamw")
+    )
+
+    assert [type(optimizer) for optimizer in (sgd, *adams)] == [SGD, Adam, AdamW]
+    assert all(group["momentum"] == 0.5 for group in sgd.param_groups)
+    assert all(group["betas"] == (0.5, 0.999) for optimizer in adams for group in optimizer.param_groups)
+
+
+def test_adamw_shrinks_weights_by_rate_and_decay_alone():
+    network = nn.Conv2d(1, 1, 1)
+    weight, bias = network.weight.item(), network.bias.item()
+    optimizer = build_optimizer(network, [], OptimizerSettings(name="adamw", learning_rate=0.1, weight_decay=0.05))
+
+    for parameter in network.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+
+    assert network.weight.item() == pytest.approx(weight * (1 - 0.1 * 0.05))
+    assert network.bias.item() == bias
+
+
+def rates_of(settings: OptimizerSettings, *, num_steps: int, steps_per_epoch: int) -> list[float]:
+    """Rates of all steps and one more, the highest being 1."""
     optimizer = SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
-    schedule = poly_schedule(optimizer, 4, power)
-
+    schedule = build_schedule(optimizer, settings, num_steps=num_steps, steps_per_epoch=steps_per_epoch)
     rates = []
-    for _ in range(5):
+    for _ in range(num_steps + 1):
         rates.append(schedule.get_last_lr()[0])
         optimizer.step()
         schedule.step()
+    return rates
 
-    assert rates == pytest.approx(expected)
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (OptimizerSettings(poly_power=0), [1, 1, 1, 1, 1]),
+        (OptimizerSettings(poly_power=1), [1, 0.75, 0.5, 0.25, 0.25]),
+        (OptimizerSettings(poly_power=2), [1, 0.5625, 0.25, 0.0625, 0.0625]),
+        (OptimizerSettings(schedule="cosine"), [1, (1 + math.sqrt(0.5)) / 2, 0.5, *[(1 - math.sqrt(0.5)) / 2] * 2]),
+    ],
+)
+def test_learning_rate_falls_to_its_last_value_and_stays(settings: OptimizerSettings, expected: list[float]):
+    assert rates_of(settings, num_steps=4, steps_per_epoch=2) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("schedule", ["poly", "cosine"])
+def test_learning_rate_rises_in_even_steps_and_goes_on_as_if_it_had_not(schedule: str):
+    plain = rates_of(OptimizerSettings(schedule=schedule), num_steps=12, steps_per_epoch=2)
+
+    warmed = rates_of(OptimizerSettings(schedule=schedule, warmup_epochs=2), num_steps=12, steps_per_epoch=2)
+
+    assert warmed[:4] == pytest.approx([0.2, 0.4, 0.6, 0.8])
+    assert warmed[4:] == plain[4:]
+
+
+def test_cosine_ends_at_0():
+    rates = rates_of(OptimizerSettings(schedule="cosine"), num_steps=1000, steps_per_epoch=10)
+
+    assert rates[-1] == pytest.approx(0, abs=1e-5)
+    assert rates == sorted(rates, reverse=True)

@@ -11,12 +11,13 @@ from tag2mask.cams.store import StoredCams, cams_from_full_size, stored_names, w
 from tag2mask.config import CamSettings
 from tag2mask.data.photos import open_photo, photo_size
 from tag2mask.data.records import Record
-from tag2mask.networks.classifier import Classifier
+from tag2mask.engine import share_of
+from tag2mask.networks.classifier import PhotoClassifier
 from tag2mask.progress import track
 
 
 def infer_cams(
-    fabric: Fabric, classifier: Classifier, records: Sequence[Record], *, settings: CamSettings, folder: Path
+    fabric: Fabric, classifier: PhotoClassifier, records: Sequence[Record], *, settings: CamSettings, folder: Path
 ) -> None:
     """Write the CAMs of `records` below `folder`; those that are there already are left alone.
 
@@ -34,10 +35,8 @@ def infer_cams(
     sizes = [photo_size(record.image) for record in records]
     batches = [[records[index] for index in indices] for indices in batches_of_one_size(sizes, settings)]
     done = stored_names(folder)
-    # All processes have read what is there before the first one adds to it: they must share the same list.
-    fabric.barrier()
     waiting = [batch for batch in batches if not done.issuperset(record.name for record in batch)]
-    share = waiting[fabric.global_rank :: fabric.world_size]
+    share = share_of(fabric, waiting)
     for batch in track(share, len(share), f"CAMs of {folder.name}", shown=fabric.is_global_zero):
         with fabric.autocast():
             cams = cams_of_batch(classifier, batch, settings)
@@ -46,7 +45,7 @@ def infer_cams(
     fabric.barrier()
 
 
-def cams_of_batch(classifier: Classifier, batch: Sequence[Record], settings: CamSettings) -> list[StoredCams]:
+def cams_of_batch(classifier: PhotoClassifier, batch: Sequence[Record], settings: CamSettings) -> list[StoredCams]:
     """The CAMs of photos of one size.
 
     Args:
@@ -57,16 +56,16 @@ def cams_of_batch(classifier: Classifier, batch: Sequence[Record], settings: Cam
     photos = [open_photo(record.image) for record in batch]
     width, height = photos[0].size
     backbone = classifier.backbone
-    maps = raw_maps(classifier, photos, settings, mean=backbone.mean, std=backbone.std)
+    outputs = raw_maps(classifier, photos, settings, mean=backbone.mean, std=backbone.std)
     stored = []
     for index, record in enumerate(batch):
         match settings.classes:
             case "tags":
                 class_ids = list(record.tags)
             case "predicted":
-                scores = mean_scores(maps)[index]
+                scores = mean_scores(outputs)[index]
                 class_ids = [int(place) + 1 for place in torch.nonzero(scores >= settings.predicted_score)]
         channels = [class_id - 1 for class_id in class_ids]
-        fused = fuse([scale[:, index, channels] for scale in maps], height, width)
+        fused = fuse([scale.maps[:, index, channels] for scale in outputs], height, width)
         stored.append(cams_from_full_size(class_ids, fused.cpu().numpy()))
     return stored

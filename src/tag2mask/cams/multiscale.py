@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
+from typing import NamedTuple
 
 import torch
 from PIL import Image
@@ -10,18 +11,30 @@ from torch.nn import functional as F
 
 from tag2mask.config import CamSettings, SegmenterSettings
 from tag2mask.data.transforms import Channels, normalise
-from tag2mask.networks.classifier import Classifier, ClassifierOutput
+from tag2mask.networks.classifier import PhotoClassifier
 from tag2mask.networks.normalisation import normalise_cams
 
 Size = tuple[int, int]
 
 
+class ScaleOutput(NamedTuple):
+    """What a classifier gives for B photos of one size at one scale: plain, then their mirror images."""
+
+    maps: Tensor
+    """Raw maps (2, B, C, h, w); those of the mirror images are not turned back."""
+    logits: Tensor
+    """Class logits (2, B, C)."""
+
+
 def scaled_sizes(size: Size, settings: CamSettings | SegmenterSettings) -> list[Size]:
     """Size (width, height) of a photo at every scale; halves are rounded to even, as the released code does."""
-    factor = settings.long_side / max(size) if settings.long_side else 1.0
-    return [
-        (max(1, round(size[0] * factor * scale)), max(1, round(size[1] * factor * scale))) for scale in settings.scales
-    ]
+    return [scaled_size(size, settings.long_side, scale) for scale in settings.scales]
+
+
+def scaled_size(size: Size, long_side: int, scale: float = 1.0) -> Size:
+    """Size (width, height) of a photo at one scale, its long side at scale 1 being `long_side`, 0 for its own."""
+    factor = long_side / max(size) if long_side else 1.0
+    return max(1, round(size[0] * factor * scale)), max(1, round(size[1] * factor * scale))
 
 
 def batches_of_one_size(sizes: Sequence[Size], settings: CamSettings) -> Iterator[list[int]]:
@@ -38,8 +51,8 @@ def batches_of_one_size(sizes: Sequence[Size], settings: CamSettings) -> Iterato
 
 @torch.inference_mode()
 def raw_maps(
-    classifier: Classifier, photos: Sequence[Image.Image], settings: CamSettings, *, mean: Channels, std: Channels
-) -> list[Tensor]:
+    classifier: PhotoClassifier, photos: Sequence[Image.Image], settings: CamSettings, *, mean: Channels, std: Channels
+) -> list[ScaleOutput]:
     """Maps of photos of one size at every scale (bicubic), plain and mirrored.
 
     Args:
@@ -49,29 +62,28 @@ def raw_maps(
         mean: of the input normalisation, for photos in [0, 1].
         std: likewise.
 
-    Returns:
-        For every scale (2, B, C, h, w): raw maps of the photos, then of their mirror images (not turned back).
     """
     device = next(classifier.parameters()).device
-    maps = []
+    outputs = []
     for size in scaled_sizes(photos[0].size, settings):
         resized = [normalise(photo.resize(size, Image.Resampling.BICUBIC), mean, std) for photo in photos]
         images = torch.stack(resized).to(device)
-        output: ClassifierOutput = classifier(torch.cat([images, images.flip(3)]))
-        maps.append(output.cams.float().reshape(2, len(photos), *output.cams.shape[1:]))
-    return maps
+        seeds = classifier.seed_maps(torch.cat([images, images.flip(3)]))
+        both = (part.float().reshape(2, len(photos), *part.shape[1:]) for part in (seeds.cams, seeds.logits))
+        outputs.append(ScaleOutput(*both))
+    return outputs
 
 
-def mean_scores(maps: Sequence[Tensor]) -> Tensor:
+def mean_scores(outputs: Sequence[ScaleOutput]) -> Tensor:
     """Classification score of each photo and class, averaged over scales and mirror images.
 
     Args:
-        maps: of `raw_maps`.
+        outputs: of `raw_maps`.
 
     Returns:
         (B, C) in [0, 1].
     """
-    return torch.stack([scale.mean((3, 4)).sigmoid().mean(0) for scale in maps]).mean(0)
+    return torch.stack([scale.logits.sigmoid().mean(0) for scale in outputs]).mean(0)
 
 
 def fuse(maps: Sequence[Tensor], height: int, width: int) -> Tensor:

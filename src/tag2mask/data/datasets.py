@@ -1,12 +1,16 @@
 """Records to tensors."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
+from PIL import Image
+from torch import Tensor
 from torch.utils.data import Dataset
 
-from tag2mask.config import DataSettings
+from tag2mask.config import Augmentation, DataSettings
+from tag2mask.data.augmentation import DeitAugmentation
 from tag2mask.data.batch import Batch, LabelledBatch
 from tag2mask.data.label_maps import open_label_map
 from tag2mask.data.photos import open_photo
@@ -15,17 +19,31 @@ from tag2mask.data.transforms import Channels, augment, augment_both, normalise,
 
 
 class TrainingPhotos(Dataset[Batch]):
-    """Augmented photos; the sample at (epoch, index) is the same in every process and in every run of that seed."""
+    """Augmented photos; the sample at (epoch, index) is the same in every process and in every run of that seed.
+
+    Args:
+        records: photos.
+        num_classes: C, foreground classes.
+        settings: side of the crop and, for `flip`, range of the resizing.
+        mean: of the input normalisation, for photos in [0, 1].
+        std: likewise.
+        grid: cells a side of the drawn grid.
+        seed: of every draw.
+        augmentation: `flip`: resized, mirrored and cropped; `deit`: DeiT's.
+    """
 
     def __init__(
         self, records: Sequence[Record], num_classes: int, settings: DataSettings, *, mean: Channels, std: Channels,
-        grid: int, seed: int,
+        grid: int, seed: int, augmentation: Augmentation = "flip",
     ) -> None:  # fmt: skip
+        self._augmented: Callable[[Image.Image, np.random.Generator], Tensor]
+        match augmentation:
+            case "flip":
+                self._augmented = partial(_resized_and_cropped, settings=settings, mean=mean, std=std)
+            case "deit":
+                self._augmented = DeitAugmentation(settings.crop, mean, std)
         self._records = records
         self._num_classes = num_classes
-        self._settings = settings
-        self._mean = mean
-        self._std = std
         self._grid = grid
         self._seed = seed
 
@@ -36,8 +54,7 @@ class TrainingPhotos(Dataset[Batch]):
         epoch, index = place
         record = self._records[index]
         generator = np.random.default_rng([self._seed, epoch, index])
-        photo = augment(open_photo(record.image), self._settings, generator)
-        image = random_crop(normalise(photo, self._mean, self._std), self._settings.crop, generator)
+        image = self._augmented(open_photo(record.image), generator)
         target = generator.choice(record.tags) - 1 if record.tags else -1
         grid_draws = generator.random((1, 1, self._grid, self._grid), dtype=np.float32)
         return Batch(
@@ -47,6 +64,12 @@ class TrainingPhotos(Dataset[Batch]):
             grid_draws=torch.from_numpy(grid_draws),
             names=(record.name,),
         )
+
+
+def _resized_and_cropped(
+    photo: Image.Image, generator: np.random.Generator, *, settings: DataSettings, mean: Channels, std: Channels
+) -> Tensor:
+    return random_crop(normalise(augment(photo, settings, generator), mean, std), settings.crop, generator)
 
 
 class LabelledPhotos(Dataset[LabelledBatch]):
@@ -95,7 +118,7 @@ class LabelledPhotos(Dataset[LabelledBatch]):
         return LabelledBatch(images=cropped.image[None], label_maps=cropped.label_map[None], names=(record.name,))
 
 
-def multi_hot(tags: Sequence[int], num_classes: int) -> torch.Tensor:
+def multi_hot(tags: Sequence[int], num_classes: int) -> Tensor:
     """Tags, ids from 1, as (num_classes,) zeros and ones."""
     hot = torch.zeros(num_classes)
     hot[[tag - 1 for tag in tags]] = 1.0

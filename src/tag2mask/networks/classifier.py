@@ -2,10 +2,11 @@
 
 from typing import Literal, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from tag2mask.config import ClassifierSettings
-from tag2mask.networks.backbones import Backbone, build_backbone
+from tag2mask.networks.backbones import Backbone, Normalising, build_backbone
 
 # Channels between the two layers of that head in the released code.
 _HIDDEN_CHANNELS = 256
@@ -15,27 +16,51 @@ class ClassifierOutput(NamedTuple):
     """What the classifier says about a batch of images."""
 
     cams: Tensor
-    """Raw class activation maps (B, C, h, w): logits of any sign."""
-    logits: Tensor
-    """Class logits (B, C): the spatial mean of `cams`."""
+    """Raw class activation maps (B, C, h, w), of any range."""
+    all_logits: tuple[Tensor, ...]
+    """Every set of class logits (B, C) that learns the tags: one, or class tokens' and patches' of a transformer."""
+
+    @property
+    def logits(self) -> Tensor:
+        """Class logits (B, C)."""
+        return self.all_logits[0] if len(self.all_logits) == 1 else torch.stack(self.all_logits).mean(0)
 
 
-class Classifier(nn.Module):
-    """A network of image-level classes that pools after its head, so that its CAMs come for free."""
+class PhotoClassifier(nn.Module):
+    """A network that learns image-level classes and says where they are: its maps become the seeds."""
+
+    backbone: Normalising
+
+    def seed_maps(self, images: Tensor) -> ClassifierOutput:
+        """What becomes the seeds: the maps that it is trained with, where a network has no better ones.
+
+        Args:
+            images: (B, 3, H, W), normalised with the backbone's `mean` and `std`.
+        """
+        output: ClassifierOutput = self(images)
+        return output
+
+    def new_parameters(self) -> list[nn.Parameter]:
+        """Parameters that come from no pretrained weights."""
+        raise NotImplementedError
+
+
+class Classifier(PhotoClassifier):
+    """A backbone and a head, pooled after the head, so that its CAMs come for free."""
 
     def __init__(self, backbone: Backbone, num_classes: int, head: Literal["linear", "two_layer"]) -> None:
         super().__init__()
-        self.backbone = backbone
+        self.backbone: Backbone = backbone
         self.head = build_head(backbone.channels[-1], num_classes, head)
 
     def forward(self, images: Tensor) -> ClassifierOutput:
-        """Classify images and say where the classes are.
+        """Classify images and say where the classes are: the logits are the spatial mean of the maps.
 
         Args:
             images: (B, 3, H, W), normalised with the backbone's `mean` and `std`.
         """
         cams = self.head(self.backbone(images)[-1])
-        return ClassifierOutput(cams, cams.mean((2, 3)))
+        return ClassifierOutput(cams, (cams.mean((2, 3)),))
 
     def new_parameters(self) -> list[nn.Parameter]:
         """Parameters that come from no pretrained weights: those of the head."""

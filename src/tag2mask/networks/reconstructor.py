@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tag2mask.config import ClassifierSettings, ReconstructorSettings
-from tag2mask.networks.backbones import Backbone, build_backbone
+from tag2mask.networks.backbones import Backbone, Normalising, build_backbone
 from tag2mask.networks.classifier import build_head, xavier_1x1
 from tag2mask.networks.unet import UNetDecoder
 
@@ -39,14 +39,25 @@ class Restoration(NamedTuple):
 class Reconstructor(nn.Module):
     """A backbone whose tapped depths are reduced by 1x1 convolutions, a head of its own, and a U-Net decoder.
 
-    Without a head, the backbone ends at the deepest tap. Photos are square, (B, 3, H, H), normalised with the mean and
-    std of the backbone, and restored at the side S = `side(photos)`.
+    Without a head, the backbone ends at the deepest tap. Photos are square, (B, 3, H, H), normalised with `mean` and
+    `std`, and restored at the side S = `side(photos)`.
+
+    Args:
+        backbone: of features.
+        head: to class maps, None for no head.
+        settings: the shape.
+        photos: the network whose normalisation photos come with; None: the backbone's own.
     """
 
     mean: Tensor
     std: Tensor
+    _backbone_mean: Tensor
+    _backbone_std: Tensor
 
-    def __init__(self, backbone: Backbone, head: nn.Module | None, settings: ReconstructorSettings) -> None:
+    def __init__(
+        self, backbone: Backbone, head: nn.Module | None, settings: ReconstructorSettings,
+        photos: Normalising | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.taps = _tapped_depths(settings, len(backbone.channels))
         if head is None:
@@ -62,8 +73,13 @@ class Reconstructor(nn.Module):
         self.head = head
         self.decoder = UNetDecoder(sum(settings.feature_channels), settings)
         self.image_side = settings.image_side
-        self.register_buffer("mean", torch.tensor(backbone.mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(backbone.std).view(1, 3, 1, 1), persistent=False)
+        photos = photos or backbone
+        self._renormalises = (photos.mean, photos.std) != (backbone.mean, backbone.std)
+        of_channels = {
+            "mean": photos.mean, "std": photos.std, "_backbone_mean": backbone.mean, "_backbone_std": backbone.std
+        }  # fmt: skip
+        for name, values in of_channels.items():
+            self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, photos: Tensor, fed: Sequence[Tensor], whole: bool) -> Restoration:
         """Encode photos once, and restore them from parts of their features.
@@ -73,7 +89,7 @@ class Reconstructor(nn.Module):
             fed: maps (B, 1, g, g) in [0, 1], one a segment: what of the features the decoder gets, cut on that grid.
             whole: also restore from all features.
         """
-        depths = self.backbone(photos)
+        depths = self.depths(photos)
         features, logits = self.encode(depths)
         parts = self._cut(features, fed)
         if not whole:
@@ -89,6 +105,12 @@ class Reconstructor(nn.Module):
         if not self.backbone_learns:
             self.backbone.eval()
         return self
+
+    def depths(self, photos: Tensor) -> list[Tensor]:
+        """Features of the backbone, shallow to deep."""
+        if self._renormalises:
+            photos = (photos * self.std + self.mean - self._backbone_mean) / self._backbone_std
+        return self.backbone(photos)
 
     def encode(self, depths: Sequence[Tensor]) -> Encoding:
         """Reduce the tapped features of the backbone and bring them to one grid."""
@@ -146,12 +168,19 @@ class Reconstructor(nn.Module):
 
 
 def build_reconstructor(
-    classifier: ClassifierSettings, settings: ReconstructorSettings, num_classes: int
+    classifier: ClassifierSettings, settings: ReconstructorSettings, num_classes: int, photos: Normalising | None = None
 ) -> Reconstructor:
-    """Build a reconstructor with a backbone and, if it classifies, a head of the same kinds as the classifier's."""
+    """Build a reconstructor with a backbone and, if it classifies, a head of the same kinds as the classifier's.
+
+    Args:
+        classifier: names backbone and head.
+        settings: the shape.
+        num_classes: C.
+        photos: the network whose normalisation photos come with; None: the backbone's own.
+    """
     backbone = build_backbone(classifier)
     head = build_head(backbone.channels[-1], num_classes, classifier.head) if settings.classify else None
-    return Reconstructor(backbone, head, settings)
+    return Reconstructor(backbone, head, settings, photos)
 
 
 def check_side(settings: ReconstructorSettings, crop: int) -> None:

@@ -20,7 +20,7 @@ from tag2mask.data.photos import photo_size
 from tag2mask.data.records import Record
 from tag2mask.evaluation.sweep import read_sweep
 from tag2mask.labelling import read_threshold
-from tag2mask.manifest import FILE_NAME, read_manifest
+from tag2mask.manifest import FILE_NAME, leaves, read_manifest
 from tag2mask.report.content import (
     METHODS,
     Command,
@@ -36,9 +36,10 @@ from tag2mask.report.content import (
 from tag2mask.report.galleries import find_galleries
 from tag2mask.report.tables import read_scores
 
-_RECIPE_FILE = "config.yaml"
+RECIPE_FILE = "config.yaml"
+"""Of a run folder: all its settings."""
 _SWEPT_LEVELS: tuple[Level, ...] = ("seed", "refined")
-_CLASSIFIERS = ("baseline", "reconstructor", "pretrained", "acr")
+_CLASSIFIERS = ("baseline", "mctformer", "reconstructor", "pretrained", "acr")
 # Stages of one folder, in the order in which they are done.
 _ORDER = (*_CLASSIFIERS, "crf", "relations", "network", "maps")
 
@@ -61,9 +62,9 @@ def collect(
     Raises:
         ValueError: not a run folder, or a damaged file in it.
     """
-    if not (run / _RECIPE_FILE).is_file():
-        raise ValueError(f"{run}: found no {_RECIPE_FILE}, expected the folder of a run")
-    recipe = _flatten(yaml.safe_load((run / _RECIPE_FILE).read_text(encoding="utf-8")))
+    if not (run / RECIPE_FILE).is_file():
+        raise ValueError(f"{run}: found no {RECIPE_FILE}, expected the folder of a run")
+    recipe = _flatten(yaml.safe_load((run / RECIPE_FILE).read_text(encoding="utf-8")))
     # The last method where none is named.
     refined = recipe["methods"][-1:] if recipe["refined_methods"] is None else recipe["refined_methods"]
     unique = list({record.name: record for record in records}.values())
@@ -90,18 +91,11 @@ def collect(
 
 def _flatten(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """Values by their dotted names; a setting that the recipe does not have, as older runs', has its default."""
-    return _leaves(dataclasses.asdict(Recipe())) | _leaves(recipe)
-
-
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        found |= _leaves(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
-    return found
+    return leaves(dataclasses.asdict(Recipe())) | leaves(recipe)
 
 
 def _settings(recipe: Mapping[str, Any]) -> tuple[Setting, ...]:
-    defaults = _leaves(dataclasses.asdict(Recipe()))
+    defaults = leaves(dataclasses.asdict(Recipe()))
     return tuple(
         Setting(name, _as_text(value), _as_text(defaults.get(name)))
         for name, value in recipe.items()
@@ -227,7 +221,7 @@ def _stages(run: Path) -> tuple[StageFacts, ...]:
 
 
 def _commands(run: Path) -> tuple[Command, ...]:
-    folder, recipe = (shlex.quote(str(path)) for path in (run, run / _RECIPE_FILE))
+    folder, recipe = (shlex.quote(str(path)) for path in (run, run / RECIPE_FILE))
     commands = [
         Command("See which stages are up to date", f"tag2mask status {recipe} --run {folder}"),
         Command("Finish or redo stages after a change of settings", f"tag2mask run {recipe} --run {folder}"),

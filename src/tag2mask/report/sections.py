@@ -20,7 +20,10 @@ from tag2mask.report.verdict import (
     share_of_full_supervision,
 )
 
-METHOD_COLOURS = {"baseline": COLOURS[0], "acr": COLOURS[1], "pretrained": COLOURS[2], TWIN: COLOURS[6]}
+METHOD_COLOURS = {
+    "baseline": COLOURS[0], "acr": COLOURS[1], "pretrained": COLOURS[2], "mctformer": COLOURS[3], "acr_vit": COLOURS[4],
+    TWIN: COLOURS[6],
+}  # fmt: skip
 
 # Okabe and Ito's, black left out.
 _CLASS_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")

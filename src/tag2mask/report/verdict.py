@@ -16,7 +16,10 @@ Word = Literal["helped", "no change", "did not help", "price of the threshold"]
 _NOTHING = 0.05
 # The headline is the best there is; what a threshold without masks costs is told at the pseudo-labels.
 _PREFERENCE: tuple[ThresholdSource | None, ...] = ("best on this split", "estimated", "fixed", None)
-_METHOD_NAMES = {"baseline": "the baseline", "pretrained": "the pretrained variant", "acr": "ACR", TWIN: "true masks"}
+_METHOD_NAMES = {
+    "baseline": "the baseline", "pretrained": "the pretrained variant", "acr": "ACR", "mctformer": "MCTformer",
+    "acr_vit": "ACR + ViT", TWIN: "true masks",
+}  # fmt: skip
 _REFINEMENTS = {"irn": "IRN", "affinity": "AffinityNet"}
 
 
@@ -43,13 +46,14 @@ def leading_row(rows: Sequence[ScoreRow], method: str, level: Level, split: str 
 
 
 def change(rows: Sequence[ScoreRow], row: ScoreRow) -> Change | None:
-    """Against the level before on the same photos; a seed against the baseline's at a threshold of the same source.
+    """Against the level before on the same photos; a seed against another method's at a threshold of the same source.
 
     Maps at another threshold than the best are compared with themselves at the best.
     """
     if row.level == "seed":
-        same = [other for other in rows if other.method == "baseline" and other.key[1:] == row.key[1:]]
-        return _against(row, same[0]) if same and row.method != "baseline" else None
+        same = {other.method: other for other in rows if other.key[1:] == row.key[1:]}
+        reference = next((same[method] for method in _references(row.method) if method in same), None)
+        return _against(row, reference) if reference else None
     leading = leading_row(rows, row.method, row.level, row.split)
     if leading and leading != row:
         return Change(100 * (row.miou - leading.miou), leading, "price of the threshold")
@@ -80,7 +84,8 @@ def verdict(rows: Sequence[ScoreRow], refinement: str = "") -> list[str]:
         sentences.append(_on_baseline(rows))
     for method in METHODS:
         sentences += _on_stages(rows, method, refinement)
-    return [sentence for sentence in sentences if sentence]
+    told = [sentence for sentence in sentences if sentence]
+    return told or ["Whether the stages helped is not known: no two of them were measured on the same photos."]
 
 
 def level_name(level: str, refinement: str = "") -> str:
@@ -91,6 +96,18 @@ def level_name(level: str, refinement: str = "") -> str:
 def method_name(method: str) -> str:
     """A method as it is written where there is little room."""
     return _METHOD_NAMES[method].removeprefix("the ").removesuffix(" variant") if method in _METHOD_NAMES else method
+
+
+def _references(method: str) -> tuple[str, ...]:
+    """Methods whose seed a method's is compared with, the first one that was measured."""
+    match method:
+        case "baseline":
+            return ()
+        case "acr_vit":
+            return ("acr",)
+        case "mctformer":
+            return ("baseline",)
+    return ("baseline", "mctformer")
 
 
 def _against(row: ScoreRow, before: ScoreRow) -> Change:
@@ -116,7 +133,8 @@ def _on_seed(rows: Sequence[ScoreRow], method: str) -> str:
     gain = change(rows, row)
     if gain is None:
         return f"{_capital(name)} gives a seed of {after} mIoU."
-    before = f"{100 * gain.against.miou:.1f}"
+    of_whom = "" if gain.against.method == "baseline" else f" ({method_name(gain.against.method)})"
+    before = f"{100 * gain.against.miou:.1f}{of_whom}"
     match gain.word:
         case "helped":
             return f"{_capital(name)} raised the seed from {before} to {after} mIoU ({gain.points:+.1f})."

@@ -1,6 +1,6 @@
 """Adversarial learning of a classifier and a reconstructor (ACR).
 
-Kweon, Yoon and Yoon, "Weakly Supervised Semantic Segmentation via Adversarial Learning of Classifier and
+Kweon, Yoon and Yoon, "Weakly Supervised Semantic Segmentation via Adversarial Learning of PhotoClassifier and
 Reconstructor", CVPR 2023. The target CAM A cuts a photo's features X into the target segment A X and the rest,
 (1 - A) X. The reconstructor learns to restore each segment of the photo from the features of the other one; the
 classifier learns maps that make it fail.
@@ -15,9 +15,10 @@ from torch.nn import functional as F
 
 from tag2mask.config import AcrSettings, ClassifierLoss, ReconstructorLoss, RemnantSettings
 from tag2mask.data.batch import Batch
-from tag2mask.networks.classifier import Classifier, ClassifierOutput
+from tag2mask.networks.classifier import ClassifierOutput, PhotoClassifier
 from tag2mask.networks.normalisation import normalise_cams
 from tag2mask.networks.reconstructor import Reconstructor
+from tag2mask.training.classification import classification_loss
 from tag2mask.training.learner import Learner, Lender, has_dropout
 
 
@@ -158,10 +159,10 @@ def update_reconstructor(
 
 
 def update_classifier(
-    classifier: Learner[Classifier], reconstructor: Lender[Reconstructor], batch: Batch, *,
+    classifier: Learner[PhotoClassifier], reconstructor: Lender[Reconstructor], batch: Batch, *,
     output: ClassifierOutput, settings: AcrSettings, depths: Sequence[Tensor] | None = None,
 ) -> dict[str, Tensor]:  # fmt: skip
-    """Classifier-updating (CU) phase, section 4.3: no remnants, and signs that reward a failing reconstructor.
+    """PhotoClassifier-updating (CU) phase, section 4.3: no remnants, and signs that reward a failing reconstructor.
 
     Args:
         classifier: learns.
@@ -174,11 +175,11 @@ def update_classifier(
     weights = settings.classifier_loss
     losses: dict[str, Tensor] = {}
     if weights.classification:
-        losses["classification"] = F.binary_cross_entropy_with_logits(output.logits.float(), batch.tags)
+        losses["classification"] = classification_loss(output, batch.tags)
     if weights.target or weights.non_target:
         with reconstructor.frozen() as network:
             with torch.no_grad():
-                features = network.encode(depths or network.backbone(batch.images)).features
+                features = network.encode(depths or network.depths(batch.images)).features
             losses |= _adversarial_terms(network, features, batch, cams=output.cams, settings=settings)
     classifier.step(_weighted_sum(losses, weights))
     return {f"classifier/{name}": loss.detach() for name, loss in losses.items()}
@@ -197,7 +198,7 @@ class SegmentRestorations(NamedTuple):
 
 @torch.no_grad()
 def restore_segments(
-    classifier: Classifier, reconstructor: Reconstructor, images: Tensor, *, targets: Tensor, settings: AcrSettings
+    classifier: PhotoClassifier, reconstructor: Reconstructor, images: Tensor, *, targets: Tensor, settings: AcrSettings
 ) -> SegmentRestorations:
     """The restorations of the classifier-updating phase, to look at: the paper's figure 3.
 
@@ -210,7 +211,7 @@ def restore_segments(
     """
     cams = classifier(images).cams
     cam = resize(target_cam(cams, targets), _feed_side(cams, reconstructor.side(images), settings))
-    features = reconstructor.encode(reconstructor.backbone(images)).features
+    features = reconstructor.encode(reconstructor.depths(images)).features
     pictures = [_photo(reconstructor, images, settings), *reconstructor.restore(features, [cam, 1 - cam])]
     if settings.image_space == "normalised":
         pictures = [picture.float() * reconstructor.std + reconstructor.mean for picture in pictures]
@@ -221,7 +222,7 @@ class Acr:
     """Both networks learn, one after the other on each batch (section 4.1)."""
 
     def __init__(
-        self, classifier: Learner[Classifier], reconstructor: Learner[Reconstructor], settings: AcrSettings
+        self, classifier: Learner[PhotoClassifier], reconstructor: Learner[Reconstructor], settings: AcrSettings
     ) -> None:
         self.learners: dict[str, Learner[Any]] = {"classifier": classifier, "reconstructor": reconstructor}
         self._classifier = classifier
@@ -249,7 +250,7 @@ class ReconstructorAlone:
     """The reconstructor learns on the maps of a classifier that does not."""
 
     def __init__(
-        self, classifier: Lender[Classifier], reconstructor: Learner[Reconstructor], settings: AcrSettings
+        self, classifier: Lender[PhotoClassifier], reconstructor: Learner[Reconstructor], settings: AcrSettings
     ) -> None:
         self.learners = {"reconstructor": reconstructor}
         self._classifier = classifier
@@ -267,7 +268,7 @@ class ClassifierAlone:
     """The classifier learns against a reconstructor that does not: the pre-trained variant of table 1."""
 
     def __init__(
-        self, classifier: Learner[Classifier], reconstructor: Lender[Reconstructor], settings: AcrSettings
+        self, classifier: Learner[PhotoClassifier], reconstructor: Lender[Reconstructor], settings: AcrSettings
     ) -> None:
         self.learners = {"classifier": classifier}
         self._classifier = classifier

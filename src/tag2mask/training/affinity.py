@@ -6,10 +6,11 @@ boundaries of IRN learn by the same losses.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
@@ -81,10 +82,23 @@ def cells_at(maps: Tensor, offset: Offset, radius: int) -> Tensor:
     return maps[..., row : row + height - margin, margin + column : column + width - margin]
 
 
-def feature_affinity(features: Tensor, offset: Offset, radius: int) -> Tensor:
-    """exp(-|f - f'|) of the features (B, D, h, w) of pairs, absolute differences averaged over D."""
-    difference = cells_at(features, offset, radius) - cells_at(features, (0, 0), radius)
-    return torch.exp(-difference.abs().mean(1))
+def feature_affinities(features: Tensor, radius: int) -> Tensor:
+    """exp(-|f - f'|) of the features of pairs, absolute differences averaged over channels.
+
+    Args:
+        features: (B, C, h, w).
+        radius: first cells are those with all neighbours nearer than this in the grid.
+
+    Returns:
+        (B, D, h - radius + 1, w - 2 * radius + 2) in [0, 1] for the D offsets of the half-plane.
+    """
+    distances: Tensor = _FeatureDistances.apply(features, radius)
+    return torch.exp(-distances)
+
+
+def affinity_of_offset(affinities: Tensor, offset: Offset, radius: int) -> Tensor:
+    """One offset's part (B, n, m) of what `feature_affinities` gives."""
+    return affinities[:, half_plane_offsets(radius).index(offset)]
 
 
 def grid_labels(label_maps: Tensor, size: tuple[int, int]) -> Tensor:
@@ -104,9 +118,50 @@ class PixelAffinities:
         """Update the network on one batch."""
         features = self._network(batch.images).float()
         labels = grid_labels(batch.label_maps, features.shape[2:])
-        losses = pair_losses(features, labels, affinity=feature_affinity, radius=self._radius)
+        affinities = feature_affinities(features, self._radius)
+        losses = pair_losses(affinities, labels, affinity=affinity_of_offset, radius=self._radius)
         self._network.step(losses.total())
         return losses.logged()
+
+
+class _FeatureDistances(torch.autograd.Function):
+    """Mean absolute differences (B, D, n, m) of features, from shifted views of one photo and offset at a time.
+
+    The differences of all channels take hundreds of times the memory of their means, so they are made again for the
+    gradient; those of one photo stay in the processor's cache.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, radius: int) -> Tensor:
+        """Distances of all offsets."""
+        ctx.save_for_backward(features)
+        ctx.radius = radius
+        return torch.stack([_distances(photo, radius) for photo in features])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        """Gradient of the features, those of several pairs added."""
+        (features,) = ctx.saved_tensors
+        result, radius = torch.zeros_like(features), ctx.radius
+        for photo, of_photo, of_distances in zip(features, result, gradient / features.shape[1], strict=True):
+            here, of_here = cells_at(photo, (0, 0), radius), cells_at(of_photo, (0, 0), radius)
+            part = torch.empty_like(here)
+            for offset, of_distance in zip(half_plane_offsets(radius), of_distances, strict=True):
+                torch.sub(cells_at(photo, offset, radius), here, out=part).sign_().mul_(of_distance)
+                cells_at(of_photo, offset, radius).add_(part)
+                of_here.sub_(part)
+        return result, None
+
+
+def _distances(features: Tensor, radius: int) -> Tensor:
+    """Of one photo's features (C, h, w): (D, n, m)."""
+    here, offsets = cells_at(features, (0, 0), radius), half_plane_offsets(radius)
+    # One for all offsets: to get memory anew takes longer than to subtract.
+    difference = torch.empty_like(here)
+    return torch.stack(
+        [torch.sub(cells_at(features, offset, radius), here, out=difference).abs_().mean(0) for offset in offsets]
+    )
 
 
 def _loss_sums(maps: Tensor, label_maps: Tensor, affinity: Affinity, offset: Offset, radius: int) -> Tensor:

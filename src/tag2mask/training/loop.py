@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from tag2mask.data.batch import AnyBatch
+from tag2mask.data.loading import raise_faults
 from tag2mask.data.sampling import EpochBatches
 from tag2mask.files import replacing
 from tag2mask.progress import track
@@ -57,6 +58,7 @@ def train(
         For each epoch the mean of every loss, learning rate and seconds.
 
     Raises:
+        ValueError: a photo or label map cannot be used.
         FloatingPointError: a loss is not finite; the checkpoint of the last whole epoch stays.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -88,7 +90,8 @@ def _train_epoch(
     start = time.monotonic()
     sums: Tensor | None = None
     names: list[str] = []
-    for step, batch in enumerate(track(loader, len(loader), title, shown=fabric.is_global_zero)):
+    batches = track(loader, len(loader), title, shown=fabric.is_global_zero)
+    for step, batch in enumerate(raise_faults(batches)):
         losses = method.training_step(batch.to(fabric.device), epoch)
         names = list(losses)
         values = fabric.all_reduce(torch.stack([loss.double() for loss in losses.values()]), reduce_op="mean")

@@ -1,24 +1,28 @@
-"""Optimisers with the parameter groups and the polynomial schedule that the field uses."""
+"""Optimisers with the parameter groups and the schedules that the field uses."""
 
+import math
 from collections.abc import Iterable
 
 from torch import nn
-from torch.optim import SGD, Adam, Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from tag2mask.config import OptimizerSettings
 
 
 def build_optimizer(
-    network: nn.Module, new_parameters: Iterable[nn.Parameter], settings: OptimizerSettings
-) -> Optimizer:
+    network: nn.Module, new_parameters: Iterable[nn.Parameter], settings: OptimizerSettings,
+    undecayed_parameters: Iterable[nn.Parameter] = (),
+) -> Optimizer:  # fmt: skip
     """Optimiser over the parameters of `network` that learn, grouped by learning rate and weight decay.
 
     Args:
         network: its frozen parameters are left out.
         new_parameters: those that do not come from pretrained weights.
         settings: rates and factors.
+        undecayed_parameters: those without weight decay; biases have none in any case.
     """
+    undecayed = {id(parameter) for parameter in undecayed_parameters}
     new = {id(parameter) for parameter in new_parameters}
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for module in network.modules():
@@ -30,7 +34,7 @@ def build_optimizer(
                 factor *= settings.bias_factor
             elif isinstance(module, nn.ConvTranspose2d):
                 factor *= settings.transposed_factor
-            weight_decay = 0.0 if name == "bias" else settings.weight_decay
+            weight_decay = 0.0 if name == "bias" or id(parameter) in undecayed else settings.weight_decay
             groups.setdefault((settings.learning_rate * factor, weight_decay), []).append(parameter)
     listed = [{"params": parameters, "lr": rate, "weight_decay": decay} for (rate, decay), parameters in groups.items()]
     match settings.name:
@@ -38,8 +42,34 @@ def build_optimizer(
             return SGD(listed, momentum=settings.momentum)
         case "adam":
             return Adam(listed, betas=(settings.momentum, 0.999))
+        case "adamw":
+            return AdamW(listed, betas=(settings.momentum, 0.999))
 
 
-def poly_schedule(optimizer: Optimizer, num_steps: int, power: float) -> LambdaLR:
-    """Learning rate times (1 - step / num_steps) ** power; past the last step it stays at its last value."""
-    return LambdaLR(optimizer, lambda step: (1 - min(step, num_steps - 1) / num_steps) ** power)
+def build_schedule(
+    optimizer: Optimizer, settings: OptimizerSettings, *, num_steps: int, steps_per_epoch: int
+) -> LambdaLR:
+    """How the learning rate rises in the epochs of warming up and then falls; past the last step it stays.
+
+    The fall counts from the first step on, as in DeiT's code: where the rise ends, the rate goes on as if there were
+    none.
+
+    Args:
+        optimizer: whose rates are the highest.
+        settings: which fall, and how many epochs the rise takes.
+        num_steps: of the whole training.
+        steps_per_epoch: of one pass.
+    """
+    num_rising = settings.warmup_epochs * steps_per_epoch
+
+    def factor(step: int) -> float:
+        if step < num_rising:
+            return (step + 1) / (num_rising + 1)
+        done = min(step, num_steps - 1) / num_steps
+        match settings.schedule:
+            case "poly":
+                return float((1 - done) ** settings.poly_power)
+            case "cosine":
+                return (1 + math.cos(math.pi * done)) / 2
+
+    return LambdaLR(optimizer, factor)

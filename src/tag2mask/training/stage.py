@@ -1,10 +1,10 @@
 """What every training needs: its settings and photos, learners with schedules, the loop, and weights as files."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from lightning_fabric import Fabric
@@ -14,20 +14,21 @@ from torch.utils.data import DataLoader, Dataset
 
 from tag2mask.config import OptimizerSettings, Recipe
 from tag2mask.data.batch import AnyBatch
+from tag2mask.data.loading import SamplesOrFaults, collate_or_fault
 from tag2mask.data.records import Record
 from tag2mask.data.sampling import EpochBatches
 from tag2mask.files import replacing
 from tag2mask.networks.affinitynet import AffinityNet
-from tag2mask.networks.classifier import Classifier
+from tag2mask.networks.classifier import PhotoClassifier
 from tag2mask.networks.deeplab import DeepLab
 from tag2mask.networks.irnet import BoundaryNet
 from tag2mask.networks.reconstructor import Reconstructor
 from tag2mask.training.learner import Learner
 from tag2mask.training.loop import TrainingMethod, train
-from tag2mask.training.optim import build_optimizer, poly_schedule
+from tag2mask.training.optim import build_optimizer, build_schedule
 
 Network = TypeVar("Network", bound=nn.Module)
-Trainable = TypeVar("Trainable", bound=Classifier | Reconstructor | BoundaryNet | AffinityNet | DeepLab)
+Trainable = TypeVar("Trainable", bound=PhotoClassifier | Reconstructor | BoundaryNet | AffinityNet | DeepLab)
 BatchT = TypeVar("BatchT", bound=AnyBatch)
 Networks = Mapping[str, nn.Module]
 
@@ -61,9 +62,21 @@ def build_learner(
     stage: TrainingStage, network: Trainable, settings: OptimizerSettings, num_epochs: int, batch_size: int
 ) -> Learner[Trainable]:
     """The network with its optimiser, whose rate decays over `num_epochs`."""
-    num_steps = len(stage.records) // batch_size * num_epochs
-    optimizer = build_optimizer(network, network.new_parameters(), settings)
-    return Learner(stage.fabric, network, optimizer, poly_schedule(optimizer, num_steps, settings.poly_power))
+    undecayed = network.undecayed_parameters() if isinstance(network, _PartlyUndecayed) else ()
+    optimizer = build_optimizer(network, network.new_parameters(), settings, undecayed)
+    steps_per_epoch = len(stage.records) // batch_size
+    schedule = build_schedule(
+        optimizer, settings, num_steps=steps_per_epoch * num_epochs, steps_per_epoch=steps_per_epoch
+    )
+    return Learner(stage.fabric, network, optimizer, schedule)
+
+
+@runtime_checkable
+class _PartlyUndecayed(Protocol):
+    """A network that knows parameters, besides biases, which weight decay would harm."""
+
+    def undecayed_parameters(self) -> Iterable[nn.Parameter]:
+        """Those parameters."""
 
 
 def train_networks(
@@ -112,9 +125,10 @@ def epoch_batches(stage: TrainingStage, batch_size: int) -> EpochBatches:
 def build_loader(
     stage: TrainingStage, photos: Dataset[BatchT], batch_size: int, collate: Callable[[list[BatchT]], BatchT]
 ) -> DataLoader[Any]:
-    """Loader of `photos` in the order of `epoch_batches`."""
+    """Loader of `photos` in the order of `epoch_batches`; it gives faults, which `train` raises."""
     workers = stage.recipe.data.num_workers
     return DataLoader(
-        photos, batch_sampler=epoch_batches(stage, batch_size), collate_fn=collate, num_workers=workers,
-        persistent_workers=workers > 0, pin_memory=stage.fabric.device.type == "cuda",
+        SamplesOrFaults(photos), batch_sampler=epoch_batches(stage, batch_size),
+        collate_fn=partial(collate_or_fault, collate=collate), num_workers=workers, persistent_workers=workers > 0,
+        pin_memory=stage.fabric.device.type == "cuda",
     )  # fmt: skip

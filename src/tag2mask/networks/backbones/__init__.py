@@ -9,17 +9,22 @@ from tag2mask.networks.backbones.resnet38 import build_resnet38
 from tag2mask.networks.backbones.timm_features import build_timm_features
 
 
-class Backbone(Protocol):
+class Normalising(Protocol):
+    """Something whose input is normalised as its pretrained weights want it."""
+
+    mean: tuple[float, float, float]
+    """Mean of the input normalisation that the weights were trained with, for images in [0, 1]."""
+    std: tuple[float, float, float]
+    """Standard deviation of that normalisation."""
+
+
+class Backbone(Normalising, Protocol):
     """What our networks need of a feature extractor, which is an nn.Module besides."""
 
     channels: tuple[int, ...]
     """Channels of every feature, shallow to deep; the last is what the pretrained classifier pooled."""
     strides: tuple[int, ...]
     """Pixels of the image per cell of every feature."""
-    mean: tuple[float, float, float]
-    """Mean of the input normalisation that the weights were trained with, for images in [0, 1]."""
-    std: tuple[float, float, float]
-    """Standard deviation of that normalisation."""
 
     def __call__(self, images: Tensor) -> list[Tensor]:
         """Features (B, `channels[i]`, h, w) of normalised images (B, 3, H, W), shallow to deep."""

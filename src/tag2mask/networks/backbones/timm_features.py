@@ -90,7 +90,7 @@ def build_timm_features(name: str, output_stride: int, weights: str) -> TimmFeat
         output_stride: pixels of the image per cell of the last feature.
         weights: `none`, `embedded`, `timm` or the path of a weights file.
     """
-    _check_name(name)
+    check_name(name, example="resnet38")
     network = _create(name, output_stride)
     if network is None:
         works = [stride for stride in OUTPUT_STRIDES if _create(name, stride) is not None]
@@ -107,19 +107,47 @@ def build_timm_features(name: str, output_stride: int, weights: str) -> TimmFeat
             features.mean, features.std = EMBEDDED_MEAN, EMBEDDED_STD
             load_strictly(features.network, read_embedded(), source="the embedded weights")
         case "timm":
-            load_strictly(features.network, _download(name), source=f"timm's weights of {name}")
+            otherwise = f"weights: embedded with backbone {EMBEDDED_BACKBONE}, or the path of a weights file"
+            load_strictly(features.network, download_weights(name, otherwise), source=f"timm's weights of {name}")
         case _:
             path = Path(weights)
             load_strictly(features, _with_our_names(read_weights(path)), source=weights)
     return features
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str, *, example: str) -> None:
+    """Refuse a name that is none of timm's, with those that may be meant.
+
+    Args:
+        name: with or without the tag of its weights.
+        example: one that would do.
+    """
     known = timm.list_pretrained() if "." in name else timm.list_models()
     if name not in known:
-        nearest = difflib.get_close_matches(name, [*known, "resnet38"], n=3)
-        meant = f"did you mean {' or '.join(nearest)}?" if nearest else "take resnet38 or a name of timm.list_models()"
+        nearest = difflib.get_close_matches(name, {*known, example}, n=3)
+        meant = (
+            f"did you mean {' or '.join(nearest)}?" if nearest else f"take {example} or a name of timm.list_models()"
+        )
         raise ValueError(f"no backbone is called {name}; {meant}")
+
+
+def download_weights(name: str, otherwise: str) -> dict[str, Tensor]:
+    """State of the timm network `name`, without its classifier.
+
+    Args:
+        name: with or without the tag of its weights.
+        otherwise: what else the user may choose, for the message where there is no network.
+    """
+    if not timm.is_model_pretrained(name):
+        raise ValueError(f"timm has no weights of {name}; choose another backbone, or weights: none or a file")
+    try:
+        return dict(timm.create_model(name, pretrained=True, num_classes=0).state_dict())
+    except Exception as error:  # hub clients fail in too many ways to list
+        reason = str(error).strip().split("\n", maxsplit=1)[0].split(". ", maxsplit=1)[0]
+        raise ValueError(
+            f"timm's weights of {name} could not be downloaded ({type(error).__name__}: {reason}); without a network "
+            f"use {otherwise}"
+        ) from error
 
 
 def _create(name: str, output_stride: int) -> nn.Module | None:
@@ -143,19 +171,6 @@ def _has_stride(network: nn.Module, output_stride: int) -> bool:
         return False
     side = math.ceil(_PROBE_SIDE / output_stride)
     return tuple(final.shape[2:]) == (side, side)
-
-
-def _download(name: str) -> dict[str, Tensor]:
-    if not timm.is_model_pretrained(name):
-        raise ValueError(f"timm has no weights of {name}; choose another backbone, or weights: none or a file")
-    try:
-        return dict(timm.create_model(name, pretrained=True, num_classes=0).state_dict())
-    except Exception as error:  # hub clients fail in too many ways to list
-        reason = str(error).strip().split("\n", maxsplit=1)[0].split(". ", maxsplit=1)[0]
-        raise ValueError(
-            f"timm's weights of {name} could not be downloaded ({type(error).__name__}: {reason}); without a network "
-            f"use weights: embedded with backbone {EMBEDDED_BACKBONE}, or the path of a weights file"
-        ) from error
 
 
 def _with_our_names(state: dict[str, Tensor]) -> dict[str, Tensor]:

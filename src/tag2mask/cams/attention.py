@@ -1,0 +1,81 @@
+"""The stage that spreads the maps of one classifier along the attention of a vision transformer.
+
+"ACR + ViT" of the ACR paper (CVPR 2023, section 5.4): CAMs are refined by the attention between patches, as in
+MCTformer-V2 (Xu et al., CVPR 2022).
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from tag2mask.cams.multiscale import scaled_size
+from tag2mask.cams.store import StoredCams, cams_from_stored_size, read_cams, stored_maps, stored_names, write_cams
+from tag2mask.config import MctformerSettings
+from tag2mask.data.photos import open_photo
+from tag2mask.data.records import Record
+from tag2mask.data.transforms import normalise
+from tag2mask.engine import share_of
+from tag2mask.networks.mctformer import Mctformer, spread
+from tag2mask.networks.normalisation import normalise_cams
+from tag2mask.progress import track
+
+
+def infer_spread_cams(
+    fabric: Fabric, network: Mctformer, records: Sequence[Record], *, cams: Path, folder: Path,
+    settings: MctformerSettings,
+) -> None:  # fmt: skip
+    """Write the maps of `records` after they were spread; those that are there already are left alone.
+
+    Args:
+        fabric: launched; the processes share the photos.
+        network: trained.
+        records: photos.
+        cams: folder of their maps.
+        folder: one file a photo.
+        settings: size of the photos.
+    """
+    fabric.to_device(network)
+    network.eval()
+    done = stored_names(folder)
+    share = share_of(fabric, [record for record in records if record.name not in done])
+    for record in track(share, len(share), f"CAMs of {folder.name}", shown=fabric.is_global_zero):
+        with fabric.autocast():
+            spread_out = _spread_cams(network, record, read_cams(cams, record.name), settings)
+        write_cams(folder, record.name, spread_out)
+    fabric.barrier()
+
+
+@torch.inference_mode()
+def _spread_cams(network: Mctformer, record: Record, stored: StoredCams, settings: MctformerSettings) -> StoredCams:
+    photo = open_photo(record.image)
+    size = scaled_size(photo.size, settings.long_side)
+    image = normalise(photo.resize(size, Image.Resampling.BICUBIC), network.backbone.mean, network.backbone.std)
+    device = next(network.parameters()).device
+    maps = torch.from_numpy(stored_maps(stored)).to(device)
+    images = torch.stack([image, image.flip(2)]).to(device)
+    spread_out = spread_maps(maps, network, images)
+    return cams_from_stored_size(stored.class_ids, spread_out.cpu().numpy(), height=stored.height, width=stored.width)
+
+
+def spread_maps(maps: Tensor, network: Mctformer, images: Tensor) -> Tensor:
+    """Maps of one photo on the transformer's grid, each cell the sum of all cells weighted by the attention to them.
+
+    Args:
+        maps: (K, h, w) in [0, 1].
+        network: in evaluation mode.
+        images: (2, 3, H, W), the photo and its mirror image, normalised; the results of both are joined.
+
+    Returns:
+        (K, h, w) in [0, 1], each normalised by its own range.
+    """
+    if len(maps) == 0:
+        return maps
+    coarse = F.adaptive_avg_pool2d(torch.stack([maps, maps.flip(2)]), network.backbone.grid(images))
+    plain, mirrored = spread(coarse, network.patch_affinity(images))
+    fine = F.interpolate((plain + mirrored.flip(2))[None], size=maps.shape[1:], mode="bilinear", align_corners=False)
+    return normalise_cams(fine)[0]

@@ -1,0 +1,129 @@
+"""The command line: which arguments each command takes, and which of what was typed are settings."""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Literal, get_args
+
+from tag2mask import __version__
+from tag2mask.config import Layout, Recipe, TagSource
+from tag2mask.paper_tables import shipped_tables
+from tag2mask.recipes import RecipeError, meant, settings_help, shipped_recipes
+
+ExportFormat = Literal["onnx", "voc-server"]
+
+
+def build_parser(texts: Mapping[str, str]) -> argparse.ArgumentParser:
+    """Parser of all commands.
+
+    Args:
+        texts: command to what it does, of which the first line is shown, in the order in which they are listed.
+    """
+    parser = argparse.ArgumentParser(
+        prog="tag2mask", allow_abbrev=False,
+        description="From photos with tags to class activation maps, and from these to masks.",
+    )  # fmt: skip
+    parser.add_argument("--version", action="version", version=f"tag2mask {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    settings = f"settings, each laid on top of the recipe:{settings_help()}"
+    for name, text in texts.items():
+        summary = text.splitlines()[0]
+        command = commands.add_parser(
+            name, help=summary, description=summary, allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )  # fmt: skip
+        command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        match name:
+            case "check":
+                _add_check(command)
+            case "report":
+                _add_report(command)
+            case "predict":
+                _add_predict(command)
+            case "export":
+                _add_export(command)
+            case "env":
+                pass
+            case _:
+                _add_recipe(command, name)
+                command.epilog = settings
+    return parser
+
+
+def split_settings(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The command with its own arguments, and the settings, wherever they stand."""
+    sections = {field.name for field in fields(Recipe)}
+    own: list[str] = []
+    settings: list[str] = []
+    place = iter(arguments)
+    for argument in place:
+        name, _, value = argument.removeprefix("--").partition("=")
+        if argument.startswith("--") and ("." in name or name in sections):
+            settings.append(argument)
+            # A value of its own follows, if there is one: every setting takes one.
+            settings += [] if value else [part for part in [next(place, None)] if part is not None]
+        else:
+            own.append(argument)
+    return own, settings
+
+
+def refuse_unknown(arguments: Sequence[str], typed: argparse.Namespace) -> None:
+    """Refuse what the command does not know, with the flag that was probably meant."""
+    if not arguments:
+        return
+    known = [f"--{name.replace('_', '-')}" for name in vars(typed)]
+    hint = meant(arguments[0], known)
+    raise RecipeError(f"command line: {typed.command} does not know {' '.join(arguments)}{hint}")
+
+
+def _add_recipe(command: argparse.ArgumentParser, name: str) -> None:
+    """Arguments of a command that works on a recipe in a folder; the demo has its own recipe."""
+    usual = "runs/RECIPE"
+    if name == "table":
+        command.add_argument("table", metavar="TABLE", help=f"{', '.join(shipped_tables())}, or a path")
+        command.add_argument(
+            "--seeds", type=_at_least_one, default=1, metavar="N", help="runs a row, from engine.seed upwards (1)"
+        )
+        usual = "runs/RECIPE-tables; tables in one folder share what they have in common"
+    if name != "demo":
+        command.add_argument("recipe", metavar="RECIPE", help=f"{', '.join(shipped_recipes())}, or a path")
+    command.add_argument("--run", type=Path, metavar="DIR", help=f"folder of the results ({usual})")
+
+
+def _add_check(command: argparse.ArgumentParser) -> None:
+    command.add_argument("data", type=Path, metavar="DATA", help="folder of the data set")
+    command.add_argument("--layout", choices=get_args(Layout), default="auto")
+    command.add_argument("--tag-source", choices=get_args(TagSource), default="auto", help="VOC layout: where tags are")
+    command.add_argument("--train-split", default="train", help="list name or path of the photos to train on")
+    command.add_argument("--strict", action="store_true", help="warnings fail too")
+    command.add_argument("--json", action="store_true", help="print JSON")
+    command.add_argument("--write", type=Path, metavar="FILE", help="write every fault to a CSV file")
+
+
+def _add_report(command: argparse.ArgumentParser) -> None:
+    command.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
+    command.add_argument(
+        "--photos", type=_at_least_one, default=96, metavar="N", help="photos that the page shows at most (96)"
+    )
+
+
+def _add_predict(command: argparse.ArgumentParser) -> None:
+    command.add_argument("photos", type=Path, metavar="PHOTOS", help="folder of photos, with its subfolders")
+    command.add_argument("--model", type=Path, required=True, metavar="DIR", help="a run, or a model folder of it")
+    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="for masks, overlays and areas.csv")
+
+
+def _add_export(command: argparse.ArgumentParser) -> None:
+    command.add_argument("model", type=Path, metavar="MODEL", help="a run, or a model folder of it")
+    command.add_argument("--to", choices=get_args(ExportFormat), required=True)
+    command.add_argument("--out", type=Path, required=True, metavar="FILE", help="the .onnx, .tar or .tar.gz to write")
+    command.add_argument("--masks", type=Path, metavar="DIR", help="voc-server: folder of predictions")
+    command.add_argument("--names", type=Path, metavar="FILE", help="voc-server: list of the test photos")
+
+
+def _at_least_one(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"found {number}, expected 1 or more")
+    return number

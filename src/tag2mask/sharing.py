@@ -1,0 +1,37 @@
+"""Finished stages that another run folder holds, taken over in the place of being done again."""
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from tag2mask.manifest import read_manifest
+from tag2mask.stages import Stage
+
+
+def find_finished(stage: Stage, runs: Sequence[Path]) -> Path | None:
+    """The first of `runs` that holds the stage, finished, made with equal settings from equal inputs."""
+    for run in runs:
+        found = read_manifest(run / stage.folder)
+        if found and found.finished and found.digest == stage.manifest.digest:
+            return run
+    return None
+
+
+def take_over(source: Path, folder: Path) -> None:
+    """Make `folder`, which does not exist yet, a twin of a finished stage folder, at no cost of disk.
+
+    Its files are hard links, or copies where the disk allows no links. A link is safe: what is written later replaces a
+    file and never changes it. The folder has its name only when it is whole, so that a kill leaves no half of it.
+    """
+    unfinished = folder.with_name(f".{folder.name}.taken")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    shutil.copytree(source, unfinished, copy_function=_link)
+    unfinished.rename(folder)
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)

@@ -1,0 +1,39 @@
+import pytest
+
+from tag2mask.command_line import build_parser, refuse_unknown, split_settings
+from tag2mask.recipes import RecipeError
+
+
+@pytest.mark.parametrize(
+    ("arguments", "own", "settings"),
+    [
+        ("run demo --acr.epochs 3 --run out", "run demo --run out", "--acr.epochs 3"),
+        ("run --acr.epochs=3 demo", "run demo", "--acr.epochs=3"),
+        ("--methods [acr] table table1 demo --seeds 2", "table table1 demo --seeds 2", "--methods [acr]"),
+        ("check data --layout voc", "check data --layout voc", ""),
+        ("run demo --acr.remnants.probability_step -0.1", "run demo", "--acr.remnants.probability_step -0.1"),
+        ("run demo --acr.epochs", "run demo", "--acr.epochs"),
+    ],
+)
+def test_settings_are_told_from_arguments_wherever_they_stand(arguments: str, own: str, settings: str):
+    assert split_settings(arguments.split()) == (own.split(), settings.split())
+
+
+def test_commands_are_listed_in_their_order_with_the_first_line_of_what_they_do():
+    text = build_parser({"run": "Do it all.\n\nAnd more.", "env": "Tell versions."}).format_help()
+
+    assert text.index("Do it all.") < text.index("Tell versions.")
+    assert "And more." not in text
+
+
+def test_table_takes_a_table_a_recipe_and_a_number_of_seeds():
+    typed = build_parser({"table": "Run a table."}).parse_args(["table", "table1", "demo", "--seeds", "3"])
+
+    assert (typed.table, typed.recipe, typed.seeds, typed.run) == ("table1", "demo", 3, None)
+
+
+def test_unknown_argument_is_refused_with_the_one_that_was_probably_meant():
+    typed = build_parser({"table": "Run a table."}).parse_args(["table", "table1", "demo"])
+
+    with pytest.raises(RecipeError, match=r"table does not know --seed; did you mean --seeds\?"):
+        refuse_unknown(["--seed"], typed)
