@@ -2,7 +2,7 @@
 
     python benchmarks/label_free_threshold.py runs/animals VOC12-ANIMALS --split train_official
 
-For every method's maps in the run, of all photos of the split that have a mask and of each half of them (every other
+For every method's seeds and refined maps in the run, of all photos of the split that have a mask and of each half of them (every other
 photo), it prints the best threshold, the estimated and the fixed one of 0.25, and the mIoU in percent at each.
 """
 
@@ -61,7 +61,7 @@ def report(photos: Sequence[NDArray[np.uint8]], cams: Sequence[StoredCams], swee
 def main() -> None:
     """Print a line for each method and set of photos."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="run folder with maps in 2-cams or 3-refined")
+    parser.add_argument("run", type=Path, help="run folder with maps in 2-cams and, after a refinement, 3-refined")
     parser.add_argument("data", type=Path, help="folder of the data set")
     parser.add_argument("--split", default="train", help="photos whose maps the run holds")
     arguments = parser.parse_args()
@@ -69,7 +69,7 @@ def main() -> None:
     records = [record for record in data_set.split(arguments.split) if record.label_map]
     photos = [small_photo(record.image) for record in records]
     print("photos  best: at   mIoU  estimate   mIoU   diff  0.25:mIoU  diff  seconds")
-    for folder in sorted(path for level in ("2-cams", "3-refined") for path in arguments.run.glob(f"{level}/*")):
+    for folder in sorted([*arguments.run.glob("2-cams/*"), *arguments.run.glob("3-refined/*/maps")]):
         if not {record.name for record in records} <= stored_names(folder):
             continue
         cams = [read_cams(folder, record.name) for record in records]

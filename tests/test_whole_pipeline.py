@@ -268,10 +268,14 @@ def test_predictions_of_two_models_are_not_mixed(run: Path, tag2mask: Callable, 
 
     again = tag2mask("predict", shapes, "--model", run / "5-segmenter/acr", "--out", out)
     other = tag2mask("predict", shapes, "--model", run / "5-segmenter/masks", "--out", out)
+    config = run / "5-segmenter/acr/config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"scales": [0.5]}))
+    with_other_settings = tag2mask("predict", shapes, "--model", run / "5-segmenter/acr", "--out", out)
 
     assert again.status == 0, again.err
-    assert other.status == 1
-    assert other.err.splitlines()[-1].startswith(f"tag2mask: {out}: found files that this model did not make")
+    for refused in (other, with_other_settings):
+        assert refused.status == 1
+        assert refused.err.splitlines()[-1].startswith(f"tag2mask: {out}: found files that this model did not make")
 
 
 def test_model_card_tells_what_the_segmenter_is_worth(whole_run: Path):

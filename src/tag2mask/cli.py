@@ -1,12 +1,11 @@
 """Commands: one typed function each; `tag2mask COMMAND --help` tells their arguments."""
 
 import argparse
-import hashlib
 import json
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
@@ -16,7 +15,7 @@ from rich.console import Console
 from tag2mask.command_line import ExportFormat, build_parser, refuse_unknown, split_settings
 from tag2mask.config import DataSettings, Recipe
 from tag2mask.data.records import DataSet
-from tag2mask.manifest import Manifest, read_manifest, why_redo, write_manifest
+from tag2mask.manifest import Manifest, digest_file, read_manifest, why_redo, write_manifest
 from tag2mask.paper_tables import load_table, row_recipes
 from tag2mask.recipes import RecipeError, load_recipe, save_recipe, shipped_recipes
 from tag2mask.report.collect import RECIPE_FILE
@@ -117,12 +116,12 @@ def predict(photos: Path, model: Path, folder: Path) -> int:
     """
     from tag2mask.config import EngineSettings
     from tag2mask.engine import launch
-    from tag2mask.prediction import WEIGHTS, Segmenter, photos_below, predict_folder
+    from tag2mask.prediction import CONFIG, WEIGHTS, Segmenter, photos_below, predict_folder
 
     model = _model_folder(model)
     segmenter = Segmenter.load(model)
     found = photos_below(photos, without=folder)
-    _refuse_other_model(folder, model / WEIGHTS)
+    _refuse_other_model(folder, {"model": model / WEIGHTS, "settings": model / CONFIG})
     result = predict_folder(launch(EngineSettings()), segmenter, found, folder=folder)
     print(f"labelled {result.num_photos - len(result.failed):,} of {result.num_photos:,} photos: {folder}")
     return int(bool(result.failed))
@@ -347,9 +346,9 @@ def _refuse_foreign_table_folder(run: Path) -> None:
         raise ValueError(f"{run}: not empty and not a folder of tables (seed-* is missing): choose another --run")
 
 
-def _refuse_other_model(folder: Path, weights: Path) -> None:
+def _refuse_other_model(folder: Path, files: Mapping[str, Path]) -> None:
     """Predictions of one model go on where they were stopped; those of another are not mixed with them."""
-    manifest = Manifest({}, {"model": hashlib.sha256(weights.read_bytes()).hexdigest()[:16]})
+    manifest = Manifest({}, {name: digest_file(path) for name, path in files.items()})
     found = read_manifest(folder)
     if why_redo(manifest, found) and folder.exists() and any(folder.iterdir()):
         raise ValueError(

@@ -1,6 +1,6 @@
 """Adversarial learning of a classifier and a reconstructor (ACR).
 
-Kweon, Yoon and Yoon, "Weakly Supervised Semantic Segmentation via Adversarial Learning of PhotoClassifier and
+Kweon, Yoon and Yoon, "Weakly Supervised Semantic Segmentation via Adversarial Learning of Classifier and
 Reconstructor", CVPR 2023. The target CAM A cuts a photo's features X into the target segment A X and the rest,
 (1 - A) X. The reconstructor learns to restore each segment of the photo from the features of the other one; the
 classifier learns maps that make it fail.
@@ -162,7 +162,7 @@ def update_classifier(
     classifier: Learner[PhotoClassifier], reconstructor: Lender[Reconstructor], batch: Batch, *,
     output: ClassifierOutput, settings: AcrSettings, depths: Sequence[Tensor] | None = None,
 ) -> dict[str, Tensor]:  # fmt: skip
-    """PhotoClassifier-updating (CU) phase, section 4.3: no remnants, and signs that reward a failing reconstructor.
+    """Classifier-updating (CU) phase, section 4.3: no remnants, and signs that reward a failing reconstructor.
 
     Args:
         classifier: learns.

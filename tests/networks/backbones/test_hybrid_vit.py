@@ -65,6 +65,17 @@ def test_new_transformer_attends_to_what_looks_alike(network: Mctformer):
         assert affinity[:, own, :, own].mean() > 2 * affinity[:, own, :, other].mean()
 
 
+def test_class_tokens_learn_from_the_tags():
+    torch.manual_seed(0)
+    network = build_mctformer(SETTINGS, num_classes=2).train()
+
+    of_tokens, _ = network(two_halves(network)).all_logits
+    of_tokens[0, 0].backward()
+
+    # With a last norm of ones the gradient is rounding: the mean over normalised channels cannot change.
+    assert network.backbone.network.cls_token.grad.abs().max() > 1e-3
+
+
 def test_all_but_the_cnn_learns():
     torch.manual_seed(0)
     network = build_mctformer(SETTINGS, num_classes=2).train()

@@ -30,6 +30,9 @@ _BLOCKS, _HEADS = 3, 3
 _SHARPNESS = 0.7
 # Share of what a token attends to that a block adds to it.
 _SMOOTHING = 0.5
+# Deviation of the last norm's weights. Were they all 1, as they begin in timm, the mean over a token's channels, which
+# is the logit of its class, would be 0 whatever the token is.
+_NORM_DEVIATION = 3.0
 
 
 class CnnPatches(nn.Module):
@@ -73,6 +76,7 @@ def build_hybrid_transformer(weights: str, drop_path: float) -> VisionTransforme
     )  # fmt: skip
     cast(Any, network).pretrained_cfg = normalisation
     _start_from_similarity(network)
+    nn.init.normal_(cast(Any, network).norm.weight, std=_NORM_DEVIATION)
     return network
 
 
