@@ -2,8 +2,9 @@
 
     python benchmarks/label_free_threshold.py runs/animals VOC12-ANIMALS --split train_official
 
-For every method's seeds and refined maps in the run, of all photos of the split that have a mask and of each half of them (every other
-photo), it prints the best threshold, the estimated and the fixed one of 0.25, and the mIoU in percent at each.
+For every method's seeds and refined maps in the run, of all photos of the split that have a mask and of each half of
+them (every other photo), it prints the best threshold, the estimated and the fixed one of 0.25, and the mIoU in percent
+at each.
 """
 
 import argparse

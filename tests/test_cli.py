@@ -220,6 +220,18 @@ def test_run_keeps_its_recipe_with_the_flags(finished_run: Path, tiny_recipe: Pa
     assert load_recipe(str(finished_run / "config.yaml")) == load_recipe(str(tiny_recipe))
 
 
+@pytest.mark.parametrize("flags", [("--acr.reconstructor.classify", "false"), ("--classifier.backbone", "resnet81")])
+def test_refused_recipe_leaves_the_one_of_the_run(
+    flags: tuple[str, str], finished_run: Path, tag2mask: Callable, tiny_recipe: Path, tmp_path: Path
+):
+    run = shutil.copytree(finished_run, tmp_path / "run")
+
+    outcome = tag2mask("run", tiny_recipe, "--run", run, *flags)
+
+    assert outcome.status == 1
+    assert (run / "config.yaml").read_bytes() == (finished_run / "config.yaml").read_bytes()
+
+
 def test_debug_shows_where_an_error_arose(tag2mask: Callable, tiny_recipe: Path, shapes: Path):
     with pytest.raises(ValueError, match="not a run of tag2mask"):
         tag2mask("run", tiny_recipe, "--run", shapes, "--debug")
@@ -301,7 +313,7 @@ def test_scores_are_printed_by_the_commands_that_measure_alone(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("tabel1", "demo"), "no table tabel1: neither a file nor one of table1, table2, table3, table4"),
+        (("tabel1", "demo"), "no table tabel1: neither a file nor one of table1, table2, table3, table3_vit, table4"),
         (("table1", "dmo"), "no recipe dmo: neither a file nor one of"),
         (
             ("table1", "demo", "--acr.epoch", 3),

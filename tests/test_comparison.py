@@ -114,6 +114,53 @@ def test_further_seed_is_added_to_those_that_are_done(run: Path, tag2mask: Calla
     assert len(set(after["plain"].values())) == 2
     assert "± " in (run / "two.md").read_text()
 
+    one_alone = tag2mask("table", table, tiny_recipe, "--run", run, *SHORT)
+
+    assert "two 2/2, against each other, seed 4242" in one_alone.err
+    assert mious(run) == after
+    assert "standard deviation over seeds 4242, 4243" in (run / "two.md").read_text()
+
+
+def test_seed_of_other_settings_or_half_done_is_not_added(
+    run: Path, tag2mask: Callable, table: Path, tiny_recipe: Path
+):
+    shutil.copytree(run / FIRST, run / FIRST.replace("4242", "4243"))
+    shutil.copytree(run / "seed-4242", run / "seed-5")
+
+    outcome = tag2mask("table", table, tiny_recipe, "--run", run, *SHORT)
+
+    assert outcome.status == 0, outcome.err
+    assert {seed for scores in mious(run).values() for seed in scores} == {"4242"}
+    assert "1 of 1" in (run / "two.md").read_text()
+
+
+def test_table_that_fails_does_not_keep_scores_of_other_settings(
+    run: Path, tag2mask: Callable, table: Path, tiny_recipe: Path
+):
+    flags = (*SHORT, "--classifier.optimizer.learning_rate", 1e12)
+
+    outcome = tag2mask("table", table, tiny_recipe, "--run", run, *flags)
+
+    assert outcome.status == 1
+    assert mious(run) == {"plain": {}, "against each other": {}}
+    assert "| plain | not done | 48.4 | 0 of 1 |" in (run / "two.md").read_text()
+
+
+def test_stage_without_manifest_in_the_way_of_one_to_take_over_is_refused(
+    run: Path, tag2mask: Callable, table: Path, tiny_recipe: Path
+):
+    stage = run / SECOND / "1-classifier/baseline"
+    (stage / "manifest.json").unlink()
+    (run / SECOND / "report.html").unlink()
+
+    outcome = tag2mask("table", table, tiny_recipe, "--run", run, *SHORT)
+
+    assert outcome.status == 1
+    assert outcome.err.splitlines()[-1] == (
+        f"tag2mask: two, row against each other: {stage}: found files without manifest.json, expected both: "
+        "delete the folder to do it anew"
+    )
+
 
 def test_killed_table_tells_what_is_missing_and_goes_on_to_the_same_scores(
     finished: Path, table: Path, tiny_recipe: Path, tmp_path: Path, tag2mask: Callable
@@ -167,6 +214,21 @@ def test_other_table_in_the_same_folder_takes_what_it_has_in_common(
         (
             "[{name: a, method: baseline, level: seed}, {name: b, method: masks, level: segmenter}]",
             "mine, row b: nothing gives the level segmenter of masks; expected photos with masks in data.val_split",
+        ),
+        (
+            "[{name: a, method: baseline, level: seed},"
+            " {name: b, method: acr, level: seed, settings: {data: {crop: 40}}}]",
+            "mine, row b: data.crop is 40, but a reconstructor of depth 4 needs a multiple of 16",
+        ),
+        (
+            "[{name: a, method: baseline, level: seed},"
+            " {name: b, method: acr, level: seed, settings: {acr: {batch_size: 100}}}]",
+            "mine, row b: 1-classifier/reconstructor: 12 photos to train on, but a batch takes 100",
+        ),
+        (
+            "[{name: a, method: baseline, level: seed},"
+            " {name: b, method: mctformer, level: seed, settings: {mctformer: {batch_size: 4, weights: no.pth}}}]",
+            "mine, row b: 1-classifier/mctformer: weights no.pth: no such file",
         ),
     ],
 )

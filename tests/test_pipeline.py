@@ -195,6 +195,43 @@ def test_setting_that_cannot_work_leaves_the_finished_training(run: Path, tag2ma
     assert (run / "1-classifier" / "baseline" / "classifier.safetensors").exists()
 
 
+def test_setting_of_a_later_training_that_cannot_work_is_told_before_the_first_one(
+    tag2mask: Callable, tiny_recipe: Path, tmp_path: Path
+):
+    outcome = tag2mask("run", tiny_recipe, "--run", tmp_path / "run", "--acr.batch_size", 100)
+
+    assert outcome.status == 1
+    assert outcome.err.splitlines()[-1] == (
+        "tag2mask: 1-classifier/reconstructor: 12 photos to train on, but a batch takes 100: lower the batch size"
+    )
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("stage", ["1-classifier/baseline", "scores/seed-acr"])
+def test_stage_whose_manifest_is_lost_is_not_gone_on_with(run: Path, stage: str, tag2mask: Callable, tiny_recipe: Path):
+    (run / stage / "manifest.json").unlink()
+    before = results(run)
+
+    outcome = tag2mask("run", tiny_recipe, "--run", run, "--classifier.optimizer.learning_rate", 0.01)
+
+    assert outcome.status == 1
+    assert outcome.err.splitlines()[-1] == (
+        f"tag2mask: {run / stage}: found files without manifest.json, expected both: delete the folder to do it anew"
+    )
+    assert results(run) == before
+
+
+def test_folder_that_a_kill_left_without_manifest_is_gone_on_with(run: Path, tag2mask: Callable, tiny_recipe: Path):
+    shutil.rmtree(run / "scores/seed-acr")
+    (run / "scores/seed-acr").mkdir()
+    (run / "scores/seed-acr/.manifest.json.1.tmp").touch()
+
+    outcome = tag2mask("run", tiny_recipe, "--run", run)
+
+    assert outcome.status == 0, outcome.err
+    assert not list((run / "scores").rglob(".*"))
+
+
 def test_another_class_redoes_the_training(
     run: Path, tag2mask: Callable, tiny_recipe: Path, shapes: Path, tmp_path: Path
 ):

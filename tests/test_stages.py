@@ -109,6 +109,33 @@ def test_spread_seeds_without_those_that_are_spread_are_refused(photos: Photos, 
         plan(Recipe(methods=("baseline", "acr_vit")), photos, tmp_path)
 
 
+def test_seeds_that_are_spread_already_are_not_spread_again(photos: Photos, tmp_path: Path):
+    recipe = changed(Recipe(methods=("acr", "acr_vit"), refined_methods=()), {"acr.classifier": "mctformer"})
+
+    with pytest.raises(ValueError, match="the seeds of acr are spread already: leave out acr_vit"):
+        plan(recipe, photos, tmp_path)
+    plan(changed(recipe, {"mctformer.patch_affinity": False}), photos, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"mctformer.epochs": 5}, r"mctformer\.optimizer\.warmup_epochs is 5, but the training has 5 epochs"),
+        ({"classifier.optimizer.warmup_epochs": 40}, r"classifier\.optimizer\.warmup_epochs is 40"),
+        ({"acr.epochs": 1, "acr.reconstructor_optimizer.warmup_epochs": 1}, r"acr\.reconstructor_optimizer\.warmup"),
+        ({"refinement.optimizer.warmup_epochs": 3}, r"refinement\.optimizer\.warmup_epochs is 3"),
+        ({"segmenter.optimizer.warmup_epochs": 30}, r"segmenter\.optimizer\.warmup_epochs is 30"),
+    ],
+)
+def test_learning_rate_that_rises_to_the_end_is_refused(
+    changes: dict[str, Any], told: str, photos: Photos, tmp_path: Path
+):
+    recipe = Recipe(methods=("baseline", "acr", "mctformer"))
+
+    with pytest.raises(ValueError, match=told):
+        plan(changed(recipe, changes), photos, tmp_path)
+
+
 def test_seeds_are_spread_on_all_photos_that_go_on(photos: Photos, tmp_path: Path):
     first, rest = photos.seed[:3], photos.seed[3:]
     recipe = Recipe(methods=("acr_vit", "acr", "mctformer"), refined_methods=("acr_vit",))
@@ -125,13 +152,17 @@ def test_seeds_are_spread_on_all_photos_that_go_on(photos: Photos, tmp_path: Pat
 @pytest.mark.parametrize(
     ("name", "value", "expected"),
     [
-        ("mctformer.epochs", 3, {MCTFORMER, *seeds("mctformer", "acr_vit")}),
+        ("mctformer.epochs", 30, {MCTFORMER, *seeds("mctformer", "acr_vit")}),
         ("mctformer.patch_affinity", False, seeds("mctformer")),
         ("mctformer.fused_blocks", 2, seeds("mctformer")),
         ("classifier.epochs", 3, {BASELINE, ACR, *seeds("baseline", "acr", "acr_vit")}),
         ("mctformer.long_side", 100, seeds("acr_vit")),
-        ("cams.scales", (1.0,), seeds("baseline", "acr", "mctformer", "acr_vit")),
-        ("data.resize_range", (40.0, 50.0), None),
+        ("mctformer.scales", (0.5,), seeds("mctformer")),
+        ("data.crop", 128, {BASELINE, ACR, *seeds("baseline", "acr", "acr_vit")}),
+        ("cams.scales", (1.0,), seeds("baseline", "acr", "acr_vit")),
+        # DeiT's augmentation has sizes of its own.
+        ("data.resize_range", (40.0, 50.0), {BASELINE, ACR, *seeds("baseline", "acr", "acr_vit")}),
+        ("engine.seed", 1, None),
     ],
 )
 def test_changed_setting_redoes_what_depends_on_it_of_two_classifiers(

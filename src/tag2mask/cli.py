@@ -282,9 +282,9 @@ def _work(job: Job, kinds: Sequence[Kind]) -> None:
     check_side(recipe.acr.reconstructor, recipe.data.crop)
     data_set, warnings = _checked_data(recipe.data)
     photos = photos_of(data_set, recipe.data)
-    save_recipe(job.run / RECIPE_FILE, recipe)
+    pipeline = Pipeline(launch(recipe.engine), recipe, photos, run=job.run, warnings=warnings)
     _logger.info("run folder: %s", job.run)
-    Pipeline(launch(recipe.engine), recipe, photos, run=job.run, warnings=warnings).do(kinds)
+    pipeline.do(kinds)
     if os.environ.get("LOCAL_RANK", "0") == "0":
         if "scores" in kinds:
             _tell_scores(job, measurable=any(record.label_map for record in photos.seed))

@@ -1,9 +1,9 @@
 """Runs a paper's table: every row over several seeds, what rows have in common done once, ours beside the paper's."""
 
 import logging
-from collections.abc import Sequence
-from dataclasses import replace
-from itertools import product
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +14,6 @@ from tag2mask.networks.reconstructor import check_side
 from tag2mask.paper_tables import Table, TableRow
 from tag2mask.pipeline import Pipeline
 from tag2mask.plan import plan
-from tag2mask.recipes import save_recipe
 from tag2mask.report.collect import RECIPE_FILE
 from tag2mask.report.comparison import ComparedRow, Comparison, write_comparison
 from tag2mask.report.comparison_figure import draw_comparison
@@ -32,6 +31,38 @@ class PlannedRow(NamedTuple):
     recipe: Recipe
     """Settings, of the first seed."""
     photos: Photos
+
+
+@dataclass(frozen=True)
+class RowRun:
+    """A row with a seed, in a run folder of its own."""
+
+    row: TableRow
+    """What is shown of it."""
+    seed: int
+    """Of the run."""
+    run: Path
+    """Folder."""
+    pipeline: Pipeline
+    """Of the folder."""
+    goal: Stage
+    """The measurement that the row shows."""
+
+    def is_done(self) -> bool:
+        """Whether the folder holds all that the row needs, of these settings."""
+        return state_of(self.goal, self.run).state == "up to date" and (self.run / _LAST).exists()
+
+    def do(self) -> None:
+        """Do what is not up to date."""
+        # A stop before the results are written anew must not leave those of other settings for done.
+        (self.run / _LAST).unlink(missing_ok=True)
+        self.pipeline.reach(self.goal)
+
+    def score(self) -> ScoreRow:
+        """What was measured."""
+        found = leading_row(read_scores(self.run / "scores.json"), self.row.method, self.row.level)
+        assert found is not None
+        return found
 
 
 class TableRun:
@@ -65,73 +96,99 @@ class TableRun:
         Args:
             num_seeds: the recipes' seed and those that follow it.
             warnings: lines of the check of the data, for the reports.
+
+        Raises:
+            ValueError: a row cannot be trained; nothing is done then.
         """
         # All rows have the same: the processes start once.
         engine = self._rows[0].recipe.engine
         fabric = launch(engine)
-        seeds = tuple(range(engine.seed, engine.seed + num_seeds))
-        scores: dict[str, dict[int, ScoreRow]] = {row.name: {} for row in self._table.rows}
-        total = num_seeds * len(self._rows)
-        for number, (seed, planned) in enumerate(product(seeds, self._rows), start=1):
-            row, run = planned.row, self._folder(seed, planned.row)
-            recipe = replace(planned.recipe, engine=replace(engine, seed=seed))
-            siblings = self._siblings(seed, run)
-            pipeline = Pipeline(fabric, recipe, planned.photos, run=run, siblings=siblings, warnings=warnings)
-            goal = self._goal(row, pipeline.stages)
-            title = f"{self._table.name} {number}/{total}, {row.name}, seed {seed}"
-            done = state_of(goal, run).state == "up to date" and (run / _LAST).exists()
-            # All processes have read this before the first one changes it.
-            fabric.barrier()
-            _logger.info("%s: %s%s", title, run, " is done" if done else "")
-            if not done:
-                if fabric.is_global_zero:
-                    # A stop before the results are written anew must not leave those of other settings for done.
-                    (run / _LAST).unlink(missing_ok=True)
-                save_recipe(run / RECIPE_FILE, recipe)
-                pipeline.reach(goal)
+        asked = range(engine.seed, engine.seed + num_seeds)
+        pipeline_of = partial(Pipeline, fabric, warnings=warnings)
+        runs = [run for seed in asked for run in self._runs(seed, pipeline_of)]
+        further = self._further_runs(asked, pipeline_of)
+        done = [run for run in (*runs, *further) if run.is_done()]
+        self._check_trainings([run for run in runs if run not in done])
+        seeds = tuple(sorted({*asked, *(run.seed for run in further)}))
+        # All processes have read what is done before the first one changes it.
+        fabric.barrier()
+        if fabric.is_global_zero:
+            self._write(self._comparison(seeds, done))
+        for number, run in enumerate(runs, start=1):
+            title = f"{self._table.name} {number}/{len(runs)}, {run.row.name}, seed {run.seed}"
+            if run in done:
+                _logger.info("%s: %s is done", title, run.run)
+                continue
+            _logger.info("%s: %s", title, run.run)
+            run.do()
+            done.append(run)
             if fabric.is_global_zero:
-                found = leading_row(read_scores(run / "scores.json"), row.method, row.level)
-                assert found is not None
-                scores[row.name][seed] = found
-                if not done or number == total:
-                    self._write(self._comparison(seeds, scores))
-        return self._comparison(seeds, scores) if fabric.is_global_zero else None
+                self._write(self._comparison(seeds, done))
+        return self._comparison(seeds, done) if fabric.is_global_zero else None
 
     def _check(self, planned: PlannedRow) -> None:
         row, recipe = planned.row, planned.recipe
-        check_side(recipe.acr.reconstructor, recipe.data.crop)
         try:
-            stages = plan(recipe, planned.photos, self._folder(recipe.engine.seed, row))
+            check_side(recipe.acr.reconstructor, recipe.data.crop)
+            _goal(row, plan(recipe, planned.photos, self._folder(recipe.engine.seed, row)))
         except ValueError as error:
-            raise ValueError(f"{self._table.name}, row {row.name}: {error}") from error
-        self._goal(row, stages)
+            raise self._of_row(row, error) from error
 
-    def _goal(self, row: TableRow, stages: Sequence[Stage]) -> Stage:
-        """The measurement that the row shows."""
-        for stage in stages:
-            if stage.kind == "scores" and (stage.method, stage.level) == (row.method, row.level):
-                return stage
-        raise ValueError(
-            f"{self._table.name}, row {row.name}: nothing gives the level {row.level} of {row.method}; "
-            f"expected {_NEEDED[row.level]}"
-        )
+    def _check_trainings(self, runs: Sequence[RowRun]) -> None:
+        """Refuse rows that cannot be trained, before hours are spent on the others."""
+        # One run of each row will do, that of the last seed: it has the most to train.
+        for run in {run.row.name: run for run in runs}.values():
+            try:
+                run.pipeline.check(run.goal)
+            except ValueError as error:
+                raise self._of_row(run.row, error) from error
+
+    def _of_row(self, row: TableRow, error: ValueError) -> ValueError:
+        return ValueError(f"{self._table.name}, row {row.name}: {error}")
+
+    def _runs(self, seed: int, pipeline_of: Callable[..., Pipeline]) -> list[RowRun]:
+        """Every row with a seed."""
+        folders = [self._folder(seed, row) for row in self._table.rows]
+        # Those of other tables too.
+        others = (path.parent for path in (self._run / f"seed-{seed}").glob(f"*/*/{RECIPE_FILE}"))
+        siblings = sorted({*folders, *others})
+        runs = []
+        for (row, first, photos), run in zip(self._rows, folders, strict=True):
+            recipe = replace(first, engine=replace(first.engine, seed=seed))
+            before = [folder for folder in siblings if folder != run]
+            pipeline = pipeline_of(recipe, photos, run=run, siblings=before)
+            runs.append(RowRun(row, seed, run, pipeline, _goal(row, pipeline.stages)))
+        return runs
+
+    def _further_runs(self, asked: Sequence[int], pipeline_of: Callable[..., Pipeline]) -> list[RowRun]:
+        """Those of seeds that are not asked for, but were, and are done in every row."""
+        numbers = [path.name.removeprefix("seed-") for path in self._run.glob("seed-*")]
+        seeds = sorted({int(number) for number in numbers if number.isdecimal()} - {*asked})
+        of_seeds = [self._runs(seed, pipeline_of) for seed in seeds]
+        return [run for runs in of_seeds if all(run.is_done() for run in runs) for run in runs]
 
     def _folder(self, seed: int, row: TableRow) -> Path:
         return self._run / f"seed-{seed}" / self._table.name / row.folder
 
-    def _siblings(self, seed: int, run: Path) -> list[Path]:
-        """Run folders of the same seed, those of other tables too."""
-        found = sorted(path.parent for path in (self._run / f"seed-{seed}").glob(f"*/*/{RECIPE_FILE}"))
-        return [folder for folder in found if folder != run]
-
-    def _comparison(self, seeds: tuple[int, ...], scores: dict[str, dict[int, ScoreRow]]) -> Comparison:
+    def _comparison(self, seeds: tuple[int, ...], done: Sequence[RowRun]) -> Comparison:
         table = self._table
-        rows = [ComparedRow(row.name, row.method, row.level, row.paper, scores[row.name]) for row in table.rows]
+        rows = []
+        for row in table.rows:
+            scores = {run.seed: run.score() for run in sorted(done, key=lambda run: run.seed) if run.row == row}
+            rows.append(ComparedRow(row.name, row.method, row.level, row.paper, scores))
         return Comparison(table.name, table.title, table.source, self._name, seeds, tuple(rows))
 
     def _write(self, comparison: Comparison) -> None:
         write_comparison(self._run, comparison)
         draw_comparison(self._run / f"{comparison.name}.png", comparison)
+
+
+def _goal(row: TableRow, stages: Sequence[Stage]) -> Stage:
+    """The measurement that the row shows."""
+    for stage in stages:
+        if stage.kind == "scores" and (stage.method, stage.level) == (row.method, row.level):
+            return stage
+    raise ValueError(f"nothing gives the level {row.level} of {row.method}; expected {_NEEDED[row.level]}")
 
 
 _LAST = "report.html"

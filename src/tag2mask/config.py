@@ -123,6 +123,8 @@ class MctformerSettings:
     """Last blocks whose attention of class tokens to patches is multiplied with the patches' maps; MCTformer's code."""
     patch_affinity: bool = True
     """Whether its seeds are spread along the attention between patches; MCTformer's code: yes."""
+    scales: tuple[Positive, ...] = (1.0,)
+    """In the place of `cams.scales` for its own seeds; MCTformer's code: the photo's size and its mirror image."""
     long_side: Index = 0
     """`acr_vit`: long side in pixels of the photos along whose attention seeds are spread; 0 = their own size. Memory
     grows with its fourth power."""

@@ -11,10 +11,13 @@ from typing import Any, get_args
 import yaml
 
 from tag2mask.config import TWIN, Level, Method, Recipe, Supervision
+from tag2mask.manifest import leaves
 from tag2mask.recipes import RecipeError, load_recipe, meant
 from tag2mask.report.comparison import PaperScores
 
 _METHODS = (*get_args(Method), TWIN)
+_WITHOUT_EFFECT = ("extends", "methods", "refined_methods", "segmenter.supervision")
+"""Settings that a row does not have: it says by method and level what is done, and builds on the table's recipe."""
 
 
 @dataclass(frozen=True)
@@ -150,14 +153,12 @@ def _supervision(row: TableRow) -> tuple[Supervision, ...]:
     return ("masks",) if row.method == TWIN else ("pseudo_labels",)
 
 
-def _as_flags(settings: Mapping[str, Any], prefix: str = "--") -> list[str]:
-    flags: list[str] = []
-    for name, value in settings.items():
-        if isinstance(value, Mapping):
-            flags += _as_flags(value, f"{prefix}{name}.")
-        else:
-            flags.append(f"{prefix}{name}={value if isinstance(value, str) else json.dumps(value)}")
-    return flags
+def _as_flags(settings: Mapping[str, Any]) -> list[str]:
+    # What YAML knows beyond JSON, such as dates, is refused as text where a setting takes none.
+    return [
+        f"--{name}={value if isinstance(value, str) else json.dumps(value, default=str)}"
+        for name, value in leaves(settings).items()
+    ]
 
 
 def _row(content: Any, where: str) -> TableRow:
@@ -170,6 +171,9 @@ def _row(content: Any, where: str) -> TableRow:
         raise RecipeError(f"{where}: method {TWIN} has no level but segmenter, found {values['level']}")
     if not isinstance(values.get("settings", {}), dict):
         raise RecipeError(f"{where}: settings is {values['settings']!r}, expected sections such as acr")
+    for name in leaves(values.get("settings", {})):
+        if name in _WITHOUT_EFFECT:
+            raise RecipeError(f"{where}: found {name} in settings, where it does nothing; expected method and level")
     if values.get("paper") is not None:
         figures = _checked(values["paper"], PaperScores, f"{where}, paper")
         for name, value in figures.items():

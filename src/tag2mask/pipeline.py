@@ -11,19 +11,21 @@ from lightning_fabric import Fabric
 
 from tag2mask.cams.attention import infer_spread_cams
 from tag2mask.cams.inference import infer_cams
-from tag2mask.config import Recipe
+from tag2mask.config import CamSettings, Recipe
 from tag2mask.data.records import Record
 from tag2mask.examples import keep_epochs, keep_restorations, one_a_class
 from tag2mask.files import remove_leftovers
 from tag2mask.labelling import check_label_maps, copy_label_maps, write_pseudo_labels
-from tag2mask.manifest import clear, write_manifest
+from tag2mask.manifest import FILE_NAME, clear, write_manifest
 from tag2mask.measuring import measure
 from tag2mask.memory import peak_mib, restart_peak
 from tag2mask.networks.classifier import PhotoClassifier
 from tag2mask.networks.mctformer import Mctformer
 from tag2mask.plan import plan
 from tag2mask.prediction import Segmenter, predict_records, renew_settings
+from tag2mask.recipes import save_recipe
 from tag2mask.refining import write_crf_labels, write_relations, write_walked_maps
+from tag2mask.report.collect import RECIPE_FILE
 from tag2mask.results import write_results
 from tag2mask.sharing import find_finished, take_over
 from tag2mask.stages import PLAIN_TRAININGS, TRAININGS, Kind, Photos, Stage, section_of, state_of
@@ -57,8 +59,17 @@ class Pipeline:
         self._siblings = siblings
         self._warnings = warnings
 
+    def check(self, goal: Stage) -> None:
+        """Refuse what cannot work on the way to one stage; nothing is done.
+
+        Raises:
+            ValueError: a network cannot be built, a batch cannot be filled, or files of unknown origin are in the way.
+        """
+        self._check(self._up_to(goal))
+
     def do(self, kinds: Collection[Kind]) -> None:
         """Do the stages of these kinds that are not up to date, in order."""
+        self._begin([stage for stage in self.stages if stage.kind in kinds])
         for number, stage in enumerate(self.stages, start=1):
             if stage.kind in kinds:
                 self._do(stage, f"stage {number}/{len(self.stages)} {stage.folder}")
@@ -67,11 +78,29 @@ class Pipeline:
 
     def reach(self, goal: Stage) -> None:
         """Do one stage and those that it builds on, where they are not up to date, and write the results."""
-        needed = _folders_up_to(goal)
-        stages = [stage for stage in self.stages if stage.folder in needed]
+        stages = self._up_to(goal)
+        self._begin(stages)
         for number, stage in enumerate(stages, start=1):
             self._do(stage, f"stage {number}/{len(stages)} {stage.folder}")
         self._write_results()
+
+    def _up_to(self, goal: Stage) -> list[Stage]:
+        needed = _folders_up_to(goal)
+        return [stage for stage in self.stages if stage.folder in needed]
+
+    def _begin(self, stages: Sequence[Stage]) -> None:
+        """Keep the recipe of a run; one that is refused leaves the older one."""
+        self._check(stages)
+        save_recipe(self._run / RECIPE_FILE, self._recipe)
+
+    def _check(self, stages: Sequence[Stage]) -> None:
+        """Tell what cannot work before anything is trained or deleted."""
+        for stage in stages:
+            state = state_of(stage, self._run).state
+            if state == "to do":
+                _refuse_unknown_files(self._run / stage.folder)
+            if stage.kind in TRAININGS and state != "up to date" and not find_finished(stage, self._siblings):
+                self._check_training(stage)
 
     def _write_results(self) -> None:
         if self._fabric.is_global_zero:
@@ -104,13 +133,16 @@ class Pipeline:
             fabric.barrier()
             return
         _logger.info("%s: %s", title, state.reason or "goes on where it was stopped")
-        if stage.kind in TRAININGS:
-            self._check(stage)
+        if fabric.is_global_zero and state.state == "to do":
+            clear(folder)
+            write_manifest(folder, stage.manifest)
+        self._make(stage, folder)
+
+    def _make(self, stage: Stage, folder: Path) -> None:
+        """Begin a stage or go on with it, in a folder with its manifest, and note there that it is finished."""
+        fabric = self._fabric
         if fabric.is_global_zero:
             remove_leftovers(folder)
-            if state.state == "to do":
-                clear(folder)
-                write_manifest(folder, stage.manifest)
         fabric.barrier()
         left_out = len(self._photos.train) - len(self._photos.tagged)
         if left_out and stage.kind in ("reconstructor", "pretrained", "acr"):
@@ -140,18 +172,21 @@ class Pipeline:
                 return f"needs {before.folder}, which is to do first: {why}"
         return None
 
-    def _check(self, stage: Stage) -> None:
-        """Build all that a training needs, so that what cannot work is told before an older one is deleted."""
+    def _check_training(self, stage: Stage) -> None:
+        """Build all that a training needs."""
         training = self._training(stage)
-        match stage.kind:
-            case "network":
-                labelled.check_relations(training)
-            case "segmenter":
-                labelled.check_segmenter(training)
-            case "baseline" | "mctformer":
-                classifiers.check_plain(training, section_of(stage.kind, self._recipe))
-            case _:
-                classifiers.check_adversarial(training)
+        try:
+            match stage.kind:
+                case "network":
+                    labelled.check_relations(training)
+                case "segmenter":
+                    labelled.check_segmenter(training)
+                case "baseline" | "mctformer":
+                    classifiers.check_plain(training, section_of(stage.kind, self._recipe))
+                case _:
+                    classifiers.check_adversarial(training)
+        except ValueError as error:
+            raise ValueError(f"{stage.folder}: {error}") from error
 
     def _perform(self, stage: Stage, folder: Path) -> float | None:
         """Do the work; a training gives the seconds of all its sessions."""
@@ -178,7 +213,7 @@ class Pipeline:
             case "cams":
                 (trained,) = stage.before
                 network = self._load_classifier(trained)
-                infer_cams(fabric, network, stage.records, settings=recipe.cams, folder=folder)
+                infer_cams(fabric, network, stage.records, settings=self._cam_settings(trained), folder=folder)
             case "crf":
                 write_crf_labels(
                     fabric, stage.records, cams=self._source(stage), folder=folder,
@@ -255,6 +290,14 @@ class Pipeline:
         blank = classifiers.new_classifier(self._training(stage), section_of(stage.kind, self._recipe))
         return load_network(blank, self._run / stage.folder, "classifier")
 
+    def _cam_settings(self, trained: Stage) -> CamSettings:
+        recipe = self._recipe
+        match section_of(trained.kind, recipe):
+            case "classifier":
+                return recipe.cams
+            case "mctformer":
+                return replace(recipe.cams, scales=recipe.mctformer.scales)
+
     def _load_transformer(self, stage: Stage) -> Mctformer:
         network = self._load_classifier(stage)
         assert isinstance(network, Mctformer)
@@ -281,3 +324,11 @@ class Pipeline:
 
 def _folders_up_to(stage: Stage) -> set[str]:
     return {stage.folder}.union(*(_folders_up_to(before) for before in stage.before))
+
+
+def _refuse_unknown_files(folder: Path) -> None:
+    """A stage would go on with files that no manifest tells the settings of; hidden ones are left by a killed run."""
+    if (folder / FILE_NAME).exists():
+        return
+    if any(path.is_file() and not path.name.startswith(".") for path in folder.rglob("*")):
+        raise ValueError(f"{folder}: found files without {FILE_NAME}, expected both: delete the folder to do it anew")

@@ -5,7 +5,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tag2mask.config import TWIN, ClassifierSection, Level, Method, Recipe
+from tag2mask.config import (
+    TWIN,
+    ClassifierSection,
+    ClassifierSettings,
+    Level,
+    MctformerSettings,
+    Method,
+    OptimizerSettings,
+    Recipe,
+)
 from tag2mask.data.records import Record
 from tag2mask.evaluation.sweep import NUM_STEPS
 from tag2mask.manifest import FILE_NAME, Manifest, digest, digest_file, digest_records, flatten
@@ -23,11 +32,12 @@ def plan(recipe: Recipe, photos: Photos, run: Path) -> list[Stage]:
     Raises:
         ValueError: settings contradict each other.
     """
-    _check_methods(recipe)
     _check_thresholds(recipe)
     refined = _refined_methods(recipe)
     foreign = {method for method in recipe.methods if _is_foreign(run / "2-cams" / method, ".npz")}
     ours = replace(recipe, methods=tuple(method for method in recipe.methods if method not in foreign))
+    if "acr_vit" in ours.methods:
+        _check_spreading(recipe)
     if set(ours.methods) & {"pretrained", "acr"}:
         _check_acr(ours)
     trainings = _trainings(ours, photos)
@@ -75,10 +85,23 @@ def _refined_methods(recipe: Recipe) -> Sequence[Method]:
     return recipe.refined_methods
 
 
-def _check_methods(recipe: Recipe) -> None:
-    """Refuse methods that miss one they build on."""
-    if "acr_vit" in recipe.methods and "acr" not in recipe.methods:
+def _check_spreading(recipe: Recipe) -> None:
+    """Refuse to spread seeds that are not there, or twice."""
+    if "acr" not in recipe.methods:
         raise ValueError("methods has acr_vit, which spreads the seeds of acr, but not acr: add it")
+    if recipe.acr.classifier == "mctformer" and recipe.mctformer.patch_affinity:
+        raise ValueError(
+            "methods has acr_vit, but with acr.classifier mctformer the seeds of acr are spread already: leave out "
+            "acr_vit, or set mctformer.patch_affinity to false"
+        )
+
+
+def _check_warmup(name: str, optimizer: OptimizerSettings, num_epochs: int) -> None:
+    """Refuse a learning rate that rises until its training ends."""
+    if optimizer.warmup_epochs >= num_epochs:
+        raise ValueError(
+            f"{name}.warmup_epochs is {optimizer.warmup_epochs}, but the training has {num_epochs} epochs: take fewer"
+        )
 
 
 def _check_acr(recipe: Recipe) -> None:
@@ -113,12 +136,15 @@ def _trainings(recipe: Recipe, photos: Photos) -> list[Stage]:
     stages = list(plain.values())
     reconstructor: tuple[Stage, ...] = ()
     if alone:
+        _check_warmup("acr.reconstructor_optimizer", acr.reconstructor_optimizer, acr.reconstructor_epochs)
         settings = _network_settings(recipe, acr.classifier) | _reconstructor_settings(recipe)
         reconstructor = (_training("reconstructor", settings, photos, (plain[first],)),)
         stages += reconstructor
     begins_as = (plain[first],) if adversarial and acr.warm_start else ()
     for kind in ADVERSARIAL_TRAININGS:
         if kind in methods:
+            for name in ("classifier_optimizer", "reconstructor_optimizer"):
+                _check_warmup(f"acr.{name}", getattr(acr, name), acr.decay_epochs or acr.epochs)
             settings = _network_settings(recipe, acr.classifier) | flatten(acr, "acr")
             stages.append(_training(kind, settings, photos, (*begins_as, *reconstructor)))
     return stages
@@ -147,6 +173,7 @@ def _seeds(
             return _stage("cams", method, records, settings, (seeds["acr"], trained["mctformer"]))
         case _:
             if section_of(method, recipe) == "mctformer":
+                settings["cams.scales"] = list(recipe.mctformer.scales)
                 settings["mctformer.fused_blocks"] = recipe.mctformer.fused_blocks
                 settings["mctformer.patch_affinity"] = recipe.mctformer.patch_affinity
             return _stage("cams", method, records, settings, (trained[method],))
@@ -183,6 +210,7 @@ def _after_cams(recipe: Recipe, photos: Photos, cams: Stage, run: Path) -> list[
 
 def _refinement(recipe: Recipe, photos: Photos, cams: Stage) -> list[Stage]:
     """Labels of sure pixels, the network that learns relations from them, and maps that walk along these."""
+    _check_warmup("refinement.optimizer", recipe.refinement.optimizer, recipe.refinement.epochs)
 
     def chosen(*names: str) -> dict[str, Any]:
         return _chosen(recipe.refinement, "refinement", ("method", *names))
@@ -204,6 +232,7 @@ def _refinement(recipe: Recipe, photos: Photos, cams: Stage) -> list[Stage]:
 
 def _segmenters(recipe: Recipe, photos: Photos, method: str, labels: Stage | None) -> list[Stage]:
     """A segmenter and its predictions; without pseudo-labels it learns from the true masks."""
+    _check_warmup("segmenter.optimizer", recipe.segmenter.optimizer, recipe.segmenter.epochs)
     settings = flatten(recipe.segmenter, "segmenter")
     del settings["segmenter.supervision"]
     only_predictions = {f"segmenter.{name}" for name in ("scales", "fuse", "long_side", "crf")}
@@ -299,13 +328,16 @@ def _engine_settings(recipe: Recipe) -> dict[str, Any]:
 
 
 def _plain_settings(recipe: Recipe, section: ClassifierSection) -> dict[str, Any]:
+    plain: ClassifierSettings | MctformerSettings = getattr(recipe, section)
+    _check_warmup(f"{section}.optimizer", plain.optimizer, plain.epochs)
     match section:
         case "classifier":
             return _network_settings(recipe, section) | flatten(recipe.classifier, "classifier")
         case "mctformer":
-            settings = _augmentation_settings(recipe) | flatten(recipe.mctformer, "mctformer")
+            resizing = ("resize", "resize_range") if recipe.mctformer.augmentation == "flip" else ()
+            settings = _chosen(recipe.data, "data", resizing) | flatten(recipe.mctformer, "mctformer")
             # Of the maps alone: the tags are learned without them.
-            for name in ("fused_blocks", "patch_affinity", "long_side"):
+            for name in ("fused_blocks", "patch_affinity", "scales", "long_side"):
                 del settings[f"mctformer.{name}"]
             return settings | _engine_settings(recipe)
 

@@ -23,6 +23,9 @@ def take_over(source: Path, folder: Path) -> None:
 
     Its files are hard links, or copies where the disk allows no links. A link is safe: what is written later replaces a
     file and never changes it. The folder has its name only when it is whole, so that a kill leaves no half of it.
+
+    Examples that a training kept for the report (`epochs`, `restored`) come along as they are: which photos they show
+    and how depends on `data.seed_split` and `cams`, which a training does not, so that a run with others may have them.
     """
     unfinished = folder.with_name(f".{folder.name}.taken")
     shutil.rmtree(unfinished, ignore_errors=True)

@@ -75,7 +75,7 @@ class Comparison:
     recipe: str
     """Name of the recipe that the rows were run with."""
     seeds: tuple[int, ...]
-    """Asked for."""
+    """Asked for, and further ones of which every row is done."""
     rows: tuple[ComparedRow, ...]
     """In the order of the paper."""
 
