@@ -1,10 +1,10 @@
 """Recipes with a vision transformer, from tags to predictions on some of the demo's scenes, with small networks."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Command
 
 from tag2mask.cams.store import read_cams, stored_names
 from tag2mask.data.label_maps import label_map_names
@@ -64,7 +64,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("recipe", READINGS)
-def test_recipe_runs_from_tags_to_predictions(recipe: str, scenes: Path, tag2mask: Command, tmp_path: Path):
+def test_recipe_runs_from_tags_to_predictions(recipe: str, scenes: Path, tag2mask: Callable, tmp_path: Path):
     small = tmp_path / "small.yaml"
     small.write_text(SMALL.format(recipe=recipe, root=scenes))
     run, methods = tmp_path / "run", READINGS[recipe]

@@ -102,6 +102,16 @@ def test_without_a_baseline_adversarial_seeds_are_compared_with_the_transformers
     rows = [row("seed", 0.5, method="mctformer", source="best on this split"), SEED]
 
     assert verdict(rows) == [
-        "MCTformer gives a seed of 50.0 mIoU.",
         "ACR did not help: the seed fell from 50.0 (MCTformer) to 49.2 mIoU (−0.8).",
+        "MCTformer gives a seed of 50.0 mIoU.",
     ]
+
+
+def test_a_transformer_is_another_network_and_not_a_step_after_the_baseline():
+    rows = [BASELINE, row("seed", 0.3, method="mctformer", source="best on this split"), SEED]
+
+    assert verdict(rows) == [
+        "ACR raised the seed from 41.0 to 49.2 mIoU (+8.2).",
+        "MCTformer gives a seed of 30.0 mIoU.",
+    ]
+    assert change(rows, rows[1]) is None

@@ -9,7 +9,7 @@ from tag2mask.data.records import Record
 from tag2mask.evaluation.sweep import SweepScores
 from tag2mask.report.tables import ScoreRow
 
-METHODS = ("baseline", "pretrained", "mctformer", "acr", "acr_vit")
+METHODS = ("baseline", "pretrained", "acr", "mctformer", "acr_vit")
 """In the order in which they are shown."""
 
 

@@ -101,12 +101,10 @@ def method_name(method: str) -> str:
 def _references(method: str) -> tuple[str, ...]:
     """Methods whose seed a method's is compared with, the first one that was measured."""
     match method:
-        case "baseline":
+        case "baseline" | "mctformer":
             return ()
         case "acr_vit":
             return ("acr",)
-        case "mctformer":
-            return ("baseline",)
     return ("baseline", "mctformer")
 
 
