@@ -69,7 +69,7 @@ def test_features_and_outputs_equal_the_released_network(networks: Networks, gol
 
     with torch.inference_mode():
         features = networks.backbone(images)
-        cams, logits = networks.classifier(images)
+        cams, (logits,) = networks.classifier(images)
         encoding = networks.reconstructor.encode(features)
 
     for feature, name in zip(features, ("conv4", "conv5", "feat4096"), strict=True):
