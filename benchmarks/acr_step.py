@@ -79,7 +79,7 @@ class PlainAcr:
         side = network.side(batch.images)
         photo = network.photos_to_restore(batch.images)
         self.classifier.train()
-        cams, logits = self.classifier(batch.images)
+        cams, (logits,) = self.classifier(batch.images)
         network.eval()
         with torch.no_grad():
             features, _ = self.encode(batch.images)
