@@ -46,7 +46,7 @@ READINGS = {
 }
 
 
-NUM_PHOTOS = {"train": 40, "val": 8}
+NUM_PHOTOS = {"train": 16, "val": 6}
 VAL = {f"val_{index:03}" for index in range(NUM_PHOTOS["val"])}
 
 
