@@ -5,18 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tag2mask.config import (
-    TWIN,
-    ClassifierSection,
-    ClassifierSettings,
-    Level,
-    MctformerSettings,
-    Method,
-    OptimizerSettings,
-    Recipe,
-)
+from tag2mask.config import TWIN, ClassifierSection, Level, Method, Recipe
+from tag2mask.contradictions import check_acr, check_spreading, check_thresholds, check_warmup
 from tag2mask.data.records import Record
-from tag2mask.evaluation.sweep import NUM_STEPS
 from tag2mask.manifest import FILE_NAME, Manifest, digest, digest_file, digest_records, flatten
 from tag2mask.stages import ADVERSARIAL_TRAININGS, PLAIN_TRAININGS, Kind, Photos, Stage, section_of
 
@@ -32,14 +23,14 @@ def plan(recipe: Recipe, photos: Photos, run: Path) -> list[Stage]:
     Raises:
         ValueError: settings contradict each other.
     """
-    _check_thresholds(recipe)
+    check_thresholds(recipe)
     refined = _refined_methods(recipe)
     foreign = {method for method in recipe.methods if _is_foreign(run / "2-cams" / method, ".npz")}
     ours = replace(recipe, methods=tuple(method for method in recipe.methods if method not in foreign))
     if "acr_vit" in ours.methods:
-        _check_spreading(recipe)
+        check_spreading(recipe)
     if set(ours.methods) & {"pretrained", "acr"}:
-        _check_acr(ours)
+        check_acr(ours)
     trainings = _trainings(ours, photos)
     stages = list(trainings)
     trained = {stage.kind: stage for stage in trainings}
@@ -58,19 +49,14 @@ def plan(recipe: Recipe, photos: Photos, run: Path) -> list[Stage]:
             stages += _after_cams(recipe, photos, cams, run)
     if "masks" in recipe.segmenter.supervision and _masked(photos.label):
         stages += _segmenters(recipe, photos, TWIN, None)
+    for stage in stages:
+        check_warmup(recipe, stage.kind)
     return stages
 
 
 def _is_foreign(folder: Path, suffix: str) -> bool:
     """Whether files lie there that no manifest tells the origin of."""
     return not (folder / FILE_NAME).exists() and any(folder.rglob(f"*{suffix}"))
-
-
-def _check_thresholds(recipe: Recipe) -> None:
-    """Refuse thresholds between those that are measured."""
-    for name, threshold in (("cams", recipe.cams.threshold), ("labels", recipe.labels.threshold)):
-        if abs(threshold * NUM_STEPS - round(threshold * NUM_STEPS)) > 1e-6:
-            raise ValueError(f"{name}.threshold is {threshold}, expected a multiple of {1 / NUM_STEPS}")
 
 
 def _refined_methods(recipe: Recipe) -> Sequence[Method]:
@@ -83,41 +69,6 @@ def _refined_methods(recipe: Recipe) -> Sequence[Method]:
             "only seeds that are made can be refined"
         )
     return recipe.refined_methods
-
-
-def _check_spreading(recipe: Recipe) -> None:
-    """Refuse to spread seeds that are not there, or twice."""
-    if "acr" not in recipe.methods:
-        raise ValueError("methods has acr_vit, which spreads the seeds of acr, but not acr: add it")
-    if recipe.acr.classifier == "mctformer" and recipe.mctformer.patch_affinity:
-        raise ValueError(
-            "methods has acr_vit, but with acr.classifier mctformer the seeds of acr are spread already: leave out "
-            "acr_vit, or set mctformer.patch_affinity to false"
-        )
-
-
-def _check_warmup(name: str, optimizer: OptimizerSettings, num_epochs: int) -> None:
-    """Refuse a learning rate that rises until its training ends."""
-    if optimizer.warmup_epochs >= num_epochs:
-        raise ValueError(
-            f"{name}.warmup_epochs is {optimizer.warmup_epochs}, but the training has {num_epochs} epochs: take fewer"
-        )
-
-
-def _check_acr(recipe: Recipe) -> None:
-    """Refuse settings that contradict each other."""
-    acr = recipe.acr
-    if "pretrained" in recipe.methods and not acr.reconstructor_epochs:
-        raise ValueError("methods has pretrained, but acr.reconstructor_epochs is 0: no reconstructor is trained")
-    if acr.reconstructor.classify != (acr.reconstructor_loss.classification > 0):
-        raise ValueError(
-            f"acr.reconstructor.classify is {acr.reconstructor.classify}, but acr.reconstructor_loss.classification is "
-            f"{acr.reconstructor_loss.classification}: a head needs a weight, and a weight a head"
-        )
-    for name in ("reconstructor_loss", "classifier_loss"):
-        weights = [value for value in vars(getattr(acr, name)).values() if isinstance(value, float)]
-        if not any(weights):
-            raise ValueError(f"acr.{name}: every weight is 0, so nothing is learned")
 
 
 def _trainings(recipe: Recipe, photos: Photos) -> list[Stage]:
@@ -136,15 +87,12 @@ def _trainings(recipe: Recipe, photos: Photos) -> list[Stage]:
     stages = list(plain.values())
     reconstructor: tuple[Stage, ...] = ()
     if alone:
-        _check_warmup("acr.reconstructor_optimizer", acr.reconstructor_optimizer, acr.reconstructor_epochs)
         settings = _network_settings(recipe, acr.classifier) | _reconstructor_settings(recipe)
         reconstructor = (_training("reconstructor", settings, photos, (plain[first],)),)
         stages += reconstructor
     begins_as = (plain[first],) if adversarial and acr.warm_start else ()
     for kind in ADVERSARIAL_TRAININGS:
         if kind in methods:
-            for name in ("classifier_optimizer", "reconstructor_optimizer"):
-                _check_warmup(f"acr.{name}", getattr(acr, name), acr.decay_epochs or acr.epochs)
             settings = _network_settings(recipe, acr.classifier) | flatten(acr, "acr")
             stages.append(_training(kind, settings, photos, (*begins_as, *reconstructor)))
     return stages
@@ -210,7 +158,6 @@ def _after_cams(recipe: Recipe, photos: Photos, cams: Stage, run: Path) -> list[
 
 def _refinement(recipe: Recipe, photos: Photos, cams: Stage) -> list[Stage]:
     """Labels of sure pixels, the network that learns relations from them, and maps that walk along these."""
-    _check_warmup("refinement.optimizer", recipe.refinement.optimizer, recipe.refinement.epochs)
 
     def chosen(*names: str) -> dict[str, Any]:
         return _chosen(recipe.refinement, "refinement", ("method", *names))
@@ -232,7 +179,6 @@ def _refinement(recipe: Recipe, photos: Photos, cams: Stage) -> list[Stage]:
 
 def _segmenters(recipe: Recipe, photos: Photos, method: str, labels: Stage | None) -> list[Stage]:
     """A segmenter and its predictions; without pseudo-labels it learns from the true masks."""
-    _check_warmup("segmenter.optimizer", recipe.segmenter.optimizer, recipe.segmenter.epochs)
     settings = flatten(recipe.segmenter, "segmenter")
     del settings["segmenter.supervision"]
     only_predictions = {f"segmenter.{name}" for name in ("scales", "fuse", "long_side", "crf")}
@@ -328,8 +274,6 @@ def _engine_settings(recipe: Recipe) -> dict[str, Any]:
 
 
 def _plain_settings(recipe: Recipe, section: ClassifierSection) -> dict[str, Any]:
-    plain: ClassifierSettings | MctformerSettings = getattr(recipe, section)
-    _check_warmup(f"{section}.optimizer", plain.optimizer, plain.epochs)
     match section:
         case "classifier":
             return _network_settings(recipe, section) | flatten(recipe.classifier, "classifier")

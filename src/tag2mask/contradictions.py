@@ -1,0 +1,72 @@
+"""Settings of a recipe that contradict each other, refused before any stage is planned on them."""
+
+from tag2mask.config import OptimizerSettings, Recipe
+from tag2mask.evaluation.sweep import NUM_STEPS
+from tag2mask.stages import Kind
+
+
+def check_thresholds(recipe: Recipe) -> None:
+    """Refuse thresholds between those that are measured."""
+    for name, threshold in (("cams", recipe.cams.threshold), ("labels", recipe.labels.threshold)):
+        if abs(threshold * NUM_STEPS - round(threshold * NUM_STEPS)) > 1e-6:
+            raise ValueError(f"{name}.threshold is {threshold}, expected a multiple of {1 / NUM_STEPS}")
+
+
+def check_spreading(recipe: Recipe) -> None:
+    """Refuse to spread seeds that are not there, or twice."""
+    if "acr" not in recipe.methods:
+        raise ValueError("methods has acr_vit, which spreads the seeds of acr, but not acr: add it")
+    if recipe.acr.classifier == "mctformer" and recipe.mctformer.patch_affinity:
+        raise ValueError(
+            "methods has acr_vit, but with acr.classifier mctformer the seeds of acr are spread already: leave out "
+            "acr_vit, or set mctformer.patch_affinity to false"
+        )
+
+
+def check_acr(recipe: Recipe) -> None:
+    """Refuse settings that contradict each other."""
+    acr = recipe.acr
+    if "pretrained" in recipe.methods and not acr.reconstructor_epochs:
+        raise ValueError("methods has pretrained, but acr.reconstructor_epochs is 0: no reconstructor is trained")
+    if acr.reconstructor.classify != (acr.reconstructor_loss.classification > 0):
+        raise ValueError(
+            f"acr.reconstructor.classify is {acr.reconstructor.classify}, but acr.reconstructor_loss.classification is "
+            f"{acr.reconstructor_loss.classification}: a head needs a weight, and a weight a head"
+        )
+    for name in ("reconstructor_loss", "classifier_loss"):
+        weights = [value for value in vars(getattr(acr, name)).values() if isinstance(value, float)]
+        if not any(weights):
+            raise ValueError(f"acr.{name}: every weight is 0, so nothing is learned")
+
+
+def check_warmup(recipe: Recipe, kind: Kind) -> None:
+    """Refuse learning rates of a kind of stage that rise until its training ends."""
+    for name, (optimizer, num_epochs) in _optimizers(recipe, kind).items():
+        rising = optimizer.warmup_epochs
+        if rising >= num_epochs:
+            raise ValueError(f"{name}.warmup_epochs is {rising}, but the training has {num_epochs} epochs: take fewer")
+
+
+def _optimizers(recipe: Recipe, kind: Kind) -> dict[str, tuple[OptimizerSettings, int]]:
+    """By the names of their settings, how the networks of a training are optimised, and over how many epochs."""
+    acr = recipe.acr
+    epochs = acr.decay_epochs or acr.epochs
+    match kind:
+        case "baseline":
+            return {"classifier.optimizer": (recipe.classifier.optimizer, recipe.classifier.epochs)}
+        case "mctformer":
+            return {"mctformer.optimizer": (recipe.mctformer.optimizer, recipe.mctformer.epochs)}
+        case "reconstructor":
+            return {"acr.reconstructor_optimizer": (acr.reconstructor_optimizer, acr.reconstructor_epochs)}
+        case "pretrained":
+            return {"acr.classifier_optimizer": (acr.classifier_optimizer, epochs)}
+        case "acr":
+            return {
+                "acr.classifier_optimizer": (acr.classifier_optimizer, epochs),
+                "acr.reconstructor_optimizer": (acr.reconstructor_optimizer, epochs),
+            }
+        case "network":
+            return {"refinement.optimizer": (recipe.refinement.optimizer, recipe.refinement.epochs)}
+        case "segmenter":
+            return {"segmenter.optimizer": (recipe.segmenter.optimizer, recipe.segmenter.epochs)}
+    return {}
