@@ -16,6 +16,7 @@ from tag2mask.manifest import (
     digest_records,
     flatten,
     read_manifest,
+    seconds_so_far,
     why_redo,
     write_manifest,
 )
@@ -123,6 +124,21 @@ def test_reason_names_the_setting_with_both_values():
 
 def test_stage_of_the_same_settings_and_inputs_is_kept():
     assert why_redo(MANIFEST, replace(MANIFEST, finished=True, seconds=9.0, version="0.0.1")) is None
+
+
+def test_seconds_of_a_stopped_stage_are_those_of_all_sessions_up_to_the_last_file(tmp_path: Path):
+    folder = tmp_path / "2-cams"
+    assert seconds_so_far(folder) == 0
+    write_manifest(folder, replace(MANIFEST, seconds=10.0))
+    assert seconds_so_far(folder) == 10
+    # Of another session than the last one; of the last one; what a kill left of a file.
+    for name, time in (("old.npz", 900), ("photos/cat.npz", 1004), ("dog.npz", 1002), (".bird.npz.1.tmp", 1009)):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+        os.utime(folder / name, (time, time))
+    os.utime(folder / "manifest.json", (1000, 1000))
+
+    assert seconds_so_far(folder) == 14
 
 
 def test_stage_folder_of_ours_is_cleared(tmp_path: Path):

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -117,6 +118,24 @@ def test_changed_cam_setting_is_named_and_redoes_the_cams_and_what_follows(
     assert after.keys() == before.keys()
     assert {name.split("/")[0] for name in before if after[name] != before[name]} == {"2-cams", "scores"}
     assert all(after[name] != before[name] for name in before if not name.startswith("1-"))
+
+
+def test_stage_that_goes_on_counts_the_seconds_of_its_earlier_sessions(
+    run: Path, tag2mask: Callable, tiny_recipe: Path
+):
+    folder = run / "2-cams" / "acr"
+    manifest = folder / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"finished": False, "seconds": 1000.0}))
+    (folder / "05.npz").unlink()
+    for path in folder.glob("*.npz"):
+        os.utime(path, (2_000_100, 2_000_100))
+    os.utime(manifest, (2_000_000, 2_000_000))
+
+    outcome = tag2mask("run", tiny_recipe, "--run", run)
+
+    assert stages_done(outcome.err)["2-cams/acr"] == "goes on where it was stopped"
+    assert json.loads(manifest.read_text())["finished"]
+    assert 1100 <= json.loads(manifest.read_text())["seconds"] < 1200
 
 
 def test_commands_of_the_stages_one_by_one_give_what_run_gives(

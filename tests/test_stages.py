@@ -10,7 +10,7 @@ from tag2mask.config import DataSettings, Recipe
 from tag2mask.data.read import read_data_set
 from tag2mask.manifest import write_manifest
 from tag2mask.plan import plan
-from tag2mask.stages import Photos, Stage, photos_of, seconds_with_all_before, state_of
+from tag2mask.stages import Photos, Stage, cam_settings_of, photos_of, seconds_with_all_before, state_of
 
 BASELINE, MCTFORMER, ALONE, PRETRAINED, ACR = (
     f"1-classifier/{name}" for name in ("baseline", "mctformer", "reconstructor", "pretrained", "acr")
@@ -306,3 +306,18 @@ def test_seconds_count_every_stage_before_once(recipe: Recipe, photos: Photos, t
     assert seconds_with_all_before(stages["2-cams/baseline"], tmp_path) == 20
     # The baseline is counted once, though two trainings begin with it.
     assert seconds_with_all_before(stages["2-cams/acr"], tmp_path) == 40
+
+
+def test_maps_have_the_scales_of_the_network_that_gives_them(recipe: Recipe):
+    recipe = changed(recipe, {"cams.scales": (2.0,), "mctformer.scales": (0.5,)})
+    both = {classifier: changed(recipe, {"acr.classifier": classifier}) for classifier in ("classifier", "mctformer")}
+
+    scales = {
+        (kind, classifier): cam_settings_of(kind, recipe).scales
+        for kind in ("baseline", "mctformer", "acr")
+        for classifier, recipe in both.items()
+    }
+
+    transformers = {("mctformer", "classifier"), ("mctformer", "mctformer"), ("acr", "mctformer")}
+    assert {key for key, found in scales.items() if found == (0.5,)} == transformers
+    assert {found for key, found in scales.items() if key not in transformers} == {(2.0,)}

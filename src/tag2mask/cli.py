@@ -1,202 +1,16 @@
-"""Commands: one typed function each; `tag2mask COMMAND --help` tells their arguments."""
+"""The program: from what was typed to a command, and from its end, however it comes, to an exit status."""
 
 import argparse
-import json
 import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
 
-from rich.console import Console
-
-from tag2mask.command_line import ExportFormat, build_parser, refuse_unknown, split_settings
-from tag2mask.config import DataSettings, Recipe
-from tag2mask.data.records import DataSet
-from tag2mask.manifest import Manifest, digest_file, read_manifest, why_redo, write_manifest
-from tag2mask.paper_tables import load_table, row_recipes
-from tag2mask.recipes import RecipeError, load_recipe, save_recipe, shipped_recipes
-from tag2mask.report.collect import RECIPE_FILE
-from tag2mask.stages import CLASSIFIERS, REFINEMENTS, Kind
-
-_logger = logging.getLogger(__name__)
-_REPORT_FILE = "report.html"
-_LOG_WIDTH = 120
-
-
-@dataclass(frozen=True)
-class Job:
-    """A recipe and the folder it works in."""
-
-    recipe: Recipe
-    """Settings, flags laid on top."""
-    run: Path
-    """The run folder."""
-
-
-def run(job: Job) -> None:
-    """Do every stage that is not up to date, from tags to predictions, measure them and write the report."""
-    _work(job, get_args(Kind))
-
-
-def train(job: Job) -> None:
-    """Train the classifiers of a recipe, and the reconstructor where it learns alone first."""
-    _work(job, CLASSIFIERS)
-
-
-def cams(job: Job) -> None:
-    """Write the class activation maps."""
-    _work(job, ("cams",))
-
-
-def refine(job: Job) -> None:
-    """Sharpen the seeds by the CRF, train the network of relations and let the maps walk."""
-    _work(job, REFINEMENTS)
-
-
-def label(job: Job) -> None:
-    """Write the pseudo-labels."""
-    _work(job, ("labels",))
-
-
-def segment(job: Job) -> None:
-    """Train the segmenters and write their predictions of the split to measure."""
-    _work(job, ("segmenter", "predictions"))
-
-
-def evaluate(job: Job) -> None:
-    """Measure all that is there against the masks, and write the report."""
-    _work(job, ("scores",))
-
-
-def table(name: str, recipe: str, flags: Sequence[str], *, num_seeds: int, run: Path) -> None:
-    """Run every row of a table of the paper, over several seeds, and set the scores beside the paper's."""
-    chosen = load_table(name)
-    _refuse_foreign_table_folder(run)
-    recipes = row_recipes(chosen, recipe, flags)
-    # Only now: it brings torch.
-    from tag2mask.comparison import TableRun
-
-    data_set, warnings = _checked_data(recipes[0].data)
-    table_run = TableRun(chosen, recipes, name=Path(recipe).stem, data_set=data_set, run=run)
-    comparison = table_run.do(num_seeds, warnings=warnings)
-    if comparison:
-        from tag2mask.report.comparison import comparison_notes, comparison_table
-
-        print(comparison.title)
-        _console().print(comparison_table(comparison))
-        for note in comparison_notes(comparison):
-            print(note)
-        print(f"results: {run / chosen.name}.md, .json and .png")
-
-
-def report(run: Path, num_photos: int) -> None:
-    """Write the report of a run: one HTML page that needs no other file."""
-    from tag2mask.data.check import check_data_set
-    from tag2mask.results import write_run_report
-    from tag2mask.stages import photos_of
-
-    if not (run / RECIPE_FILE).is_file():
-        raise ValueError(f"{run}: found no {RECIPE_FILE}, expected the folder of a run")
-    data = load_recipe(str(run / RECIPE_FILE)).data
-    result = check_data_set(data, splits=[])
-    result.raise_errors()
-    warnings = [warning.line for warning in result.warnings]
-    write_run_report(photos_of(result.data_set, data), run, warnings=warnings, num_photos=num_photos)
-    print(f"report: {run / _REPORT_FILE}")
-
-
-def predict(photos: Path, model: Path, folder: Path) -> int:
-    """Label photos with a trained segmenter: palette PNGs, overlays and areas.
-
-    Returns:
-        0 if every photo could be read, else 1.
-    """
-    from tag2mask.config import EngineSettings
-    from tag2mask.engine import launch
-    from tag2mask.prediction import CONFIG, WEIGHTS, Segmenter, photos_below, predict_folder
-
-    model = _model_folder(model)
-    segmenter = Segmenter.load(model)
-    found = photos_below(photos, without=folder)
-    _refuse_other_model(folder, {"model": model / WEIGHTS, "settings": model / CONFIG})
-    result = predict_folder(launch(EngineSettings()), segmenter, found, folder=folder)
-    print(f"labelled {result.num_photos - len(result.failed):,} of {result.num_photos:,} photos: {folder}")
-    return int(bool(result.failed))
-
-
-def export(model: Path, out: Path, to: ExportFormat, *, masks: Path | None, names: Path | None) -> None:
-    """Write a trained segmenter as ONNX, or its predictions as a package for the VOC test server."""
-    from tag2mask.prediction import Segmenter
-
-    segmenter = Segmenter.load(_model_folder(model))
-    match to:
-        case "onnx":
-            from tag2mask.export.onnx import export_onnx
-
-            export_onnx(segmenter, out)
-        case "voc-server":
-            from tag2mask.export.voc_server import write_voc_package
-
-            if masks is None or names is None:
-                raise RecipeError("command line: --to voc-server needs --masks DIR and --names FILE")
-            photos = names.read_text(encoding="utf-8").split()
-            write_voc_package(masks, out, names=photos, class_names=segmenter.class_names)
-    print(f"exported: {out}")
-
-
-def demo(job: Job) -> None:
-    """Draw a small data set, then train, compare and measure baseline and ACR on it."""
-    from tag2mask.data.scenes import draw_scenes
-
-    root = job.run / "data"
-    _refuse_foreign_folder(job.run)
-    save_recipe(job.run / RECIPE_FILE, job.recipe)
-    draw_scenes(root, seed=job.recipe.engine.seed)
-    run(replace(job, recipe=replace(job.recipe, data=replace(job.recipe.data, root=root))))
-    splits = "--data.train_split train --data.seed_split train --data.val_split null"
-    print(f"next: tag2mask check PHOTOS, then tag2mask run animals_lite0 --data.root PHOTOS {splits} --run runs/mine")
-
-
-def status(job: Job) -> None:
-    """Tell which stages of a run are up to date, and why others are not."""
-    from tag2mask.data.read import read_data_set
-    from tag2mask.plan import plan
-    from tag2mask.stages import photos_of, state_of
-
-    photos = photos_of(read_data_set(job.recipe.data), job.recipe.data)
-    for stage in plan(job.recipe, photos, job.run):
-        state = state_of(stage, job.run)
-        print(f"{stage.folder:32}{state.state:12}{state.reason}")
-
-
-def check(settings: DataSettings, *, strict: bool, as_json: bool, faults_file: Path | None) -> int:
-    """Tell what was understood of a data set and everything that is wrong with it.
-
-    Returns:
-        0 if it can be trained on, else 1; `strict` counts warnings as faults.
-    """
-    from tag2mask.data.check import check_data_set
-    from tag2mask.data.check_report import render, to_json, write_faults
-
-    result = check_data_set(settings)
-    if faults_file:
-        write_faults(faults_file, result.faults)
-    print(json.dumps(to_json(result), indent=1) if as_json else render(result))
-    failed = bool(result.errors or (strict and result.warnings))
-    if not failed and not as_json:
-        print(f"next     tag2mask run RECIPE --data.root {settings.root}   (recipes: {', '.join(shipped_recipes())})")
-    return int(failed)
-
-
-def env() -> None:
-    """Tell versions, cores, memory and disk, without importing torch."""
-    from tag2mask.environment import facts
-
-    for name, value in facts():
-        print(f"{name:28}{value}")
+from tag2mask import commands
+from tag2mask.command_line import build_parser, refuse_unknown, split_settings
+from tag2mask.config import DataSettings
+from tag2mask.recipes import RecipeError, load_recipe
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -229,139 +43,53 @@ def _dispatch(typed: argparse.Namespace, flags: Sequence[str]) -> int:
                 root=typed.data, layout=typed.layout, tag_source=typed.tag_source, train_split=typed.train_split,
                 seed_split=typed.train_split,
             )  # fmt: skip
-            return check(settings, strict=typed.strict, as_json=typed.json, faults_file=typed.write)
+            return commands.check(settings, strict=typed.strict, as_json=typed.json, faults_file=typed.write)
         case "env":
-            env()
+            commands.env()
             return 0
         case "report":
-            report(typed.run, typed.photos)
+            commands.report(typed.run, typed.photos)
             return 0
         case "export":
-            export(typed.model, typed.out, typed.to, masks=typed.masks, names=typed.names)
+            commands.export(typed.model, typed.out, typed.to, masks=typed.masks, names=typed.names)
             return 0
         case "predict":
-            return predict(typed.photos, typed.model, typed.out)
+            return commands.predict(typed.photos, typed.model, typed.out)
         case "table":
             run_folder = typed.run or Path("runs") / f"{Path(typed.recipe).stem}-tables"
-            table(typed.table, typed.recipe, flags, num_seeds=typed.seeds, run=run_folder)
+            commands.table(typed.table, typed.recipe, flags, num_seeds=typed.seeds, run=run_folder)
             return 0
     name = "demo" if typed.command == "demo" else typed.recipe
-    job = Job(load_recipe(name, flags), typed.run or Path("runs") / Path(name).stem)
+    job = commands.Job(load_recipe(name, flags), typed.run or Path("runs") / Path(name).stem)
     match typed.command:
         case "run":
-            run(job)
+            commands.run(job)
         case "train":
-            train(job)
+            commands.train(job)
         case "cams":
-            cams(job)
+            commands.cams(job)
         case "refine":
-            refine(job)
+            commands.refine(job)
         case "label":
-            label(job)
+            commands.label(job)
         case "segment":
-            segment(job)
+            commands.segment(job)
         case "evaluate":
-            evaluate(job)
+            commands.evaluate(job)
         case "demo":
-            demo(job)
+            commands.demo(job)
         case "status":
-            status(job)
+            commands.status(job)
     return 0
 
 
-def _work(job: Job, kinds: Sequence[Kind]) -> None:
-    """Check the data and do the stages of these kinds; the first and the last line name the run folder."""
-    _refuse_foreign_folder(job.run)
-    # Only now: these bring torch, which takes seconds to import.
-    from tag2mask.engine import launch
-    from tag2mask.networks.reconstructor import check_side
-    from tag2mask.pipeline import Pipeline
-    from tag2mask.stages import photos_of
-
-    recipe = job.recipe
-    check_side(recipe.acr.reconstructor, recipe.data.crop)
-    data_set, warnings = _checked_data(recipe.data)
-    photos = photos_of(data_set, recipe.data)
-    pipeline = Pipeline(launch(recipe.engine), recipe, photos, run=job.run, warnings=warnings)
-    _logger.info("run folder: %s", job.run)
-    pipeline.do(kinds)
-    if os.environ.get("LOCAL_RANK", "0") == "0":
-        if "scores" in kinds:
-            _tell_scores(job, measurable=any(record.label_map for record in photos.seed))
-        print(f"results: {job.run}")
-
-
-def _checked_data(settings: DataSettings) -> tuple[DataSet, list[str]]:
-    """The data set with the warnings of its check, which are told; a fault is an error."""
-    from tag2mask.data.check import check_data_set
-
-    result = check_data_set(settings, splits=[])
-    result.raise_errors()
-    warnings = [warning.line for warning in result.warnings]
-    for warning in warnings:
-        _logger.info("warning: %s", warning)
-    return result.data_set, warnings
-
-
-def _tell_scores(job: Job, *, measurable: bool) -> None:
-    from tag2mask.report.tables import read_scores, scores_table
-    from tag2mask.report.verdict import verdict
-
-    if not measurable:
-        print("no masks: nothing can be measured")
-    rows = read_scores(job.run / "scores.json")
-    if rows:
-        _console().print(scores_table(rows))
-        for sentence in verdict(rows, job.recipe.refinement.method):
-            print(sentence)
-    if (job.run / _REPORT_FILE).exists():
-        print(f"report: {job.run / _REPORT_FILE}")
-
-
-def _console() -> Console:
-    """A terminal is as wide as it is, a file has lines of one length."""
-    return Console(width=None if sys.stdout.isatty() else _LOG_WIDTH)
-
-
-def _model_folder(path: Path) -> Path:
-    """The model folder itself, or the only one of a run folder."""
-    found = sorted(config.parent for config in path.glob("5-segmenter/*/config.json"))
-    if not found:
-        return path
-    if len(found) > 1:
-        names = " or ".join(str(folder) for folder in found)
-        raise ValueError(f"{path}: found {len(found)} segmenters, expected one: choose with --model {names}")
-    return found[0]
-
-
-def _refuse_foreign_folder(run: Path) -> None:
-    """A run folder is new, empty or one of ours."""
-    if run.exists() and not (run / RECIPE_FILE).exists() and any(run.iterdir()):
-        raise ValueError(f"{run}: not empty and not a run of tag2mask ({RECIPE_FILE} is missing): choose another --run")
-
-
-def _refuse_foreign_table_folder(run: Path) -> None:
-    """A folder of tables is new, empty or one of ours."""
-    if run.exists() and any(run.iterdir()) and not any(run.glob("seed-*")):
-        raise ValueError(f"{run}: not empty and not a folder of tables (seed-* is missing): choose another --run")
-
-
-def _refuse_other_model(folder: Path, files: Mapping[str, Path]) -> None:
-    """Predictions of one model go on where they were stopped; those of another are not mixed with them."""
-    manifest = Manifest({}, {name: digest_file(path) for name, path in files.items()})
-    found = read_manifest(folder)
-    if why_redo(manifest, found) and folder.exists() and any(folder.iterdir()):
-        raise ValueError(
-            f"{folder}: found files that this model did not make, expected a new folder: choose another --out"
-        )
-    write_manifest(folder, manifest)
-
-
 def _parser() -> argparse.ArgumentParser:
-    commands = (
-        demo, run, train, cams, refine, label, segment, evaluate, status, table, check, report, predict, export, env,
+    listed = (
+        commands.demo, commands.run, commands.train, commands.cams, commands.refine, commands.label, commands.segment,
+        commands.evaluate, commands.status, commands.table, commands.check, commands.report, commands.predict,
+        commands.export, commands.env,
     )  # fmt: skip
-    return build_parser({command.__name__: command.__doc__ or "" for command in commands})
+    return build_parser({command.__name__: command.__doc__ or "" for command in listed})
 
 
 def _fail(error: Exception, status: int, *, debug: bool) -> int:

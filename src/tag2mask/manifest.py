@@ -27,7 +27,7 @@ class Manifest:
     finished: bool = False
     """Whether the stage came to its end."""
     seconds: float = 0.0
-    """Time the stage took."""
+    """Time the stage took; while it is not finished, that of the sessions before the last one."""
     counts: dict[str, int] = field(default_factory=dict)
     """What it made, by name."""
     version: str = __version__
@@ -96,6 +96,20 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write it, replacing an older one."""
     with replacing(folder / FILE_NAME) as path:
         path.write_text(json.dumps(asdict(manifest), indent=1, default=str) + "\n")
+
+
+def seconds_so_far(folder: Path) -> float:
+    """Time that a stage which was stopped has taken in all its sessions; 0 for one that was not begun.
+
+    A session begins by writing the manifest, and how long it worked its last file tells: a killed one can tell no more.
+    What it did after that file is not counted, as it was lost.
+    """
+    found = read_manifest(folder)
+    if found is None:
+        return 0.0
+    begun = (folder / FILE_NAME).stat().st_mtime
+    last = max(path.stat().st_mtime for path in folder.rglob("[!.]*") if path.is_file())
+    return found.seconds + last - begun
 
 
 def why_redo(wanted: Manifest, found: Manifest | None) -> str | None:

@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from tag2mask.config import TWIN, ClassifierSection, Level, Method, Recipe
+from tag2mask import stage_settings
+from tag2mask.config import TWIN, Level, Method, Recipe
 from tag2mask.contradictions import check_acr, check_spreading, check_thresholds, check_warmup
 from tag2mask.data.records import Record
-from tag2mask.manifest import FILE_NAME, Manifest, digest, digest_file, digest_records, flatten
-from tag2mask.stages import ADVERSARIAL_TRAININGS, PLAIN_TRAININGS, Kind, Photos, Stage, section_of
+from tag2mask.manifest import FILE_NAME, Manifest, digest, digest_file, digest_records
+from tag2mask.stage_settings import Settings
+from tag2mask.stages import ADVERSARIAL_TRAININGS, PLAIN_TRAININGS, Kind, Photos, Stage
 
 
 def plan(recipe: Recipe, photos: Photos, run: Path) -> list[Stage]:
@@ -80,25 +81,25 @@ def _trainings(recipe: Recipe, photos: Photos) -> list[Stage]:
     if alone or (adversarial and acr.warm_start):
         wanted.add(first)
     plain = {
-        kind: _training(kind, _plain_settings(recipe, section), photos, ())
+        kind: _training(kind, stage_settings.plain_training(recipe, section), photos, ())
         for section, kind in PLAIN_TRAININGS.items()
         if kind in wanted
     }
     stages = list(plain.values())
     reconstructor: tuple[Stage, ...] = ()
     if alone:
-        settings = _network_settings(recipe, acr.classifier) | _reconstructor_settings(recipe)
+        settings = stage_settings.reconstructor_training(recipe)
         reconstructor = (_training("reconstructor", settings, photos, (plain[first],)),)
         stages += reconstructor
     begins_as = (plain[first],) if adversarial and acr.warm_start else ()
     for kind in ADVERSARIAL_TRAININGS:
         if kind in methods:
-            settings = _network_settings(recipe, acr.classifier) | flatten(acr, "acr")
+            settings = stage_settings.adversarial_training(recipe)
             stages.append(_training(kind, settings, photos, (*begins_as, *reconstructor)))
     return stages
 
 
-def _training(kind: Kind, settings: dict[str, Any], photos: Photos, before: tuple[Stage, ...]) -> Stage:
+def _training(kind: Kind, settings: Settings, photos: Photos, before: tuple[Stage, ...]) -> Stage:
     # Plain trainings alone can learn from photos without tags.
     records = photos.train if kind in PLAIN_TRAININGS.values() else photos.tagged
     stage = _stage(kind, None, records, settings, before)
@@ -114,17 +115,12 @@ def _seeds(
     seeds: Mapping[Method, Stage],
 ) -> Stage:  # fmt: skip
     """The stage of the maps of one method."""
-    settings = _cam_settings(recipe)
     match method:
         case "acr_vit":
-            settings = {"mctformer.long_side": recipe.mctformer.long_side, "engine.precision": recipe.engine.precision}
-            return _stage("cams", method, records, settings, (seeds["acr"], trained["mctformer"]))
+            before = (seeds["acr"], trained["mctformer"])
+            return _stage("cams", method, records, stage_settings.spread_cams(recipe), before)
         case _:
-            if section_of(method, recipe) == "mctformer":
-                settings["cams.scales"] = list(recipe.mctformer.scales)
-                settings["mctformer.fused_blocks"] = recipe.mctformer.fused_blocks
-                settings["mctformer.patch_affinity"] = recipe.mctformer.patch_affinity
-            return _stage("cams", method, records, settings, (trained[method],))
+            return _stage("cams", method, records, stage_settings.cams(recipe, method), (trained[method],))
 
 
 def _after_cams(recipe: Recipe, photos: Photos, cams: Stage, run: Path) -> list[Stage]:
@@ -136,7 +132,7 @@ def _after_cams(recipe: Recipe, photos: Photos, cams: Stage, run: Path) -> list[
     if recipe.crf.enabled:
         # Without a refinement these are what the pseudo-labels are made of; else they are only there to be measured.
         records = photos.seed if recipe.refinement.method != "none" else photos.mapped
-        source = _stage("crf", method, records, _crf_settings(recipe), (cams,))
+        source = _stage("crf", method, records, stage_settings.crf(recipe), (cams,))
         stages += [source, *_measured(source, "crf", photos.seed)]
     if recipe.refinement.method != "none":
         stages += _refinement(recipe, photos, cams)
@@ -147,7 +143,7 @@ def _after_cams(recipe: Recipe, photos: Photos, cams: Stage, run: Path) -> list[
         labels = _foreign_stage("labels", method, folder, photos.label)
     else:
         # What the CRF made of the seeds is taken as it is.
-        settings = {} if source.kind == "crf" else flatten(recipe.labels, "labels")
+        settings = {} if source.kind == "crf" else stage_settings.labels(recipe)
         labels = _stage("labels", method, photos.mapped, settings, (source,))
     labelled = {record.name for record in labels.records}
     stages += [labels, *_measured(labels, "pseudo-label", [photo for photo in photos.seed if photo.name in labelled])]
@@ -158,42 +154,24 @@ def _after_cams(recipe: Recipe, photos: Photos, cams: Stage, run: Path) -> list[
 
 def _refinement(recipe: Recipe, photos: Photos, cams: Stage) -> list[Stage]:
     """Labels of sure pixels, the network that learns relations from them, and maps that walk along these."""
-
-    def chosen(*names: str) -> dict[str, Any]:
-        return _chosen(recipe.refinement, "refinement", ("method", *names))
-
-    match recipe.refinement.method:
-        case "irn":
-            relation_settings = chosen("foreground", "uncertain")
-        case _:
-            relation_settings = chosen("low_alpha", "high_alpha")
-    relations = _stage("relations", cams.method, photos.label, relation_settings, (cams,))
-    network = chosen(
-        "backbone", "weights", "output_stride", "resize_range", "crop", "epochs", "batch_size", "radius", "optimizer"
-    )
-    network_stage = _stage("network", cams.method, photos.label, network | _engine_settings(recipe), (relations,))
-    network_stage = _with_weights(network_stage, recipe.refinement.weights)
-    walk = chosen("walk_radius", "beta", "log_steps") | {"engine.precision": recipe.engine.precision}
-    return [relations, network_stage, _stage("maps", cams.method, photos.mapped, walk, (cams, network_stage))]
+    method = cams.method
+    relations = _stage("relations", method, photos.label, stage_settings.relations(recipe), (cams,))
+    network = _stage("network", method, photos.label, stage_settings.relations_training(recipe), (relations,))
+    network = _with_weights(network, recipe.refinement.weights)
+    return [relations, network, _stage("maps", method, photos.mapped, stage_settings.walk(recipe), (cams, network))]
 
 
 def _segmenters(recipe: Recipe, photos: Photos, method: str, labels: Stage | None) -> list[Stage]:
     """A segmenter and its predictions; without pseudo-labels it learns from the true masks."""
-    settings = flatten(recipe.segmenter, "segmenter")
-    del settings["segmenter.supervision"]
-    only_predictions = {f"segmenter.{name}" for name in ("scales", "fuse", "long_side", "crf")}
-    training = {name: value for name, value in settings.items() if name not in only_predictions}
-    prediction = {name: value for name, value in settings.items() if name in only_predictions}
     records = _masked(photos.label) if labels is None else photos.label
     before = () if labels is None else (labels,)
-    segmenter = _stage("segmenter", method, records, training | _engine_settings(recipe), before)
+    segmenter = _stage("segmenter", method, records, stage_settings.segmenter_training(recipe), before)
     segmenter.manifest.inputs["classes"] = digest(photos.class_names)
     if labels is None:
         segmenter.manifest.inputs["label maps"] = _digest_label_maps(records)
     stages = [_with_weights(segmenter, recipe.segmenter.weights)]
     if photos.val:
-        prediction |= {"engine.precision": recipe.engine.precision}
-        predictions = _stage("predictions", method, photos.val, prediction, (segmenter,))
+        predictions = _stage("predictions", method, photos.val, stage_settings.predictions(recipe), (segmenter,))
         stages += [predictions, *_measured(predictions, "segmenter", photos.val)]
     return stages
 
@@ -230,7 +208,7 @@ _FOLDERS: dict[Kind, str] = {
 
 
 def _stage(
-    kind: Kind, method: str | None, records: Sequence[Record], settings: dict[str, Any], before: tuple[Stage, ...],
+    kind: Kind, method: str | None, records: Sequence[Record], settings: Settings, before: tuple[Stage, ...],
     *, level: Level | None = None,
 ) -> Stage:  # fmt: skip
     inputs = {"photos": digest_records(records)} | {stage.folder: stage.manifest.digest for stage in before}
@@ -250,67 +228,3 @@ def _with_weights(stage: Stage, weights: str, name: str = "weights") -> Stage:
     if Path(weights).is_file():
         stage.manifest.inputs[name] = digest_file(Path(weights))
     return stage
-
-
-def _network_settings(recipe: Recipe, section: ClassifierSection) -> dict[str, Any]:
-    """What every training of a classifier depends on: augmentation, networks, seed and arithmetic."""
-    settings = _augmentation_settings(recipe) | _engine_settings(recipe)
-    settings |= _chosen(recipe.classifier, "classifier", _CNN)
-    if section == "mctformer":
-        settings |= _chosen(recipe.mctformer, "mctformer", _TRANSFORMER)
-    return settings
-
-
-_CNN = ("backbone", "weights", "output_stride", "head")
-_TRANSFORMER = ("backbone", "weights", "drop_path", "fused_blocks")
-
-
-def _augmentation_settings(recipe: Recipe) -> dict[str, Any]:
-    return _chosen(recipe.data, "data", ("resize", "resize_range", "crop"))
-
-
-def _engine_settings(recipe: Recipe) -> dict[str, Any]:
-    return {"engine.seed": recipe.engine.seed, "engine.precision": recipe.engine.precision}
-
-
-def _plain_settings(recipe: Recipe, section: ClassifierSection) -> dict[str, Any]:
-    match section:
-        case "classifier":
-            return _network_settings(recipe, section) | flatten(recipe.classifier, "classifier")
-        case "mctformer":
-            resizing = ("resize", "resize_range") if recipe.mctformer.augmentation == "flip" else ()
-            settings = _chosen(recipe.data, "data", resizing) | flatten(recipe.mctformer, "mctformer")
-            # Of the maps alone: the tags are learned without them.
-            for name in ("fused_blocks", "patch_affinity", "scales", "long_side"):
-                del settings[f"mctformer.{name}"]
-            return settings | _engine_settings(recipe)
-
-
-def _chosen(settings: Any, section: str, names: Sequence[str]) -> dict[str, Any]:
-    """Some fields of a section, with all that lies below them."""
-    flat = flatten(settings, section)
-    return {name: value for name, value in flat.items() if name.split(".")[1] in names}
-
-
-def _reconstructor_settings(recipe: Recipe) -> dict[str, Any]:
-    left_out = {"epochs", "decay_epochs", "warm_start", "classifier_loss", "classifier_optimizer"}
-    settings = flatten(recipe.acr, "acr")
-    return {name: value for name, value in settings.items() if name.split(".")[1] not in left_out}
-
-
-def _cam_settings(recipe: Recipe) -> dict[str, Any]:
-    settings = flatten(recipe.cams, "cams") | {"engine.precision": recipe.engine.precision}
-    del settings["cams.threshold"]
-    return settings
-
-
-def _crf_settings(recipe: Recipe) -> dict[str, Any]:
-    settings = flatten(recipe.crf, "crf")
-    del settings["crf.enabled"]
-    match recipe.crf.background:
-        case "constant":
-            del settings["crf.alpha"]
-            settings["cams.threshold"] = recipe.cams.threshold
-        case "power":
-            pass
-    return settings

@@ -1,11 +1,11 @@
 """What a stage of a run is, and whether a run folder already holds it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from tag2mask.config import ClassifierSection, DataSettings, Level, Recipe
+from tag2mask.config import CamSettings, ClassifierSection, DataSettings, Level, Recipe
 from tag2mask.data.records import DataSet, Record
 from tag2mask.manifest import Manifest, read_manifest, why_redo
 
@@ -82,6 +82,15 @@ def section_of(kind: str, recipe: Recipe) -> ClassifierSection:
     if kind in ADVERSARIAL_TRAININGS:
         return recipe.acr.classifier
     return "mctformer" if kind == "mctformer" else "classifier"
+
+
+def cam_settings_of(kind: str, recipe: Recipe) -> CamSettings:
+    """Settings of the maps of the classifier which a training gives: a transformer's have scales of their own."""
+    match section_of(kind, recipe):
+        case "classifier":
+            return recipe.cams
+        case "mctformer":
+            return replace(recipe.cams, scales=recipe.mctformer.scales)
 
 
 def photos_of(data_set: DataSet, settings: DataSettings) -> Photos:

@@ -1,6 +1,11 @@
-import pytest
+from dataclasses import replace
 
-from tag2mask.report.sections import class_colours, duration
+import pytest
+from drawn_run import CLASS_NAMES, DrawnRun
+
+from tag2mask.report.collect import collect
+from tag2mask.report.content import Setting
+from tag2mask.report.sections import class_colours, duration, level_rows
 
 
 def test_no_two_classes_share_a_colour():
@@ -24,3 +29,19 @@ def test_no_two_classes_share_a_colour():
 )
 def test_durations_have_no_more_digits_than_matter(seconds: float, text: str):
     assert duration(seconds) == text
+
+
+def test_change_of_adversarial_seeds_is_against_the_network_of_the_recipe(masked_run: DrawnRun):
+    content = collect(masked_run.folder, masked_run.records, CLASS_NAMES)
+    best = {row.method: row for row in content.scores if row.key[1::2] == ("seed", "best on this split")}
+    transformer = replace(best["baseline"], method="mctformer", miou=0.1)
+    scores = (best["baseline"], transformer, best["acr"])
+
+    for section, reference in (("classifier", best["baseline"]), ("mctformer", transformer)):
+        settings = (Setting("acr.classifier", section, "classifier"),)
+        rows = level_rows(replace(content, scores=scores, settings=settings))
+        changes = {row.score.method: row.change for row in rows}
+
+        assert changes["acr"] is not None
+        assert changes["acr"].against == reference
+        assert changes["baseline"] is changes["mctformer"] is None

@@ -7,7 +7,8 @@ from tag2mask.config import DataSettings
 from tag2mask.data.check_files import check_copies, check_label_maps, check_photos
 from tag2mask.data.check_tags import check_classes, check_splits, check_tags
 from tag2mask.data.faults import DataError, Fault, FaultLog
-from tag2mask.data.inspection import OnPhoto, RecordFacts, inspect_records
+from tag2mask.data.inspection import OnPhoto, RecordFacts
+from tag2mask.data.known_facts import KnownFacts, inspect_changed
 from tag2mask.data.read import read_with_faults
 from tag2mask.data.records import ALL, DataSet, Record
 
@@ -24,6 +25,8 @@ class CheckResult:
     """Facts of every photo that was opened; where a photo has two label maps, of both."""
     faults: tuple[Fault, ...]
     """Errors first."""
+    known: KnownFacts
+    """Facts that a later check may take over."""
 
     @property
     def errors(self) -> tuple[Fault, ...]:
@@ -42,13 +45,15 @@ class CheckResult:
 
 
 def check_data_set(
-    settings: DataSettings, *, splits: Sequence[str] | None = None, on_photo: OnPhoto | None = None
-) -> CheckResult:
+    settings: DataSettings, *, splits: Sequence[str] | None = None, known: KnownFacts | None = None,
+    on_photo: OnPhoto | None = None,
+) -> CheckResult:  # fmt: skip
     """Read a data set, open every photo and label map, and judge them.
 
     Args:
         settings: which data set; its training split is what tags are judged on.
         splits: open only the photos of these splits and of those in the settings; without, every photo.
+        known: facts that an earlier check found; files that have not changed since are not opened.
         on_photo: told how far it is.
     """
     data_set = read_with_faults(settings)
@@ -59,7 +64,7 @@ def check_data_set(
     names = dict.fromkeys(name for name in (*chosen, *(data_set.splits if splits is None else splits)) if name)
     used = {name: train if name == settings.train_split else _split(data_set, name, log) for name in names}
     records = list(dict.fromkeys(record for photos in used.values() for record in photos))
-    facts = dict(zip(records, inspect_records(records, on_photo), strict=True))
+    facts, lasting = inspect_changed(records, known or {}, on_photo)
 
     check_photos(data_set, facts, log)
     check_copies(data_set, facts, used, log)
@@ -68,7 +73,7 @@ def check_data_set(
     check_tags(data_set, train, log)
     check_splits(data_set, train, settings.train_split, log)
     faults = dict.fromkeys(sorted(log.faults, key=lambda fault: fault.severity))
-    return CheckResult(data_set, settings.train_split, train, facts, tuple(faults))
+    return CheckResult(data_set, settings.train_split, train, facts, tuple(faults), lasting)
 
 
 def _split(data_set: DataSet, name: str, log: FaultLog) -> tuple[Record, ...]:

@@ -35,9 +35,8 @@ from tag2mask.report.content import (
 )
 from tag2mask.report.galleries import find_galleries
 from tag2mask.report.tables import read_scores
+from tag2mask.run_folder import RECIPE_FILE, expect_run
 
-RECIPE_FILE = "config.yaml"
-"""Of a run folder: all its settings."""
 _SWEPT_LEVELS: tuple[Level, ...] = ("seed", "refined")
 _CLASSIFIERS = ("baseline", "mctformer", "reconstructor", "pretrained", "acr")
 # Stages of one folder, in the order in which they are done.
@@ -62,8 +61,7 @@ def collect(
     Raises:
         ValueError: not a run folder, or a damaged file in it.
     """
-    if not (run / RECIPE_FILE).is_file():
-        raise ValueError(f"{run}: found no {RECIPE_FILE}, expected the folder of a run")
+    expect_run(run)
     recipe = _flatten(yaml.safe_load((run / RECIPE_FILE).read_text(encoding="utf-8")))
     # The last method where none is named.
     refined = recipe["methods"][-1:] if recipe["refined_methods"] is None else recipe["refined_methods"]

@@ -26,6 +26,7 @@ from tag2mask.report.sections import (
     class_table,
     duration,
     level_rows,
+    plain_method,
     start_threshold,
     threshold_panels,
     training_charts,
@@ -119,7 +120,7 @@ def _render(content: ReportContent, galleries: Sequence[ShownGallery], *, num_dr
     return environment.from_string(_asset("page.html")).render(
         content=content,
         title=content.run.resolve().name,
-        sentences=verdict(content.scores, refinement),
+        sentences=verdict(content.scores, refinement, plain=plain_method(content)),
         levels=level_rows(content),
         level_chart=chart_of_levels(content),
         unmeasured=[] if content.scores else _compare(content, labelled),

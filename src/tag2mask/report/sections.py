@@ -19,6 +19,7 @@ from tag2mask.report.verdict import (
     method_name,
     share_of_full_supervision,
 )
+from tag2mask.stages import PLAIN_TRAININGS
 
 METHOD_COLOURS = {
     "baseline": COLOURS[0], "acr": COLOURS[1], "pretrained": COLOURS[2], "mctformer": COLOURS[3], "acr_vit": COLOURS[4],
@@ -96,13 +97,19 @@ def class_colours(num_classes: int) -> list[str]:
     return colours
 
 
+def plain_method(content: ReportContent) -> str:
+    """The method that trains on tags alone the network which then learns against a reconstructor."""
+    chosen = content.setting("acr.classifier")
+    return next(method for section, method in PLAIN_TRAININGS.items() if section == chosen)
+
+
 def level_rows(content: ReportContent) -> list[LevelRow]:
     """Every measurement, in the order of the levels and methods."""
     scores = content.scores
     ordered = sorted(scores, key=lambda row: (LEVELS.index(row.level), (*METHODS, TWIN).index(row.method)))
     return [
         LevelRow(
-            row, change(scores, row), share_of_full_supervision(scores, row),
+            row, change(scores, row, plain=plain_method(content)), share_of_full_supervision(scores, row),
             row == leading_row(scores, row.method, row.level),
         )
         for row in ordered

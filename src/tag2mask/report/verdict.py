@@ -45,14 +45,19 @@ def leading_row(rows: Sequence[ScoreRow], method: str, level: Level, split: str 
     return min(of_split, key=lambda row: _PREFERENCE.index(row.threshold_source))
 
 
-def change(rows: Sequence[ScoreRow], row: ScoreRow) -> Change | None:
+def change(rows: Sequence[ScoreRow], row: ScoreRow, *, plain: str = "baseline") -> Change | None:
     """Against the level before on the same photos; a seed against another method's at a threshold of the same source.
 
     Maps at another threshold than the best are compared with themselves at the best.
+
+    Args:
+        rows: measurements of a run.
+        row: one of them.
+        plain: method of the network that learns against a reconstructor, as it is after learning tags alone.
     """
     if row.level == "seed":
         same = {other.method: other for other in rows if other.key[1:] == row.key[1:]}
-        reference = next((same[method] for method in _references(row.method) if method in same), None)
+        reference = same.get(_reference(row.method, plain))
         return _against(row, reference) if reference else None
     leading = leading_row(rows, row.method, row.level, row.split)
     if leading and leading != row:
@@ -70,16 +75,17 @@ def share_of_full_supervision(rows: Sequence[ScoreRow], row: ScoreRow) -> float 
     return row.miou / twin.miou if twin and twin.miou and row.level == "segmenter" and row.method != TWIN else None
 
 
-def verdict(rows: Sequence[ScoreRow], refinement: str = "") -> list[str]:
+def verdict(rows: Sequence[ScoreRow], refinement: str = "", *, plain: str = "baseline") -> list[str]:
     """Sentences on what each stage gained or lost, the most important first.
 
     Args:
         rows: measurements of a run.
         refinement: method of the refinement, as the recipe names it.
+        plain: as for `change`.
     """
     if not rows:
         return ["Whether the stages helped is not known: no masks to measure them with."]
-    sentences = [_on_seed(rows, method) for method in METHODS if method != "baseline"]
+    sentences = [_on_seed(rows, method, plain) for method in METHODS if method != "baseline"]
     if not any(sentences):
         sentences.append(_on_baseline(rows))
     for method in METHODS:
@@ -98,14 +104,14 @@ def method_name(method: str) -> str:
     return _METHOD_NAMES[method].removeprefix("the ").removesuffix(" variant") if method in _METHOD_NAMES else method
 
 
-def _references(method: str) -> tuple[str, ...]:
-    """Methods whose seed a method's is compared with, the first one that was measured."""
+def _reference(method: str, plain: str) -> str:
+    """The method whose seed a method's is compared with: where it began; empty for a network that began by itself."""
     match method:
-        case "baseline" | "mctformer":
-            return ()
+        case "pretrained" | "acr":
+            return plain
         case "acr_vit":
-            return ("acr",)
-    return ("baseline", "mctformer")
+            return "acr"
+    return ""
 
 
 def _against(row: ScoreRow, before: ScoreRow) -> Change:
@@ -123,12 +129,12 @@ def _against(row: ScoreRow, before: ScoreRow) -> Change:
     return Change(points, before, word)
 
 
-def _on_seed(rows: Sequence[ScoreRow], method: str) -> str:
+def _on_seed(rows: Sequence[ScoreRow], method: str, plain: str) -> str:
     row = leading_row(rows, method, "seed")
     if row is None:
         return ""
     name, after = _METHOD_NAMES[method], f"{100 * row.miou:.1f}"
-    gain = change(rows, row)
+    gain = change(rows, row, plain=plain)
     if gain is None:
         return f"{_capital(name)} gives a seed of {after} mIoU."
     of_whom = "" if gain.against.method == "baseline" else f" ({method_name(gain.against.method)})"

@@ -1,0 +1,286 @@
+"""The commands: one typed function each, which prints where its result is and the number that matters."""
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import get_args
+
+from rich.console import Console
+
+from tag2mask.command_line import ExportFormat
+from tag2mask.config import DataSettings, Recipe
+from tag2mask.data.records import DataSet
+from tag2mask.manifest import Manifest, digest_file, read_manifest, why_redo, write_manifest
+from tag2mask.paper_tables import load_table, row_recipes
+from tag2mask.recipes import RecipeError, load_recipe, save_recipe, shipped_recipes
+from tag2mask.run_folder import FACTS_FILE, RECIPE_FILE, expect_run, refuse_foreign, refuse_foreign_tables
+from tag2mask.stages import CLASSIFIERS, PLAIN_TRAININGS, REFINEMENTS, Kind
+
+_logger = logging.getLogger(__name__)
+_REPORT_FILE = "report.html"
+_LOG_WIDTH = 120
+
+
+@dataclass(frozen=True)
+class Job:
+    """A recipe and the folder it works in."""
+
+    recipe: Recipe
+    """Settings, flags laid on top."""
+    run: Path
+    """The run folder."""
+
+
+def run(job: Job) -> None:
+    """Do every stage that is not up to date, from tags to predictions, measure them and write the report."""
+    _work(job, get_args(Kind))
+
+
+def train(job: Job) -> None:
+    """Train the classifiers of a recipe, and the reconstructor where it learns alone first."""
+    _work(job, CLASSIFIERS)
+
+
+def cams(job: Job) -> None:
+    """Write the class activation maps."""
+    _work(job, ("cams",))
+
+
+def refine(job: Job) -> None:
+    """Sharpen the seeds by the CRF, train the network of relations and let the maps walk."""
+    _work(job, REFINEMENTS)
+
+
+def label(job: Job) -> None:
+    """Write the pseudo-labels."""
+    _work(job, ("labels",))
+
+
+def segment(job: Job) -> None:
+    """Train the segmenters and write their predictions of the split to measure."""
+    _work(job, ("segmenter", "predictions"))
+
+
+def evaluate(job: Job) -> None:
+    """Measure all that is there against the masks, and write the report."""
+    _work(job, ("scores",))
+
+
+def table(name: str, recipe: str, flags: Sequence[str], *, num_seeds: int, run: Path) -> None:
+    """Run every row of a table of the paper, over several seeds, and set the scores beside the paper's."""
+    chosen = load_table(name)
+    refuse_foreign_tables(run)
+    recipes = row_recipes(chosen, recipe, flags)
+    # Only now: it brings torch.
+    from tag2mask.comparison import TableRun
+
+    with _checked_data(recipes[0].data, run) as (data_set, warnings):
+        table_run = TableRun(chosen, recipes, name=Path(recipe).stem, data_set=data_set, run=run)
+        comparison = table_run.do(num_seeds, warnings=warnings)
+    if comparison:
+        from tag2mask.report.comparison import comparison_notes, comparison_table
+
+        print(comparison.title)
+        _console().print(comparison_table(comparison))
+        for note in comparison_notes(comparison):
+            print(note)
+        print(f"results: {run / chosen.name}.md, .json and .png")
+
+
+def report(run: Path, num_photos: int) -> None:
+    """Write the report of a run: one HTML page that needs no other file."""
+    from tag2mask.data.check import check_data_set
+    from tag2mask.data.known_facts import read_known_facts
+    from tag2mask.results import write_run_report
+    from tag2mask.stages import photos_of
+
+    expect_run(run)
+    data = load_recipe(str(run / RECIPE_FILE)).data
+    result = check_data_set(data, splits=[], known=read_known_facts(run / FACTS_FILE))
+    result.raise_errors()
+    warnings = [warning.line for warning in result.warnings]
+    write_run_report(photos_of(result.data_set, data), run, warnings=warnings, num_photos=num_photos)
+    print(f"report: {run / _REPORT_FILE}")
+
+
+def predict(photos: Path, model: Path, folder: Path) -> int:
+    """Label photos with a trained segmenter: palette PNGs, overlays and areas.
+
+    Returns:
+        0 if every photo could be read, else 1.
+    """
+    from tag2mask.config import EngineSettings
+    from tag2mask.engine import launch
+    from tag2mask.prediction import CONFIG, WEIGHTS, Segmenter, photos_below, predict_folder
+
+    model = _model_folder(model)
+    segmenter = Segmenter.load(model)
+    found = photos_below(photos, without=folder)
+    _refuse_other_model(folder, {"model": model / WEIGHTS, "settings": model / CONFIG})
+    result = predict_folder(launch(EngineSettings()), segmenter, found, folder=folder)
+    print(f"labelled {result.num_photos - len(result.failed):,} of {result.num_photos:,} photos: {folder}")
+    return int(bool(result.failed))
+
+
+def export(model: Path, out: Path, to: ExportFormat, *, masks: Path | None, names: Path | None) -> None:
+    """Write a trained segmenter as ONNX, or its predictions as a package for the VOC test server."""
+    from tag2mask.prediction import Segmenter
+
+    segmenter = Segmenter.load(_model_folder(model))
+    match to:
+        case "onnx":
+            from tag2mask.export.onnx import export_onnx
+
+            export_onnx(segmenter, out)
+        case "voc-server":
+            from tag2mask.export.voc_server import write_voc_package
+
+            if masks is None or names is None:
+                raise RecipeError("command line: --to voc-server needs --masks DIR and --names FILE")
+            photos = names.read_text(encoding="utf-8").split()
+            write_voc_package(masks, out, names=photos, class_names=segmenter.class_names)
+    print(f"exported: {out}")
+
+
+def demo(job: Job) -> None:
+    """Draw a small data set, then train, compare and measure baseline and ACR on it."""
+    from tag2mask.data.scenes import draw_scenes
+
+    root = job.run / "data"
+    refuse_foreign(job.run)
+    save_recipe(job.run / RECIPE_FILE, job.recipe)
+    draw_scenes(root, seed=job.recipe.engine.seed)
+    run(replace(job, recipe=replace(job.recipe, data=replace(job.recipe.data, root=root))))
+    splits = "--data.train_split train --data.seed_split train --data.val_split null"
+    print(f"next: tag2mask check PHOTOS, then tag2mask run animals_lite0 --data.root PHOTOS {splits} --run runs/mine")
+
+
+def status(job: Job) -> None:
+    """Tell which stages of a run are up to date, and why others are not."""
+    from tag2mask.data.read import read_data_set
+    from tag2mask.plan import plan
+    from tag2mask.stages import photos_of, state_of
+
+    photos = photos_of(read_data_set(job.recipe.data), job.recipe.data)
+    for stage in plan(job.recipe, photos, job.run):
+        state = state_of(stage, job.run)
+        print(f"{stage.folder:32}{state.state:12}{state.reason}")
+
+
+def check(settings: DataSettings, *, strict: bool, as_json: bool, faults_file: Path | None) -> int:
+    """Tell what was understood of a data set and everything that is wrong with it.
+
+    Returns:
+        0 if it can be trained on, else 1; `strict` counts warnings as faults.
+    """
+    from tag2mask.data.check import check_data_set
+    from tag2mask.data.check_report import render, to_json, write_faults
+
+    result = check_data_set(settings)
+    if faults_file:
+        write_faults(faults_file, result.faults)
+    print(json.dumps(to_json(result), indent=1) if as_json else render(result))
+    failed = bool(result.errors or (strict and result.warnings))
+    if not failed and not as_json:
+        print(f"next     tag2mask run RECIPE --data.root {settings.root}   (recipes: {', '.join(shipped_recipes())})")
+    return int(failed)
+
+
+def env() -> None:
+    """Tell versions, cores, memory and disk, without importing torch."""
+    from tag2mask.environment import facts
+
+    for name, value in facts():
+        print(f"{name:28}{value}")
+
+
+def _work(job: Job, kinds: Sequence[Kind]) -> None:
+    """Check the data and do the stages of these kinds; the first and the last line name the run folder."""
+    refuse_foreign(job.run)
+    # Only now: these bring torch, which takes seconds to import.
+    from tag2mask.engine import launch
+    from tag2mask.networks.reconstructor import check_side
+    from tag2mask.pipeline import Pipeline
+    from tag2mask.stages import photos_of
+
+    recipe = job.recipe
+    check_side(recipe.acr.reconstructor, recipe.data.crop)
+    with _checked_data(recipe.data, job.run) as (data_set, warnings):
+        photos = photos_of(data_set, recipe.data)
+        pipeline = Pipeline(launch(recipe.engine), recipe, photos, run=job.run, warnings=warnings)
+        _logger.info("run folder: %s", job.run)
+        pipeline.do(kinds)
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        if "scores" in kinds:
+            _tell_scores(job, measurable=any(record.label_map for record in photos.seed))
+        print(f"results: {job.run}")
+
+
+@contextmanager
+def _checked_data(settings: DataSettings, run: Path) -> Iterator[tuple[DataSet, list[str]]]:
+    """The data set with the warnings of its check, which are told; a fault is an error.
+
+    Files are opened only where they have changed since the last check of the folder `run`, which keeps what was found.
+    """
+    from tag2mask.data.check import check_data_set
+    from tag2mask.data.known_facts import read_known_facts, write_known_facts
+
+    known = read_known_facts(run / FACTS_FILE)
+    result = check_data_set(settings, splits=[], known=known)
+    result.raise_errors()
+    warnings = [warning.line for warning in result.warnings]
+    for warning in warnings:
+        _logger.info("warning: %s", warning)
+    try:
+        yield result.data_set, warnings
+    finally:
+        # Only now: settings that are refused leave no folder.
+        if run.is_dir() and result.known != known and os.environ.get("LOCAL_RANK", "0") == "0":
+            write_known_facts(run / FACTS_FILE, result.known)
+
+
+def _tell_scores(job: Job, *, measurable: bool) -> None:
+    from tag2mask.report.tables import read_scores, scores_table
+    from tag2mask.report.verdict import verdict
+
+    if not measurable:
+        print("no masks: nothing can be measured")
+    rows = read_scores(job.run / "scores.json")
+    if rows:
+        _console().print(scores_table(rows))
+        for sentence in verdict(rows, job.recipe.refinement.method, plain=PLAIN_TRAININGS[job.recipe.acr.classifier]):
+            print(sentence)
+    if (job.run / _REPORT_FILE).exists():
+        print(f"report: {job.run / _REPORT_FILE}")
+
+
+def _console() -> Console:
+    """A terminal is as wide as it is, a file has lines of one length."""
+    return Console(width=None if sys.stdout.isatty() else _LOG_WIDTH)
+
+
+def _model_folder(path: Path) -> Path:
+    """The model folder itself, or the only one of a run folder."""
+    found = sorted(config.parent for config in path.glob("5-segmenter/*/config.json"))
+    if not found:
+        return path
+    if len(found) > 1:
+        names = " or ".join(str(folder) for folder in found)
+        raise ValueError(f"{path}: found {len(found)} segmenters, expected one: choose with --model {names}")
+    return found[0]
+
+
+def _refuse_other_model(folder: Path, files: Mapping[str, Path]) -> None:
+    """Predictions of one model go on where they were stopped; those of another are not mixed with them."""
+    manifest = Manifest({}, {name: digest_file(path) for name, path in files.items()})
+    found = read_manifest(folder)
+    if why_redo(manifest, found) and folder.exists() and any(folder.iterdir()):
+        raise ValueError(
+            f"{folder}: found files that this model did not make, expected a new folder: choose another --out"
+        )
+    write_manifest(folder, manifest)

@@ -1,0 +1,133 @@
+"""Which settings of a recipe decide what a stage gives, by their dotted names: when one changes, it is done again."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from tag2mask.config import ClassifierSection, Recipe
+from tag2mask.manifest import flatten
+from tag2mask.stages import Kind, cam_settings_of, section_of
+
+Settings = dict[str, Any]
+
+_CNN = ("backbone", "weights", "output_stride", "head")
+_TRANSFORMER = ("backbone", "weights", "drop_path", "fused_blocks")
+_RELATIONS_NETWORK = (
+    "backbone", "weights", "output_stride", "resize_range", "crop", "epochs", "batch_size", "radius", "optimizer",
+)  # fmt: skip
+_PREDICTION = ("scales", "fuse", "long_side", "crf")
+
+
+def plain_training(recipe: Recipe, section: ClassifierSection) -> Settings:
+    """Of the training of a section's network on tags alone."""
+    match section:
+        case "classifier":
+            return _networks(recipe, section) | flatten(recipe.classifier, "classifier")
+        case "mctformer":
+            resizing = ("resize", "resize_range") if recipe.mctformer.augmentation == "flip" else ()
+            settings = _chosen(recipe.data, "data", resizing) | flatten(recipe.mctformer, "mctformer")
+            # Of the maps alone: the tags are learned without them.
+            for name in ("fused_blocks", "patch_affinity", "scales", "long_side"):
+                del settings[f"mctformer.{name}"]
+            return settings | _engine(recipe)
+
+
+def reconstructor_training(recipe: Recipe) -> Settings:
+    """Of the training of a reconstructor alone."""
+    left_out = {"epochs", "decay_epochs", "warm_start", "classifier_loss", "classifier_optimizer"}
+    own = {name: value for name, value in flatten(recipe.acr, "acr").items() if name.split(".")[1] not in left_out}
+    return _networks(recipe, recipe.acr.classifier) | own
+
+
+def adversarial_training(recipe: Recipe) -> Settings:
+    """Of the trainings of a classifier against a reconstructor."""
+    return _networks(recipe, recipe.acr.classifier) | flatten(recipe.acr, "acr")
+
+
+def cams(recipe: Recipe, trained: Kind) -> Settings:
+    """Of the maps of the classifier that a training gives."""
+    settings = flatten(cam_settings_of(trained, recipe), "cams") | _precision(recipe)
+    del settings["cams.threshold"]
+    if section_of(trained, recipe) == "mctformer":
+        settings |= _chosen(recipe.mctformer, "mctformer", ("fused_blocks", "patch_affinity"))
+    return settings
+
+
+def spread_cams(recipe: Recipe) -> Settings:
+    """Of maps that are spread along the attention of a transformer."""
+    return _chosen(recipe.mctformer, "mctformer", ("long_side",)) | _precision(recipe)
+
+
+def crf(recipe: Recipe) -> Settings:
+    """Of the seeds' label maps after the CRF."""
+    settings = flatten(recipe.crf, "crf")
+    del settings["crf.enabled"]
+    match recipe.crf.background:
+        case "constant":
+            del settings["crf.alpha"]
+            settings["cams.threshold"] = recipe.cams.threshold
+        case "power":
+            pass
+    return settings
+
+
+def relations(recipe: Recipe) -> Settings:
+    """Of the labels of sure pixels."""
+    match recipe.refinement.method:
+        case "irn":
+            return _refinement(recipe, "foreground", "uncertain")
+        case _:
+            return _refinement(recipe, "low_alpha", "high_alpha")
+
+
+def relations_training(recipe: Recipe) -> Settings:
+    """Of the training of the network that learns relations from these labels."""
+    return _refinement(recipe, *_RELATIONS_NETWORK) | _engine(recipe)
+
+
+def walk(recipe: Recipe) -> Settings:
+    """Of the walk of the maps along these relations."""
+    return _refinement(recipe, "walk_radius", "beta", "log_steps") | _precision(recipe)
+
+
+def labels(recipe: Recipe) -> Settings:
+    """Of pseudo-labels that are made of maps."""
+    return flatten(recipe.labels, "labels")
+
+
+def segmenter_training(recipe: Recipe) -> Settings:
+    """Of the training of a segmenter."""
+    left_out = {f"segmenter.{name}" for name in (*_PREDICTION, "supervision")}
+    settings = flatten(recipe.segmenter, "segmenter")
+    return {name: value for name, value in settings.items() if name not in left_out} | _engine(recipe)
+
+
+def predictions(recipe: Recipe) -> Settings:
+    """Of what a trained segmenter says of photos."""
+    return _chosen(recipe.segmenter, "segmenter", _PREDICTION) | _precision(recipe)
+
+
+def _networks(recipe: Recipe, section: ClassifierSection) -> Settings:
+    """Of every training but a transformer's on tags alone: augmentation, networks, seed and arithmetic."""
+    settings = _chosen(recipe.data, "data", ("resize", "resize_range", "crop")) | _engine(recipe)
+    settings |= _chosen(recipe.classifier, "classifier", _CNN)
+    if section == "mctformer":
+        settings |= _chosen(recipe.mctformer, "mctformer", _TRANSFORMER)
+    return settings
+
+
+def _refinement(recipe: Recipe, *names: str) -> Settings:
+    return _chosen(recipe.refinement, "refinement", ("method", *names))
+
+
+def _engine(recipe: Recipe) -> Settings:
+    return {"engine.seed": recipe.engine.seed} | _precision(recipe)
+
+
+def _precision(recipe: Recipe) -> Settings:
+    return {"engine.precision": recipe.engine.precision}
+
+
+def _chosen(settings: Any, section: str, names: Sequence[str]) -> Settings:
+    """Some fields of a section, with all that lies below them."""
+    flat = flatten(settings, section)
+    return {name: value for name, value in flat.items() if name.split(".")[1] in names}

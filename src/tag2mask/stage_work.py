@@ -1,0 +1,192 @@
+"""The work of every kind of stage: from photos, settings and the stages before to the files of its folder."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from lightning_fabric import Fabric
+
+from tag2mask.cams.attention import infer_spread_cams
+from tag2mask.cams.inference import infer_cams
+from tag2mask.config import Recipe
+from tag2mask.data.records import Record
+from tag2mask.examples import keep_epochs, keep_restorations, one_a_class
+from tag2mask.labelling import copy_label_maps, write_pseudo_labels
+from tag2mask.measuring import measure
+from tag2mask.networks.classifier import PhotoClassifier
+from tag2mask.networks.mctformer import Mctformer
+from tag2mask.prediction import Segmenter, predict_records
+from tag2mask.refining import write_crf_labels, write_relations, write_walked_maps
+from tag2mask.stages import PLAIN_TRAININGS, Photos, Stage, cam_settings_of, section_of
+from tag2mask.training import classifiers, labelled
+from tag2mask.training.stage import TrainingStage, load_network
+
+
+class StageWork:
+    """How the stages of a run are done; in which order, and whether at all, is decided elsewhere.
+
+    Args:
+        fabric: launched.
+        recipe: settings.
+        photos: of the run.
+        run: folder.
+    """
+
+    def __init__(self, fabric: Fabric, recipe: Recipe, photos: Photos, run: Path) -> None:
+        self._fabric = fabric
+        self._recipe = recipe
+        self._photos = photos
+        self._run = run
+
+    def check_training(self, stage: Stage) -> None:
+        """Build all that a training needs.
+
+        Raises:
+            ValueError: a network cannot be built, or a batch cannot be filled.
+        """
+        training = self._training(stage)
+        try:
+            match stage.kind:
+                case "network":
+                    labelled.check_relations(training)
+                case "segmenter":
+                    labelled.check_segmenter(training)
+                case "baseline" | "mctformer":
+                    classifiers.check_plain(training, section_of(stage.kind, self._recipe))
+                case _:
+                    classifiers.check_adversarial(training)
+        except ValueError as error:
+            raise ValueError(f"{stage.folder}: {error}") from error
+
+    def train(self, stage: Stage) -> float:
+        """Do a training, or go on after its last whole epoch; gives the seconds of the epochs of all sessions."""
+        first = PLAIN_TRAININGS[self._recipe.acr.classifier]
+        plain, reconstructor = (self._run / "1-classifier" / name for name in (first, "reconstructor"))
+        match stage.kind:
+            case "baseline" | "mctformer":
+                return classifiers.train_plain(self._watched_training(stage), section_of(stage.kind, self._recipe))
+            case "reconstructor":
+                return classifiers.train_reconstructor(self._training(stage), plain)
+            case "pretrained":
+                return classifiers.train_pretrained(self._watched_training(stage), plain, reconstructor)
+            case "acr":
+                seconds = classifiers.train_acr(self._watched_training(stage), plain, reconstructor)
+                self._keep_restorations(stage)
+                return seconds
+            case "network":
+                return labelled.train_relations(self._training(stage))
+            case "segmenter":
+                return self._train_segmenter(stage)
+        raise AssertionError(stage.kind)
+
+    def write(self, stage: Stage) -> None:
+        """Do a stage that is no training; what is there already is left alone."""
+        fabric, recipe, folder = self._fabric, self._recipe, self._run / stage.folder
+        match stage.kind:
+            case "cams" if stage.method == "acr_vit":
+                cams, trained = stage.before
+                infer_spread_cams(
+                    fabric, self._load_transformer(trained), stage.records,
+                    cams=self._run / cams.folder, folder=folder, settings=recipe.mctformer,
+                )  # fmt: skip
+            case "cams":
+                (trained,) = stage.before
+                settings = cam_settings_of(trained.kind, recipe)
+                infer_cams(fabric, self._load_classifier(trained), stage.records, settings=settings, folder=folder)
+            case "crf":
+                write_crf_labels(
+                    fabric, stage.records, cams=self._source(stage), folder=folder,
+                    settings=recipe.crf, cam_settings=recipe.cams, num_processes=self._num_processes,
+                )  # fmt: skip
+            case "relations":
+                write_relations(
+                    fabric, stage.records, cams=self._source(stage), folder=folder,
+                    settings=recipe.refinement, num_processes=self._num_processes,
+                )  # fmt: skip
+            case "maps":
+                self._write_walked_maps(stage, folder)
+            case "labels":
+                if fabric.is_global_zero:
+                    self._write_labels(stage, folder)
+            case "predictions":
+                segmenter = Segmenter.load(self._source(stage))
+                predict_records(fabric, segmenter, stage.records, folder=folder, settings=recipe.segmenter)
+            case "scores":
+                if fabric.is_global_zero:
+                    measure(stage, self._source(stage), folder, class_names=self._photos.class_names)
+
+    def _source(self, stage: Stage) -> Path:
+        """Folder of the stage before, where there is one."""
+        (before,) = stage.before
+        return self._run / before.folder
+
+    @property
+    def _num_processes(self) -> int:
+        engine = self._recipe.engine
+        return engine.workers or max(1, (os.cpu_count() or 1) // engine.devices)
+
+    def _training(self, stage: Stage) -> TrainingStage:
+        records = stage.records
+        if stage.kind in ("network", "segmenter") and stage.before:
+            labels = self._source(stage)
+            records = [replace(record, label_map=labels / f"{record.name}.png") for record in records]
+        num_classes = len(self._photos.class_names)
+        return TrainingStage(self._fabric, self._recipe, records, num_classes, self._run / stage.folder)
+
+    def _watched_training(self, stage: Stage) -> TrainingStage:
+        """A training that keeps the CAMs of a few photos after each epoch."""
+        folder = self._run / stage.folder
+        return replace(
+            self._training(stage),
+            after_epoch=keep_epochs(self._fabric, self._examples(), folder, self._recipe.cams),
+        )
+
+    def _keep_restorations(self, stage: Stage) -> None:
+        if self._fabric.is_global_zero:
+            folder = self._run / stage.folder
+            classifier = self._load_classifier(stage)
+            reconstructor = classifiers.new_reconstructor(self._training(stage), classifier.backbone)
+            keep_restorations(
+                classifier, load_network(reconstructor, folder, "reconstructor"), self._examples(),
+                folder=folder / "restored", recipe=self._recipe,
+            )  # fmt: skip
+
+    def _examples(self) -> list[Record]:
+        return one_a_class(self._photos.seed, len(self._photos.class_names))
+
+    def _train_segmenter(self, stage: Stage) -> float:
+        """Train it and keep it as a model folder."""
+        training = self._training(stage)
+        seconds = labelled.train_segmenter(training)
+        if self._fabric.is_global_zero:
+            folder = self._run / stage.folder
+            network = load_network(labelled.new_segmenter(training), folder, "model")
+            Segmenter(network, self._recipe.segmenter, self._photos.class_names).save(folder)
+        return seconds
+
+    def _load_classifier(self, stage: Stage) -> PhotoClassifier:
+        blank = classifiers.new_classifier(self._training(stage), section_of(stage.kind, self._recipe))
+        return load_network(blank, self._run / stage.folder, "classifier")
+
+    def _load_transformer(self, stage: Stage) -> Mctformer:
+        network = self._load_classifier(stage)
+        assert isinstance(network, Mctformer)
+        return network
+
+    def _write_walked_maps(self, stage: Stage, folder: Path) -> None:
+        cams, trained = stage.before
+        blank = labelled.new_relations_network(self._training(trained))
+        relations = load_network(blank, self._run / trained.folder, "network")
+        write_walked_maps(
+            self._fabric, relations, stage.records,
+            cams=self._run / cams.folder, folder=folder, settings=self._recipe.refinement,
+        )  # fmt: skip
+
+    def _write_labels(self, stage: Stage, folder: Path) -> None:
+        (source,) = stage.before
+        before = self._run / source.folder
+        match source.kind:
+            case "crf":
+                copy_label_maps(stage.records, before, folder)
+            case _:
+                write_pseudo_labels(stage.records, before, folder, settings=self._recipe.labels)

@@ -1,0 +1,171 @@
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tag2mask.config import DataSettings
+from tag2mask.data.check import check_data_set
+from tag2mask.data.known_facts import read_known_facts
+from tag2mask.recipes import load_recipe
+
+
+def test_good_data_exit_0_with_the_next_command(shapes: Path, tag2mask: Callable, tmp_path: Path):
+    outcome = tag2mask("check", shapes, "--write", tmp_path / "faults.csv")
+
+    assert outcome.status == 0
+    assert "photos   13 of 13 readable" in outcome.out
+    assert outcome.out.splitlines()[-1].startswith(f"next     tag2mask run RECIPE --data.root {shapes}")
+    assert "warning,rare-class,disc" in (tmp_path / "faults.csv").read_text()
+
+
+def test_strict_check_counts_warnings(shapes: Path, tag2mask: Callable):
+    assert tag2mask("check", shapes, "--strict").status == 1
+
+
+def test_check_prints_json_alone(shapes: Path, tag2mask: Callable):
+    outcome = tag2mask("check", shapes, "--json")
+
+    assert outcome.status == 0
+    assert isinstance(json.loads(outcome.out), dict)
+
+
+def test_folder_that_is_not_ours_is_refused(shapes: Path, tag2mask: Callable, tiny_recipe: Path):
+    before = sorted(shapes.iterdir())
+
+    outcome = tag2mask("run", tiny_recipe, "--run", shapes)
+
+    assert outcome.status == 1
+    assert outcome.err.startswith(f"tag2mask: {shapes}: not empty and not a run of tag2mask")
+    assert len(outcome.err.splitlines()) == 1
+    assert sorted(shapes.iterdir()) == before
+
+
+def test_status_tells_every_stage_and_why(finished_run: Path, tag2mask: Callable, tiny_recipe: Path):
+    same = tag2mask("status", tiny_recipe, "--run", finished_run)
+    other = tag2mask("status", tiny_recipe, "--run", finished_run, "--cams.scales", "[1.0]")
+
+    assert same.status == other.status == 0
+    assert [line.split()[1:] for line in same.out.splitlines()] == [["up", "to", "date"]] * 10
+    lines = {line.split()[0]: line for line in other.out.splitlines()}
+    assert "up to date" in lines["1-classifier/acr"]
+    assert "to do       cams.scales changed from [1.0, 1.5] to [1.0]" in lines["2-cams/acr"]
+    assert "to do       2-cams/acr changed" in lines["scores/seed-acr"]
+
+
+def test_status_changes_nothing(tag2mask: Callable, tiny_recipe: Path, tmp_path: Path):
+    outcome = tag2mask("status", tiny_recipe, "--run", tmp_path / "run")
+
+    assert outcome.out.count("not made yet") == 10
+    assert not (tmp_path / "run").exists()
+
+
+def test_run_keeps_its_recipe_with_the_flags(finished_run: Path, tiny_recipe: Path):
+    assert load_recipe(str(finished_run / "config.yaml")) == load_recipe(str(tiny_recipe))
+
+
+@pytest.mark.parametrize("flags", [("--acr.reconstructor.classify", "false"), ("--classifier.backbone", "resnet81")])
+def test_refused_recipe_leaves_the_one_of_the_run(
+    flags: tuple[str, str], finished_run: Path, tag2mask: Callable, tiny_recipe: Path, tmp_path: Path
+):
+    run = shutil.copytree(finished_run, tmp_path / "run")
+
+    outcome = tag2mask("run", tiny_recipe, "--run", run, *flags)
+
+    assert outcome.status == 1
+    assert (run / "config.yaml").read_bytes() == (finished_run / "config.yaml").read_bytes()
+
+
+def test_second_run_opens_only_the_photos_that_have_changed(
+    finished_run: Path, tag2mask: Callable, tiny_recipe: Path, shapes: Path, tmp_path: Path
+):
+    run, root = shutil.copytree(finished_run, tmp_path / "run"), shutil.copytree(shapes, tmp_path / "shapes")
+    flags = (tiny_recipe, "--data.root", root, "--run", run)
+    first = tag2mask("run", *flags)
+    assert first.status == 0, first.err
+    time = (root / "03.png").stat().st_mtime_ns
+    size = (root / "03.png").stat().st_size
+    # No photo any more, but nobody can see it from outside.
+    (root / "03.png").write_bytes(b"?" * size)
+    os.utime(root / "03.png", ns=(time, time))
+
+    unopened = check_data_set(DataSettings(root=root), known=read_known_facts(run / "checked_files.json"))
+    os.utime(root / "03.png", ns=(time, time + 1))
+    outcome = tag2mask("run", *flags)
+
+    assert unopened.errors == ()
+    assert outcome.status == 1
+    assert "03.png: found content that begins b'????" in outcome.err
+
+
+def test_report_of_a_folder_that_is_no_run_is_refused(tag2mask: Callable, tmp_path: Path):
+    outcome = tag2mask("report", tmp_path)
+
+    assert outcome.status == 1
+    assert outcome.err == f"tag2mask: {tmp_path}: found no config.yaml, expected the folder of a run\n"
+
+
+def test_report_is_written_again_with_as_many_photos_as_asked(tag2mask: Callable, whole_run: Path, tmp_path: Path):
+    run = shutil.copytree(whole_run, tmp_path / "run")
+    whole = (run / "report.html").stat().st_size
+    (run / "report.html").unlink()
+
+    outcome = tag2mask("report", run, "--photos", 4)
+
+    assert outcome.status == 0, outcome.err
+    assert outcome.out == f"report: {run / 'report.html'}\n"
+    assert (run / "report.html").stat().st_size < whole
+
+
+def test_predict_names_photos_that_cannot_be_read_and_fails(
+    tag2mask: Callable, whole_run: Path, shapes: Path, tmp_path: Path
+):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    shutil.copy(shapes / "00.png", photos)
+    (photos / "broken.jpg").write_bytes(b"no photo")
+
+    outcome = tag2mask("predict", photos, "--model", whole_run / "5-segmenter/acr", "--out", tmp_path / "out")
+
+    assert outcome.status == 1
+    assert "broken.jpg: found content that begins b'no photo', expected an image" in outcome.err
+    assert outcome.out == f"labelled 1 of 2 photos: {tmp_path / 'out'}\n"
+    assert (tmp_path / "out/masks/00.png").exists()
+
+
+def test_predict_with_a_run_of_several_segmenters_names_them(tag2mask: Callable, whole_run: Path, shapes: Path):
+    outcome = tag2mask("predict", shapes, "--model", whole_run, "--out", "unused")
+
+    assert outcome.status == 1
+    assert f"found 2 segmenters, expected one: choose with --model {whole_run / '5-segmenter/acr'}" in outcome.err
+
+
+def test_export_writes_onnx(tag2mask: Callable, whole_run: Path, tmp_path: Path):
+    onnx = pytest.importorskip("onnx")
+
+    outcome = tag2mask("export", whole_run / "5-segmenter/acr", "--to", "onnx", "--out", tmp_path / "model.onnx")
+
+    assert outcome.status == 0, outcome.err
+    metadata = {entry.key: entry.value for entry in onnx.load(tmp_path / "model.onnx").metadata_props}
+    assert metadata["classes"] == '["background", "disc", "square"]'
+
+
+def test_scores_are_printed_by_the_commands_that_measure_alone(
+    tag2mask: Callable, finished_run: Path, tiny_recipe: Path, tmp_path: Path
+):
+    run = shutil.copytree(finished_run, tmp_path / "run")
+
+    trained, evaluated = (tag2mask(command, tiny_recipe, "--run", run) for command in ("train", "evaluate"))
+
+    assert trained.out == f"results: {run}\n"
+    assert "mIoU" in evaluated.out
+    assert evaluated.out.splitlines()[-2:] == [f"report: {run / 'report.html'}", f"results: {run}"]
+
+
+def test_table_in_a_folder_that_is_not_ours_is_refused(tag2mask: Callable, shapes: Path, tiny_recipe: Path):
+    outcome = tag2mask("table", "table1", tiny_recipe, "--run", shapes)
+
+    assert outcome.status == 1
+    assert outcome.err.startswith(f"tag2mask: {shapes}: not empty and not a folder of tables")
