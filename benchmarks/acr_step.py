@@ -2,8 +2,6 @@
 
     python benchmarks/acr_step.py --recipe animals_lite0
 
-The plain one runs the classifier once for each phase, decodes each segment by itself, and lets the classifier's phase
-compute gradients for the reconstructor's weights that nobody uses; tensors are in torch's default memory layout.
 Both start from the same weights and see the same batches; they take turns, so that noise hits both.
 """
 
@@ -14,13 +12,10 @@ import time
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
-from torch.nn import functional as F
+from plain_acr import NUM_STEPS, PlainAcr, draw_batch
 
-from tag2mask.config import AcrSettings, Recipe
-from tag2mask.data.batch import Batch
+from tag2mask.config import AcrSettings
 from tag2mask.networks.classifier import Classifier, build_classifier
-from tag2mask.networks.normalisation import normalise_cams
 from tag2mask.networks.reconstructor import Reconstructor, build_reconstructor
 from tag2mask.recipes import load_recipe
 from tag2mask.training.acr import Acr
@@ -28,86 +23,6 @@ from tag2mask.training.learner import Learner
 from tag2mask.training.optim import build_optimizer, build_schedule
 
 NUM_CLASSES = 6
-NUM_STEPS = 1000
-
-
-class PlainAcr:
-    """The iteration written down line by line."""
-
-    def __init__(self, classifier: Classifier, reconstructor: Reconstructor, settings: AcrSettings) -> None:
-        self.classifier = classifier
-        self.reconstructor = reconstructor
-        self.settings = settings
-        self.optimizers = [
-            build_optimizer(classifier, classifier.new_parameters(), settings.classifier_optimizer),
-            build_optimizer(reconstructor, reconstructor.new_parameters(), settings.reconstructor_optimizer),
-        ]
-        self.schedules = [
-            build_schedule(optimizer, part, num_steps=NUM_STEPS, steps_per_epoch=NUM_STEPS)
-            for optimizer, part in zip(
-                self.optimizers, (settings.classifier_optimizer, settings.reconstructor_optimizer), strict=True
-            )
-        ]
-
-    def training_step(self, batch: Batch) -> dict[str, Tensor]:
-        """One iteration."""
-        return self.update_reconstructor(batch) | self.update_classifier(batch)
-
-    def update_reconstructor(self, batch: Batch) -> dict[str, Tensor]:
-        """RU phase."""
-        settings, network = self.settings, self.reconstructor
-        side = network.side(batch.images)
-        photo = network.photos_to_restore(batch.images)
-        self.classifier.eval()
-        with torch.no_grad():
-            cam = self.target(self.classifier(batch.images).cams, batch.targets, side)
-        network.train()
-        features, logits = self.encode(batch.images)
-        probability = settings.remnants.probability
-        validated = 1 - F.interpolate((batch.grid_draws < probability).float(), size=(side, side), mode="nearest")
-        losses = {"whole": F.l1_loss(network.decoder(features.detach()), photo)}
-        if logits is not None:
-            losses["classification"] = F.binary_cross_entropy_with_logits(logits, batch.tags)
-        for name, erased in (("target", (1 - cam) * validated), ("non_target", cam * validated)):
-            losses[name] = (erased * (network.decoder(features * (1 - erased)) - photo).abs()).mean()
-        self.step(1, sum(getattr(settings.reconstructor_loss, name) * loss for name, loss in losses.items()))
-        return {f"reconstructor/{name}": loss.detach() for name, loss in losses.items()}
-
-    def update_classifier(self, batch: Batch) -> dict[str, Tensor]:
-        """CU phase, soft masks."""
-        settings, network = self.settings, self.reconstructor
-        side = network.side(batch.images)
-        photo = network.photos_to_restore(batch.images)
-        self.classifier.train()
-        cams, (logits,) = self.classifier(batch.images)
-        network.eval()
-        with torch.no_grad():
-            features, _ = self.encode(batch.images)
-        cam = self.target(cams, batch.targets, side)
-        losses = {"classification": F.binary_cross_entropy_with_logits(logits, batch.tags)}
-        losses["target"] = -((1 - cam) * (network.decoder(features * cam) - photo).abs()).mean()
-        losses["non_target"] = -(cam * (network.decoder(features * (1 - cam)) - photo).abs()).mean()
-        self.step(0, sum(getattr(settings.classifier_loss, name) * loss for name, loss in losses.items()))
-        return {f"classifier/{name}": loss.detach() for name, loss in losses.items()}
-
-    def target(self, cams: Tensor, targets: Tensor, side: int) -> Tensor:
-        """Normalised CAM of the target class at the decoder's side."""
-        chosen = normalise_cams(cams)[torch.arange(len(targets)), targets][:, None]
-        return F.interpolate(chosen, size=(side, side), mode="bilinear", align_corners=False)
-
-    def encode(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Features at the decoder's side, and logits."""
-        network = self.reconstructor
-        features, logits = network.encode(network.backbone(images))
-        side = network.side(images)
-        return F.interpolate(features, size=(side, side), mode="bilinear", align_corners=False), logits
-
-    def step(self, which: int, loss: Tensor) -> None:
-        """Update one network; the other one's gradients are cleared before its own update."""
-        self.optimizers[which].zero_grad()
-        loss.backward()
-        self.optimizers[which].step()
-        self.schedules[which].step()
 
 
 def main() -> None:
@@ -126,9 +41,9 @@ def main() -> None:
     seconds: dict[str, list[float]] = {"plain": [], "ours": []}
     worst = 0.0
     for step in range(arguments.steps + 1):
-        batch = draw_batch(recipe)
+        batch = draw_batch(recipe, NUM_CLASSES)
         start = time.perf_counter()
-        expected = plain.training_step(batch)
+        expected = plain.training_step(batch, 0)
         middle = time.perf_counter()
         found = method.training_step(batch, 0)
         end = time.perf_counter()
@@ -138,10 +53,11 @@ def main() -> None:
             seconds["ours"].append(end - middle)
         else:
             worst = max(abs(float(expected[name] - value)) for name, value in found.items())
-    plain, ours = (statistics.median(seconds[name]) for name in ("plain", "ours"))
-    batch, crop = recipe.acr.batch_size, recipe.data.crop
-    print(f"recipe {arguments.recipe}, batch {batch}, crop {crop}, {torch.get_num_threads()} threads")
-    print(f"plain {plain:.2f} s a step, ours {ours:.2f} s: {plain / ours:.2f} times as fast")
+    plain_seconds, our_seconds = (statistics.median(seconds[name]) for name in ("plain", "ours"))
+    batch_size, crop = recipe.acr.batch_size, recipe.data.crop
+    print(f"recipe {arguments.recipe}, batch {batch_size}, crop {crop}, {torch.get_num_threads()} threads")
+    ratio = plain_seconds / our_seconds
+    print(f"plain {plain_seconds:.2f} s a step, ours {our_seconds:.2f} s: {ratio:.2f} times as fast")
     print(f"largest difference between losses of the first step: {worst:.1e}")
 
 
@@ -157,20 +73,6 @@ def build_ours(classifier: Classifier, reconstructor: Reconstructor, settings: A
         schedule = build_schedule(optimizer, part, num_steps=NUM_STEPS, steps_per_epoch=NUM_STEPS)
         learners.append(Learner(fabric, network, optimizer, schedule))
     return Acr(*learners, settings)
-
-
-def draw_batch(recipe: Recipe) -> Batch:
-    """A batch of noise in the shapes of the recipe."""
-    size, side = recipe.acr.batch_size, recipe.data.crop
-    grid = recipe.acr.remnants.grid
-    targets = torch.randint(NUM_CLASSES, (size,))
-    return Batch(
-        images=F.interpolate(torch.randn(size, 3, side // 8, side // 8), size=(side, side), mode="bicubic"),
-        tags=F.one_hot(targets, NUM_CLASSES).float(),
-        targets=targets,
-        grid_draws=torch.rand(size, 1, grid, grid),
-        names=tuple(str(number) for number in range(size)),
-    )
 
 
 if __name__ == "__main__":

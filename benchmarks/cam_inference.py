@@ -16,7 +16,7 @@ from torch import Tensor
 from tag2mask.cams.multiscale import batches_of_one_size, fuse, raw_maps, scaled_sizes
 from tag2mask.config import CamSettings
 from tag2mask.data.transforms import normalise
-from tag2mask.networks.classifier import Classifier, build_classifier
+from tag2mask.networks.classifier import PhotoClassifier, build_classifier
 from tag2mask.recipes import load_recipe
 
 NUM_CLASSES = 6
@@ -25,21 +25,22 @@ CLASSES = [0, 3]
 
 
 @torch.inference_mode()
-def one_by_one(classifier: Classifier, photos: list[Image.Image], settings: CamSettings) -> list[Tensor]:
+def one_by_one(classifier: PhotoClassifier, photos: list[Image.Image], settings: CamSettings) -> list[Tensor]:
     """Maps of every photo, each forward pass with one image."""
-    backbone = classifier.backbone
+    backbone, device = classifier.backbone, next(classifier.parameters()).device
     fused = []
     for photo in photos:
         maps = []
         for size in scaled_sizes(photo.size, settings):
-            image = normalise(photo.resize(size, Image.Resampling.BICUBIC), backbone.mean, backbone.std)[None]
+            resized = photo.resize(size, Image.Resampling.BICUBIC)
+            image = normalise(resized, backbone.mean, backbone.std)[None].to(device)
             maps.append(torch.stack([classifier(image).cams, classifier(image.flip(3)).cams])[:, 0, CLASSES])
-        fused.append(fuse(maps, photo.height, photo.width))
+        fused.append(fuse(maps, photo.height, photo.width).cpu())
     return fused
 
 
 @torch.inference_mode()
-def batched(classifier: Classifier, photos: list[Image.Image], settings: CamSettings) -> list[Tensor]:
+def batched(classifier: PhotoClassifier, photos: list[Image.Image], settings: CamSettings) -> list[Tensor]:
     """Maps of every photo, as many photos and their mirror images in a forward pass as `batch_pixels` allows."""
     backbone = classifier.backbone
     fused = []
@@ -47,10 +48,17 @@ def batched(classifier: Classifier, photos: list[Image.Image], settings: CamSett
         batch = [photos[index] for index in indices]
         outputs = raw_maps(classifier, batch, settings, mean=backbone.mean, std=backbone.std)
         fused += [
-            fuse([scale.maps[:, place, CLASSES] for scale in outputs], photo.height, photo.width)
+            fuse([scale.maps[:, place, CLASSES] for scale in outputs], photo.height, photo.width).cpu()
             for place, photo in enumerate(batch)
         ]
     return fused
+
+
+def draw_photos(count: int, size: tuple[int, int]) -> list[Image.Image]:
+    """Smooth noise in colours."""
+    generator = np.random.default_rng(0)
+    small = [Image.fromarray(generator.integers(256, size=(18, 24, 3), dtype=np.uint8)) for _ in range(count)]
+    return [photo.resize(size, Image.Resampling.BICUBIC) for photo in small]
 
 
 def main() -> None:
@@ -63,11 +71,7 @@ def main() -> None:
     recipe = load_recipe(arguments.recipe, flags)
     torch.manual_seed(0)
     classifier = build_classifier(recipe.classifier, NUM_CLASSES).eval().to(memory_format=torch.channels_last)
-    generator = np.random.default_rng(0)
-    small = [
-        Image.fromarray(generator.integers(256, size=(18, 24, 3), dtype=np.uint8)) for _ in range(arguments.photos)
-    ]
-    photos = [photo.resize(SIZE, Image.Resampling.BICUBIC) for photo in small]
+    photos = draw_photos(arguments.photos, SIZE)
     seconds = {one_by_one: 0.0, batched: 0.0}
     for timed in range(arguments.rounds + 1):
         results = {}

@@ -213,6 +213,7 @@ def test_finished_stages_are_up_to_date(recipe: Recipe, photos: Photos, tmp_path
         ("acr.epochs", 3, {PRETRAINED, ACR, *seeds("pretrained", "acr")}),
         ("acr.classifier_loss.target", 0.1, {PRETRAINED, ACR, *seeds("pretrained", "acr")}),
         ("acr.remnants.grid", 8, {ALONE, PRETRAINED, ACR, *seeds("pretrained", "acr")}),
+        ("engine.compile", True, {BASELINE, ALONE, PRETRAINED, ACR, *seeds(*METHODS)}),
         ("data.num_workers", 0, set()),
         ("engine.devices", 2, set()),
         ("engine.accelerator", "cpu", set()),

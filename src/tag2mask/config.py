@@ -389,6 +389,8 @@ class EngineSettings:
     """Processes that share photo-by-photo work without a network (CRF); 0 = one a core."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     """Arithmetic of the networks; losses, CAM normalisation and scores are always float32."""
+    compile: bool = False
+    """Let torch.compile build faster code for networks that learn; the first steps take minutes, dropout draws anew."""
 
 
 @dataclass(frozen=True)
@@ -422,3 +424,11 @@ class Recipe:
     """Segmenter and predictions."""
     engine: EngineSettings = field(default_factory=EngineSettings)
     """Seed, machines and arithmetic."""
+
+    def plain_training(self, section: ClassifierSection) -> ClassifierSettings | MctformerSettings:
+        """A section that has a network and its plain training."""
+        match section:
+            case "classifier":
+                return self.classifier
+            case "mctformer":
+                return self.mctformer

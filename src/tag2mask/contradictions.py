@@ -2,7 +2,7 @@
 
 from tag2mask.config import OptimizerSettings, Recipe
 from tag2mask.evaluation.sweep import NUM_STEPS
-from tag2mask.stages import Kind
+from tag2mask.stages import Kind, section_of
 
 
 def check_thresholds(recipe: Recipe) -> None:
@@ -52,10 +52,10 @@ def _optimizers(recipe: Recipe, kind: Kind) -> dict[str, tuple[OptimizerSettings
     acr = recipe.acr
     epochs = acr.decay_epochs or acr.epochs
     match kind:
-        case "baseline":
-            return {"classifier.optimizer": (recipe.classifier.optimizer, recipe.classifier.epochs)}
-        case "mctformer":
-            return {"mctformer.optimizer": (recipe.mctformer.optimizer, recipe.mctformer.epochs)}
+        case "baseline" | "mctformer":
+            section = section_of(kind, recipe)
+            plain = recipe.plain_training(section)
+            return {f"{section}.optimizer": (plain.optimizer, plain.epochs)}
         case "reconstructor":
             return {"acr.reconstructor_optimizer": (acr.reconstructor_optimizer, acr.reconstructor_epochs)}
         case "pretrained":

@@ -34,9 +34,25 @@ def launch(settings: EngineSettings) -> Fabric:
     except (RuntimeError, ModuleNotFoundError, MisconfigurationException) as error:
         raise ValueError(f"engine.accelerator {settings.accelerator} x {settings.devices}: {error}") from error
     fabric.launch()
+    if settings.compile:
+        _check_compiler(fabric.device)
     # Numbers this small slow a CPU down a hundredfold and change nothing.
     torch.set_flush_denormal(True)
     return fabric
+
+
+def _check_compiler(device: torch.device) -> None:
+    """Compile something small: nothing else tells whether all that torch needs for it is there, before a training."""
+    try:
+        torch.compile(_add_one)(torch.zeros(1, device=device))
+    except RuntimeError as error:
+        reason = str(getattr(error, "inner_exception", error)).strip().split("\n", maxsplit=1)[0]
+        needed = "Triton and a C compiler" if device.type == "cuda" else "a C++ compiler"
+        raise ValueError(f"engine.compile: found {reason!r}, expected {needed} for torch.compile") from error
+
+
+def _add_one(x: torch.Tensor) -> torch.Tensor:
+    return x + 1
 
 
 def share_of(fabric: Fabric, waiting: Sequence[Item]) -> Sequence[Item]:

@@ -120,7 +120,9 @@ def _refinement(recipe: Recipe, *names: str) -> Settings:
 
 
 def _engine(recipe: Recipe) -> Settings:
-    return {"engine.seed": recipe.engine.seed} | _precision(recipe)
+    settings: Settings = {"engine.seed": recipe.engine.seed} | _precision(recipe)
+    # Where nothing is compiled, a training knows nothing of it.
+    return settings | ({"engine.compile": True} if recipe.engine.compile else {})
 
 
 def _precision(recipe: Recipe) -> Settings:

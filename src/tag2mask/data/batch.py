@@ -1,7 +1,8 @@
 """What a loader yields."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -35,10 +36,11 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device."""
-        moved = {
-            key: getattr(self, key).to(device, non_blocking=True) for key in ("images", "tags", "targets", "grid_draws")
-        }
-        return replace(self, **moved)
+        return replace(self, **_each_tensor(self, lambda tensor: tensor.to(device, non_blocking=True)))
+
+    def pin_memory(self) -> "Batch":
+        """The same batch in memory from which a GPU copies while it computes; a loader calls it."""
+        return replace(self, **_each_tensor(self, Tensor.pin_memory))
 
 
 @dataclass(frozen=True)
@@ -54,11 +56,11 @@ class LabelledBatch:
 
     def to(self, device: torch.device) -> "LabelledBatch":
         """The same batch on another device."""
-        return replace(
-            self,
-            images=self.images.to(device, non_blocking=True),
-            label_maps=self.label_maps.to(device, non_blocking=True),
-        )
+        return replace(self, **_each_tensor(self, lambda tensor: tensor.to(device, non_blocking=True)))
+
+    def pin_memory(self) -> "LabelledBatch":
+        """The same batch in memory from which a GPU copies while it computes; a loader calls it."""
+        return replace(self, **_each_tensor(self, Tensor.pin_memory))
 
 
 def collate(samples: list[Batch]) -> Batch:
@@ -79,3 +81,7 @@ def collate_labelled(samples: list[LabelledBatch]) -> LabelledBatch:
         label_maps=torch.cat([sample.label_maps for sample in samples]),
         names=tuple(name for sample in samples for name in sample.names),
     )
+
+
+def _each_tensor(batch: Batch | LabelledBatch, change: Callable[[Tensor], Tensor]) -> dict[str, Any]:
+    return {name: change(value) for name, value in vars(batch).items() if isinstance(value, Tensor)}

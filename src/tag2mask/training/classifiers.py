@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from tag2mask.config import Augmentation, ClassifierSection, ClassifierSettings, DataSettings, MctformerSettings
+from tag2mask.config import Augmentation, ClassifierSection, DataSettings
 from tag2mask.data.batch import Batch, collate
 from tag2mask.data.datasets import TrainingPhotos
 from tag2mask.networks.backbones import Normalising
@@ -30,7 +30,7 @@ Networks = Mapping[str, PhotoClassifier | Reconstructor]
 
 def check_plain(stage: TrainingStage, section: ClassifierSection) -> None:
     """Build all that a plain training needs, so that what cannot work is told before an older one is deleted."""
-    epoch_batches(stage, _plain_settings(stage, section).batch_size)
+    epoch_batches(stage, stage.recipe.plain_training(section).batch_size)
     new_classifier(stage, section)
 
 
@@ -42,7 +42,7 @@ def check_adversarial(stage: TrainingStage) -> None:
 
 def train_plain(stage: TrainingStage, section: ClassifierSection) -> float:
     """Train the network of a section of the recipe on tags alone; gives its seconds."""
-    settings = _plain_settings(stage, section)
+    settings = stage.recipe.plain_training(section)
     classifier = new_classifier(stage, section)
     learner = build_learner(stage, classifier, settings.optimizer, settings.epochs, settings.batch_size)
     photos = _plain_photos(stage, classifier, section)
@@ -117,14 +117,6 @@ def new_reconstructor(stage: TrainingStage, photos: Normalising) -> Reconstructo
     """
     seed_network(stage)
     return build_reconstructor(stage.recipe.classifier, stage.recipe.acr.reconstructor, stage.num_classes, photos)
-
-
-def _plain_settings(stage: TrainingStage, section: ClassifierSection) -> ClassifierSettings | MctformerSettings:
-    match section:
-        case "classifier":
-            return stage.recipe.classifier
-        case "mctformer":
-            return stage.recipe.mctformer
 
 
 def _plain_photos(stage: TrainingStage, network: PhotoClassifier, section: ClassifierSection) -> TrainingPhotos:

@@ -68,7 +68,18 @@ def build_learner(
     schedule = build_schedule(
         optimizer, settings, num_steps=steps_per_epoch * num_epochs, steps_per_epoch=steps_per_epoch
     )
+    if stage.recipe.engine.compile:
+        _compile(network)
     return Learner(stage.fabric, network, optimizer, schedule)
+
+
+def _compile(network: nn.Module) -> None:
+    """Have the network compiled in place when it is first called, for the one size of its crops."""
+    # The classifier-updating phase calls these parts by themselves.
+    alone = ("backbone", "decoder") if isinstance(network, Reconstructor) else ()
+    for part in (network, *map(network.get_submodule, alone)):
+        # A size of its own for each phase, for code of a changing batch is slower.
+        part.compile(dynamic=False)
 
 
 @runtime_checkable
@@ -84,7 +95,7 @@ def train_networks(
     networks: Networks,
 ) -> float:  # fmt: skip
     """Run the loop and write the weights of the networks that learned; gives the seconds of all epochs."""
-    after_epoch = None if stage.after_epoch is None else partial(stage.after_epoch, networks=networks)
+    after_epoch = None if stage.after_epoch is None else partial(_call_eagerly, stage.after_epoch, networks=networks)
     history = train(
         stage.fabric, method, loader,
         num_epochs=num_epochs, seed=stage.recipe.engine.seed, folder=stage.folder, after_epoch=after_epoch,
@@ -96,6 +107,12 @@ def train_networks(
                 save_file(weights, path)
     stage.fabric.barrier()
     return sum(row["seconds"] for row in history)
+
+
+def _call_eagerly(after_epoch: AfterEpoch, epoch: int, networks: Networks) -> None:
+    # It may show the networks photos of any size, each of which would be compiled for.
+    with torch.compiler.set_stance("force_eager"):
+        after_epoch(epoch, networks)
 
 
 def seed_network(stage: TrainingStage) -> None:
