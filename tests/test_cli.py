@@ -60,7 +60,8 @@ def test_version_is_told(tag2mask: Callable):
         (("--acr.epochs", -1), "acr.epochs"),
         (("--cams.threshold=2",), "cams.threshold"),
         (("--methods", "[baseline,acrobat]"), "acrobat"),
-        (("--acr.epochs",), "acr.epochs"),
+        (("--acr.epochs",), "--acr.epochs has no value"),
+        (("--run", Path(__file__)), f"--run is the file {__file__}, expected a folder"),
         (("stray",), "stray"),
     ],
 )
@@ -98,6 +99,8 @@ def test_unknown_command_exits_2_with_the_known_ones(tag2mask: Callable):
         (("--data.root", "nowhere"), "nowhere: found no such folder"),
         (("--data.train_split", "trian"), "Did you mean 'train'?"),
         (("--data.crop", 40), "data.crop is 40, but a reconstructor of depth 4 needs a multiple of 16"),
+        (("--cams.scales", "[]"), "cams.scales is empty, expected one or more"),
+        (("--methods", "[acr,acr]", "--data.root", "nowhere"), "methods has acr more than once, expected each once"),
         (("--acr.reconstructor_epochs", 0), "methods has pretrained, but acr.reconstructor_epochs is 0"),
     ],
 )

@@ -1,6 +1,8 @@
+from pathlib import Path
+
 import pytest
 
-from tag2mask.command_line import build_parser, refuse_unknown, split_settings
+from tag2mask.command_line import build_parser, refuse_file, refuse_unknown, split_settings
 from tag2mask.recipes import RecipeError
 
 
@@ -13,6 +15,8 @@ from tag2mask.recipes import RecipeError
         ("check data --layout voc", "check data --layout voc", ""),
         ("run demo --acr.remnants.probability_step -0.1", "run demo", "--acr.remnants.probability_step -0.1"),
         ("run demo --acr.epochs", "run demo", "--acr.epochs"),
+        ("run demo --acr.epochs --run out", "run demo --run out", "--acr.epochs"),
+        ("run demo --acr.epochs --data.root x", "run demo", "--acr.epochs --data.root x"),
     ],
 )
 def test_settings_are_told_from_arguments_wherever_they_stand(arguments: str, own: str, settings: str):
@@ -37,3 +41,18 @@ def test_unknown_argument_is_refused_with_the_one_that_was_probably_meant():
 
     with pytest.raises(RecipeError, match=r"table does not know --seed; did you mean --seeds\?"):
         refuse_unknown(["--seed"], typed)
+
+
+def test_help_names_what_comes_of_the_tags():
+    text = " ".join(build_parser({"env": "Tell versions."}).format_help().split())
+
+    assert "From photos with tags to class activation maps, from these to masks and a segmenter." in text
+
+
+def test_file_in_the_place_of_a_run_folder_is_refused(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+
+    refuse_file(None)
+    refuse_file(tmp_path)
+    with pytest.raises(RecipeError, match=r"--run is the file .*file, expected a folder"):
+        refuse_file(tmp_path / "file")

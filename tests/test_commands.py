@@ -1,13 +1,17 @@
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tag2mask.command_line import split_settings
+from tag2mask.commands import _few_of_a_kind
 from tag2mask.config import DataSettings
 from tag2mask.data.check import check_data_set
+from tag2mask.data.faults import Fault
 from tag2mask.data.known_facts import read_known_facts
 from tag2mask.recipes import load_recipe
 
@@ -17,8 +21,66 @@ def test_good_data_exit_0_with_the_next_command(shapes: Path, tag2mask: Callable
 
     assert outcome.status == 0
     assert "photos   13 of 13 readable" in outcome.out
-    assert outcome.out.splitlines()[-1].startswith(f"next     tag2mask run RECIPE --data.root {shapes}")
+    assert outcome.out.splitlines()[-1].startswith(f"next     tag2mask run animals_lite0 --data.root {shapes}")
     assert "warning,rare-class,disc" in (tmp_path / "faults.csv").read_text()
+
+
+def test_next_command_of_a_check_names_the_splits_that_there_are(shapes: Path, tag2mask: Callable, tmp_path: Path):
+    root = shutil.copytree(shapes, tmp_path / "my photos")
+    printed = tag2mask("check", root).out.splitlines()[-1].removeprefix("next")
+
+    own, flags = split_settings(shlex.split(printed)[1:])
+
+    data = load_recipe(own[1], flags).data
+    assert (own[0], data.root) == ("run", root)
+    assert (data.train_split, data.seed_split, data.val_split) == ("train", "train", None)
+    assert check_data_set(data).errors == ()
+
+
+def test_demo_refuses_other_photos(shapes: Path, tag2mask: Callable, tmp_path: Path):
+    outcome = tag2mask("demo", "--data.root", shapes, "--run", tmp_path / "run")
+
+    assert outcome.status == 2
+    assert outcome.err == (
+        f"tag2mask: command line: --data.root is {shapes}, but demo draws its photos: leave it out\n"
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_env_sets_names_and_values_apart(tag2mask: Callable):
+    lines = tag2mask("env").out.splitlines()
+
+    assert all("  " in line for line in lines)
+
+
+def test_run_tells_three_warnings_of_a_kind_and_counts_the_others():
+    faults = [Fault("warning", "no-tag", f"{number}.png", None, "no tag", "one") for number in range(5)]
+    faults.append(Fault("warning", "small", "9.png", None, "3 pixels", "more"))
+
+    assert _few_of_a_kind(faults) == [
+        "0.png: found no tag, expected one",
+        "1.png: found no tag, expected one",
+        "2.png: found no tag, expected one",
+        "and 2 more of this kind; tag2mask check tells them",
+        "9.png: found 3 pixels, expected more",
+    ]
+
+
+def test_run_on_a_relative_folder_is_reported_from_another_one(
+    tag2mask: Callable, finished_run: Path, tiny_recipe: Path, shapes: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):  # fmt: skip
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    monkeypatch.chdir(shapes.parent)
+    flags = ("--run", run, "--data.root", shapes.name)
+    stages = tag2mask("status", tiny_recipe, *flags).out
+    assert tag2mask("evaluate", tiny_recipe, *flags).status == 0
+    monkeypatch.chdir(tmp_path)
+
+    outcome = tag2mask("report", "run")
+
+    assert outcome.status == 0, outcome.err
+    assert stages.count("up to date") == 10
 
 
 def test_strict_check_counts_warnings(shapes: Path, tag2mask: Callable):

@@ -1,5 +1,10 @@
-import numpy as np
+import sys
+from pathlib import Path
 
+import numpy as np
+import pytest
+
+from tag2mask import memory
 from tag2mask.memory import peak_mib, restart_peak
 
 
@@ -16,3 +21,19 @@ def test_peak_remembers_what_is_given_back_until_it_starts_anew():
     assert peak_mib() >= during - 16
     restart_peak()
     assert peak_mib() <= during - 128
+
+
+def test_peak_is_unknown_where_the_system_has_no_word_for_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr(memory, "_STATUS", tmp_path / "absent")
+    monkeypatch.setitem(sys.modules, "resource", None)
+
+    assert peak_mib() is None
+
+
+def test_peak_is_told_without_the_files_of_linux(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr(memory, "_STATUS", tmp_path / "absent")
+
+    peak = peak_mib()
+
+    assert peak is not None
+    assert 5 < peak < 10**6

@@ -1,6 +1,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -88,6 +90,26 @@ def test_scores_are_those_of_the_stored_cams(finished_run: Path, shapes: Path):
         for folder in ("1-classifier/baseline", "1-classifier/reconstructor", "1-classifier/acr", "2-cams/acr")
     ]
     assert best.seconds == pytest.approx(sum(manifest["seconds"] for manifest in manifests), abs=0.2)
+
+
+def test_run_that_another_process_works_in_is_refused_and_stays_as_it_is(
+    run: Path, tag2mask: Callable, tiny_recipe: Path
+):
+    before = (run / "config.yaml").read_bytes()
+    work = "import sys; from pathlib import Path; from tag2mask.run_folder import alone_in\n"
+    work += "with alone_in(Path(sys.argv[1])): print(flush=True); input()"
+    command = [sys.executable, "-c", work, str(run)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+
+        outcome = tag2mask("run", tiny_recipe, "--run", run, "--cams.scales", "[1.0]")
+        told = tag2mask("status", tiny_recipe, "--run", run)
+
+    assert outcome.status == 1
+    assert outcome.err.splitlines()[-1] == f"tag2mask: {run} is in use by process {process.pid}"
+    assert (run / "config.yaml").read_bytes() == before
+    assert told.status == 0
 
 
 def test_second_run_finds_everything_up_to_date_and_touches_nothing(run: Path, tag2mask: Callable, tiny_recipe: Path):

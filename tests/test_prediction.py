@@ -1,3 +1,4 @@
+import copy
 import csv
 import json
 import logging
@@ -19,7 +20,7 @@ from tag2mask.config import SegmenterSettings
 from tag2mask.data.classes import voc_palette
 from tag2mask.data.photos import FileError, open_photo
 from tag2mask.data.records import Record
-from tag2mask.data.transforms import normalise
+from tag2mask.data.transforms import normalise, reduce_photo
 from tag2mask.networks.deeplab import DeepLab, build_deeplab
 from tag2mask.prediction import (
     Prediction,
@@ -101,12 +102,27 @@ def test_scores_join_scales_and_mirror_images(fuse: Any, network: DeepLab, shape
     assert scores.shape == (3, 36, 48)
 
 
-def test_long_side_is_that_of_the_photo_at_scale_1(network: DeepLab, shapes: Path):
-    photo = open_photo(shapes / "00.png")
+def test_camera_photo_is_labelled_as_brought_down_and_at_its_own_size(network: DeepLab, shapes: Path):
+    photo = open_photo(shapes / "00.png").resize((3000, 2250))
+    settings = replace(SETTINGS, scales=(1.0,), long_side=200)
 
-    scores = predict_scores(network, photo, replace(SETTINGS, scales=(1.0,), long_side=24))
+    label_map = Segmenter(network, settings, NAMES).predict(photo).label_map
 
-    torch.testing.assert_close(scores, predict_scores(network, photo, replace(SETTINGS, scales=(0.5,))))
+    scores = predict_scores(network, reduce_photo(photo, 200), settings)
+    expected = F.interpolate(scores[None], size=(2250, 3000), mode="bilinear")[0].argmax(0).numpy()
+    assert scores.shape == (3, 150, 200)
+    assert len(np.unique(label_map)) > 1
+    # Where two labels are level, rounding decides.
+    assert label_map.shape == (2250, 3000)
+    assert (label_map == expected).mean() > 0.9999
+
+
+def test_photo_that_is_not_larger_is_labelled_as_ever(segmenter: Segmenter, network: DeepLab, shapes: Path):
+    expected = segmenter.predict(shapes / "00.png").label_map
+
+    for long_side in (48, 1000):
+        settings = replace(SETTINGS, long_side=long_side)
+        assert np.array_equal(Segmenter(network, settings, NAMES).predict(shapes / "00.png").label_map, expected)
 
 
 def test_crf_shares_every_pixel_among_the_labels_that_win_somewhere(network: DeepLab, shapes: Path):
@@ -130,7 +146,13 @@ def test_prediction_is_the_label_of_the_highest_score(segmenter: Segmenter, netw
     assert prediction.label_map.dtype == np.uint8
     assert np.array_equal(prediction.label_map, predict_scores(network, photo, SETTINGS).argmax(0).numpy())
     assert len(prediction.areas) > 1
-    assert np.array_equal(segmenter.predict(photo).label_map, prediction.label_map)
+    for same in (photo, str(shapes / "00.png")):
+        assert np.array_equal(segmenter.predict(same).label_map, prediction.label_map)
+
+
+def test_what_is_no_photo_is_told(segmenter: Segmenter):
+    with pytest.raises(TypeError, match=r"^image: found ndarray, expected the path of a photo or a Pillow image"):
+        segmenter.predict(np.zeros((4, 4, 3), np.uint8))  # type: ignore[arg-type]
 
 
 def test_areas_and_overlay_by_hand():
@@ -163,7 +185,7 @@ def test_copied_model_folder_predicts_the_same_bytes(
     shutil.copytree(tmp_path / "model", tmp_path / "elsewhere")
     shutil.rmtree(tmp_path / "model")
 
-    loaded = Segmenter.load(tmp_path / "elsewhere")
+    loaded = Segmenter.load(str(tmp_path / "elsewhere"))
     for name, each in {"before": segmenter, "after": loaded}.items():
         predict_folder(fabric, each, {"photo": shapes / "00.png"}, folder=tmp_path / name)
 
@@ -264,6 +286,33 @@ def test_folder_of_photos_becomes_masks_overlays_and_areas(
     assert sum(float(row["share"]) for row in rows) == pytest.approx(1, abs=1e-5)
 
 
+def test_photo_that_needs_too_much_memory_is_named_and_the_others_go_on(
+    network: DeepLab, fabric: Fabric, folder: Path, shapes: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    photos = {"turned": folder / "turned.jpg", "lying": shapes / "00.png"}
+    greedy = copy.deepcopy(network)
+    # More than any machine has, for upright photos alone.
+    greedy.register_forward_pre_hook(
+        lambda _, images: torch.empty(2**55) if images[0].shape[2] > images[0].shape[3] else None
+    )
+
+    with caplog.at_level(logging.WARNING):
+        result = predict_folder(fabric, Segmenter(greedy, SETTINGS, NAMES), photos, folder=tmp_path / "out")
+
+    assert result == (2, ("turned",))
+    (line,) = (record.getMessage() for record in caplog.records)
+    assert line.startswith(f"skipped {folder / 'turned.jpg'}: out of memory")
+    assert "segmenter.long_side" in line
+
+
+def test_other_errors_of_a_network_stop_the_folder(network: DeepLab, fabric: Fabric, folder: Path, tmp_path: Path):
+    broken = copy.deepcopy(network)
+    broken.register_forward_pre_hook(lambda _, images: images[0][:, :2])
+
+    with pytest.raises(RuntimeError, match="channels"):
+        predict_folder(fabric, Segmenter(broken, SETTINGS, NAMES), {"a": folder / "turned.jpg"}, folder=tmp_path / "a")
+
+
 def test_predictions_go_on_where_they_were_stopped(segmenter: Segmenter, fabric: Fabric, folder: Path, tmp_path: Path):
     out = tmp_path / "out"
     photos = photos_below(folder, without=out)
@@ -293,6 +342,26 @@ def test_earlier_predictions_are_no_photos(folder: Path, shapes: Path):
     assert "predictions/mask" not in photos_below(folder, without=out)
 
 
+def test_single_photo_is_taken(folder: Path, tmp_path: Path):
+    assert photos_below(folder / "turned.jpg", without=tmp_path) == {"turned": folder / "turned.jpg"}
+
+
+def test_place_without_photos_is_told_when_it_does_not_exist(tmp_path: Path):
+    with pytest.raises(ValueError, match="no such file or folder, expected a photo or a folder of photos"):
+        photos_below(tmp_path / "none", without=tmp_path / "out")
+
+
+@pytest.mark.parametrize("out", ["photos", "photos/more/..", "."])
+def test_photos_are_not_looked_for_where_predictions_go(out: str, folder: Path, tmp_path: Path):
+    with pytest.raises(ValueError, match=r"holds the photos of .*, expected a folder beside or below it"):
+        photos_below(folder, without=tmp_path / out)
+
+
+def test_predictions_need_a_folder(folder: Path):
+    with pytest.raises(ValueError, match="found a file, expected a folder for predictions"):
+        photos_below(folder / "turned.jpg", without=folder / "broken.jpg")
+
+
 def test_folder_without_photos_is_told(tmp_path: Path):
     with pytest.raises(ValueError, match="found no photo, expected"):
         photos_below(tmp_path, without=tmp_path / "out")
@@ -313,7 +382,7 @@ def test_records_are_predicted_with_the_settings_of_now(
 def test_record_that_cannot_be_read_stops_the_stage(segmenter: Segmenter, fabric: Fabric, folder: Path, tmp_path: Path):
     record = Record("broken", folder / "broken.jpg", ())
 
-    with pytest.raises(ValueError, match="1 of 1 photos could not be read: broken"):
+    with pytest.raises(ValueError, match="1 of 1 photos failed, as told above: broken"):
         predict_records(fabric, segmenter, [record], folder=tmp_path / "out", settings=SETTINGS)
 
 

@@ -3,6 +3,7 @@ import logging
 import sys
 
 import pytest
+from rich.progress import Progress
 
 from tag2mask import progress
 from tag2mask.progress import track
@@ -41,10 +42,27 @@ def test_terminal_stays_silent_for_other_processes(monkeypatch: pytest.MonkeyPat
 
 
 def test_log_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
-    times = iter([0.0, 10.0, 40.0, 50.0, 71.0])
+    times = iter([0.0, 10.0, 40.0, 50.0, 71.0, 102.0])
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(times))
     caplog.set_level(logging.INFO, "tag2mask.progress")
 
-    list(track(range(4), 4, "CAMs of acr"))
+    list(track(range(5), 5, "CAMs of acr"))
 
-    assert caplog.messages == ["CAMs of acr: 2 of 4, about 40 s left", "CAMs of acr: 4 of 4, about 0 s left"]
+    # Two items are too few to tell from.
+    assert caplog.messages == [
+        "CAMs of acr: 2 of 5",
+        "CAMs of acr: 4 of 5, about 18 s left",
+        "CAMs of acr: 5 of 5, about 0 s left",
+    ]
+
+
+@pytest.mark.parametrize(("done", "seconds", "told"), [(2, 60.0, "-:--:--"), (5, 0.5, "-:--:--"), (5, 10.0, "0:00:10")])
+def test_bar_tells_the_time_left_after_a_few_items_and_a_second(done: int, seconds: float, told: str):
+    now = [0.0]
+    bar = Progress(get_time=lambda: now[0], auto_refresh=False, speed_estimate_period=100)
+    number = bar.add_task("CAMs of acr", total=10)
+    for step in range(1, done + 1):
+        now[0] = seconds * step / done
+        bar.update(number, completed=step)
+
+    assert str(progress._TimeLeft().render(bar.tasks[0])) == told

@@ -7,6 +7,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tag2mask.cli import main
+from tag2mask.recipes import load_recipe
+from tag2mask.report.tables import ScoreRow
+from tag2mask.report.verdict import verdict
+
 README = Path(__file__).resolve().parents[1] / "README.md"
 
 
@@ -36,3 +41,37 @@ def test_every_command_and_recipe_of_the_tables_exists():
     (subparsers,) = (action for action in _parser()._actions if action.dest == "command")
     assert commands <= set(subparsers.choices)
     assert recipes == set(shipped_recipes())
+
+
+def test_sentences_of_the_demo_follow_from_its_table():
+    text = README.read_text(encoding="utf-8")
+    recipe = load_recipe("demo")
+    rows = [_score_row(line) for line in re.findall(r"^│ (.*) │$", text, re.MULTILINE)]
+
+    sentences = verdict(rows, recipe.refinement.method, label_threshold=recipe.labels.threshold_source)
+
+    assert "\n".join(["│", *sentences, "report:"]) in text
+
+
+def _score_row(line: str) -> ScoreRow:
+    method, level, split, miou, precision, recall, threshold, photos, seconds = (
+        cell.strip() for cell in line.split("│")
+    )
+    value, _, source = threshold.removesuffix(")").partition(" (")
+    return ScoreRow(
+        method, level, split, float(miou) / 100, float(precision) / 100, float(recall) / 100, {},
+        float(value) if source else None, source or None, int(photos), float(seconds),
+    )  # fmt: skip
+
+
+def test_check_prints_what_is_shown(
+    animals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    text = README.read_text(encoding="utf-8")
+    ((command, output),) = re.findall(r"\n\$ tag2mask (check .*?)\n(.*?)\.\.\.\n```", text, re.DOTALL)
+    (tmp_path / "voc12-animals").symlink_to(animals)
+    monkeypatch.chdir(tmp_path)
+
+    main(command.split())
+
+    assert capsys.readouterr().out.startswith(output)

@@ -22,6 +22,16 @@ def test_shipped_recipe_loads_and_comes_back_the_same(name: str, tmp_path: Path)
     assert load_recipe(str(tmp_path / "config.yaml")) == replace(recipe, extends=None)
 
 
+def test_folder_of_the_photos_is_kept_so_that_it_is_found_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+
+    save_recipe(tmp_path / "config.yaml", Recipe(data=DataSettings(root=Path("photos"))))
+
+    assert load_recipe(str(tmp_path / "config.yaml")).data.root == tmp_path / "photos"
+
+
 def test_recipes_of_the_released_code_and_of_the_paper_are_shipped():
     assert {"voc12_resnet38", "voc12_resnet38_paper", "coco14_resnet38", "animals_lite0"} <= shipped_recipes().keys()
 
@@ -93,12 +103,23 @@ def test_paper_recipe_differs_from_the_released_one_where_the_text_does():
     [
         ("acr: {epoch: 3}", "no setting is called acr.epoch; did you mean acr.epochs?"),
         ("acr: {remnants: {grids: 3}}", "no setting is called acr.remnants.grids; did you mean acr.remnants.grid?"),
-        ("acr: {epochs: many}", 'setting "acr.epochs"'),
-        ("acr: {epochs: 0}", "0 does not conform to restriction v>0"),
-        ("cams: {threshold: 1.5}", 'setting "cams.threshold"'),
+        ("acr: {epochs: many}", "mine.yaml: acr.epochs is many, expected a whole number above 0"),
+        ("acr: {epochs: 0}", "acr.epochs is 0, expected a whole number above 0"),
+        ("acr: {epochs: null}", "acr.epochs is null, expected a whole number above 0"),
+        ("cams: {threshold: 1.5}", "cams.threshold is 1.5, expected a number from 0 to 1"),
+        ("data: {root: 5}", "data.root is 5, expected a path or null"),
+        ("acr: 3", "mine.yaml: acr is 3, expected settings such as acr.epochs"),
+        ("acr: null", "acr is null, expected settings such as acr.epochs"),
+        ("acr: []", r"acr is \[\], expected settings such as acr.epochs"),
+        ("classifier: {optimizer: null}", "optimizer is null, expected settings such as classifier.optimizer.name"),
+        ("acr:\n  epochs: 3\n  epochs: 4\n", "mine.yaml line 3: found epochs again, expected it once"),
+        ("cams: {}\nacr: {}\ncams: {}\n", "mine.yaml line 3: found cams again, expected it once"),
         ("acr: {masking: sideways}", "sideways"),
         ("methods: [baseline, acrobat]", "acrobat"),
-        ("data: {resize_range: [3]}", "tuple with 2 elements"),
+        (
+            "data: {resize_range: [3]}",
+            r"resize_range is \[3\], expected a list of 2 in brackets, each a number above 0",
+        ),
         ("[1, 2]", "found list, expected sections"),
         ("acr: {epochs: 3", "not YAML"),
         ("extends: mine.yaml", "extends itself"),
@@ -116,8 +137,12 @@ def test_recipe_that_cannot_be_understood_is_refused_in_one_line(text: str, told
     ("flags", "told"),
     [
         (["--acr.epoch", "3"], "command line: no setting is called acr.epoch; did you mean acr.epochs?"),
-        (["--acr.epochs", "-1"], 'setting "acr.epochs"'),
-        (["--acr.epochs"], "acr.epochs"),
+        (["--acr.epochs", "-1"], "command line: acr.epochs is -1, expected a whole number above 0"),
+        (["--acr.epochs"], "--acr.epochs has no value, expected a whole number above 0"),
+        (["--acr.epochs", "--data.root", "x"], "--acr.epochs has no value, expected a whole number above 0"),
+        (["--methods", "acr"], "methods is acr, expected a list in brackets, each one of baseline, pretrained"),
+        (["--data", "{root: 5}"], "command line: data.root is 5, expected a path or null"),
+        (["--acr", "3"], "command line: acr is 3, expected settings such as acr.epochs"),
         (["stray"], "stray"),
     ],
 )

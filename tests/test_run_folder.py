@@ -1,8 +1,21 @@
+import errno
+import fcntl
+import logging
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tag2mask.run_folder import RECIPE_FILE, expect_run, refuse_foreign, refuse_foreign_tables
+from tag2mask.run_folder import (
+    LOCK_FILE,
+    RECIPE_FILE,
+    alone_in,
+    expect_run,
+    refuse_foreign,
+    refuse_foreign_tables,
+)
 
 
 def test_run_may_begin_in_a_new_or_empty_folder_and_go_on_in_its_own(tmp_path: Path):
@@ -32,3 +45,66 @@ def test_tables_go_on_beside_the_runs_of_their_seeds_alone(tmp_path: Path):
         refuse_foreign_tables(tmp_path)
     (tmp_path / "seed-1").mkdir()
     refuse_foreign_tables(tmp_path)
+
+
+WORKER = """
+import os, sys, time
+from pathlib import Path
+from tag2mask.run_folder import alone_in
+with alone_in(Path(sys.argv[1])):
+    # Like a process of a loader: it lives on for a while when this one is killed.
+    if os.fork() == 0:
+        os.close(1)
+        time.sleep(2)
+        os._exit(0)
+    print("works", flush=True)
+    time.sleep(60)
+"""
+
+
+def start_work(folder: Path) -> "subprocess.Popen[str]":
+    """A process that works in a folder by the time it is given."""
+    process = subprocess.Popen([sys.executable, "-c", WORKER, str(folder)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "works\n"
+    return process
+
+
+def test_second_process_is_refused_until_the_first_one_is_killed(tmp_path: Path):
+    folder = tmp_path / "runs" / "two"
+    process = start_work(folder)
+
+    with pytest.raises(ValueError, match=rf"runs/two is in use by process {process.pid}$"), alone_in(folder):
+        pass
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+    with alone_in(folder):
+        pass
+
+
+def test_one_process_works_in_a_folder_again_and_again(tmp_path: Path):
+    for _ in range(2):
+        with alone_in(tmp_path), alone_in(tmp_path / "other"):
+            pass
+
+
+def test_lock_that_a_kill_left_makes_no_folder_foreign(tmp_path: Path):
+    with alone_in(tmp_path):
+        assert [path.name for path in tmp_path.iterdir()] == [LOCK_FILE]
+
+    refuse_foreign(tmp_path)
+
+
+def test_disk_without_locks_is_worked_on_with_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    def refuse(file: int, mode: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "lockf", refuse)
+
+    with caplog.at_level(logging.INFO), alone_in(tmp_path):
+        pass
+
+    assert caplog.messages == [f"{tmp_path} cannot be locked (No locks available): start no second run in it"]

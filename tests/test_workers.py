@@ -103,3 +103,50 @@ def _lives(process: int) -> bool:
     # One that ended and was not waited for is still known.
     status = Path(f"/proc/{process}/stat")
     return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+INTERRUPTED = """
+import os, sys, time
+from functools import partial
+from pathlib import Path
+from tag2mask.workers import for_each
+
+def start_slowly(number):
+    time.sleep(0.2)
+
+if __name__ == "__main__":
+    try:
+        for_each(start_slowly, [1, 2], num_processes=2, title="sleep")
+    except KeyboardInterrupt:
+        print("stopped")
+else:
+    (Path(sys.argv[1]) / str(os.getpid())).touch()
+    time.sleep(0.5)
+"""
+
+
+def test_ctrl_c_while_processes_start_is_told_by_the_first_alone(tmp_path: Path):
+    script = tmp_path / "interrupted.py"
+    script.write_text(INTERRUPTED)
+    folder = tmp_path / "started"
+    folder.mkdir()
+    command = [sys.executable, str(script), str(folder)]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    while len(list(folder.iterdir())) < 2:
+        time.sleep(0.01)
+        assert process.poll() is None
+
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate()
+
+    assert (out, err) == ("stopped\n", "")
+
+
+def test_ctrl_c_stops_this_process_again_after_the_work(tmp_path: Path):
+    before = signal.getsignal(signal.SIGINT)
+
+    for_each(partial(write_square, folder=tmp_path), [1, 2], num_processes=2, title="squares")
+
+    assert signal.getsignal(signal.SIGINT) is before

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tag2mask import commands
-from tag2mask.command_line import build_parser, refuse_unknown, split_settings
+from tag2mask.command_line import build_parser, refuse_file, refuse_unknown, split_settings
 from tag2mask.config import DataSettings
 from tag2mask.recipes import RecipeError, load_recipe
 
@@ -20,7 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     typed, unknown = parser.parse_known_args(own)
     # Processes beside the first one stay silent.
     level = logging.INFO if os.environ.get("LOCAL_RANK", "0") == "0" else logging.ERROR
-    logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr, force=True)
+    # Of what libraries tell, only warnings.
+    logging.basicConfig(level=max(level, logging.WARNING), format="%(message)s", stream=sys.stderr, force=True)
     logging.getLogger("tag2mask").setLevel(level)
     try:
         refuse_unknown(unknown, typed)
@@ -37,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _dispatch(typed: argparse.Namespace, flags: Sequence[str]) -> int:
     if typed.command in ("check", "env", "report", "predict", "export"):
         refuse_unknown(flags, typed)
+    else:
+        refuse_file(typed.run)
     match typed.command:
         case "check":
             settings = DataSettings(

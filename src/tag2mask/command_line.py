@@ -22,7 +22,7 @@ def build_parser(texts: Mapping[str, str]) -> argparse.ArgumentParser:
     """
     parser = argparse.ArgumentParser(
         prog="tag2mask", allow_abbrev=False,
-        description="From photos with tags to class activation maps, and from these to masks.",
+        description="From photos with tags to class activation maps, from these to masks and a segmenter.",
     )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"tag2mask {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -56,16 +56,24 @@ def split_settings(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     sections = {field.name for field in fields(Recipe)}
     own: list[str] = []
     settings: list[str] = []
-    place = iter(arguments)
-    for argument in place:
-        name, _, value = argument.removeprefix("--").partition("=")
-        if argument.startswith("--") and ("." in name or name in sections):
+    # Every setting takes a value, which follows; the next flag is none.
+    expects_value = False
+    for argument in arguments:
+        name, equals, _ = argument.removeprefix("--").partition("=")
+        is_flag = argument.startswith("--")
+        is_setting = is_flag and ("." in name or name in sections)
+        if is_setting or (expects_value and not is_flag):
             settings.append(argument)
-            # A value of its own follows, if there is one: every setting takes one.
-            settings += [] if value else [part for part in [next(place, None)] if part is not None]
         else:
             own.append(argument)
+        expects_value = is_setting and not equals
     return own, settings
+
+
+def refuse_file(folder: Path | None) -> None:
+    """Refuse a file where `--run` names the folder of the results."""
+    if folder is not None and folder.is_file():
+        raise RecipeError(f"command line: --run is the file {folder}, expected a folder")
 
 
 def refuse_unknown(arguments: Sequence[str], typed: argparse.Namespace) -> None:

@@ -3,8 +3,10 @@
 import json
 import logging
 import os
+import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +16,10 @@ from rich.console import Console
 
 from tag2mask.command_line import ExportFormat
 from tag2mask.config import DataSettings, Recipe
-from tag2mask.data.records import DataSet
+from tag2mask.contradictions import check_values
+from tag2mask.data.check_tags import VAL_SPLITS
+from tag2mask.data.faults import Fault
+from tag2mask.data.records import ALL, DataSet
 from tag2mask.manifest import Manifest, digest_file, read_manifest, why_redo, write_manifest
 from tag2mask.paper_tables import load_table, row_recipes
 from tag2mask.recipes import RecipeError, load_recipe, save_recipe, shipped_recipes
@@ -23,7 +28,9 @@ from tag2mask.stages import CLASSIFIERS, PLAIN_TRAININGS, REFINEMENTS, Kind
 
 _logger = logging.getLogger(__name__)
 _REPORT_FILE = "report.html"
+_FIRST_RECIPE = "animals_lite0"
 _LOG_WIDTH = 120
+_NUM_WARNINGS_OF_A_KIND = 3
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,8 @@ def table(name: str, recipe: str, flags: Sequence[str], *, num_seeds: int, run: 
     chosen = load_table(name)
     refuse_foreign_tables(run)
     recipes = row_recipes(chosen, recipe, flags)
+    for row in recipes:
+        check_values(row)
     # Only now: it brings torch.
     from tag2mask.comparison import TableRun
 
@@ -151,8 +160,13 @@ def demo(job: Job) -> None:
     """Draw a small data set, then train, compare and measure baseline and ACR on it."""
     from tag2mask.data.scenes import draw_scenes
 
+    if job.recipe.data.root:
+        raise RecipeError(
+            f"command line: --data.root is {job.recipe.data.root}, but demo draws its photos: leave it out"
+        )
     root = job.run / "data"
     refuse_foreign(job.run)
+    check_values(job.recipe)
     save_recipe(job.run / RECIPE_FILE, job.recipe)
     draw_scenes(root, seed=job.recipe.engine.seed)
     run(replace(job, recipe=replace(job.recipe, data=replace(job.recipe.data, root=root))))
@@ -166,6 +180,7 @@ def status(job: Job) -> None:
     from tag2mask.plan import plan
     from tag2mask.stages import photos_of, state_of
 
+    check_values(job.recipe)
     photos = photos_of(read_data_set(job.recipe.data), job.recipe.data)
     for stage in plan(job.recipe, photos, job.run):
         state = state_of(stage, job.run)
@@ -187,7 +202,8 @@ def check(settings: DataSettings, *, strict: bool, as_json: bool, faults_file: P
     print(json.dumps(to_json(result), indent=1) if as_json else render(result))
     failed = bool(result.errors or (strict and result.warnings))
     if not failed and not as_json:
-        print(f"next     tag2mask run RECIPE --data.root {settings.root}   (recipes: {', '.join(shipped_recipes())})")
+        print(f"recipes  {', '.join(shipped_recipes())}")
+        print(f"next     {_next_command(settings, result.data_set)}")
     return int(failed)
 
 
@@ -195,8 +211,26 @@ def env() -> None:
     """Tell versions, cores, memory and disk, without importing torch."""
     from tag2mask.environment import facts
 
-    for name, value in facts():
-        print(f"{name:28}{value}")
+    told = facts()
+    width = max(len(name) for name, _ in told) + 2
+    for name, value in told:
+        print(f"{name:{width}}{value}")
+
+
+def _next_command(settings: DataSettings, data_set: DataSet) -> str:
+    """The run that a good check lets follow, on the splits that there are."""
+    train = settings.train_split
+    named = (name for name in data_set.splits if name not in (ALL, train))
+    chosen = {
+        "root": str(settings.root),
+        "layout": settings.layout,
+        "tag_source": settings.tag_source,
+        "train_split": train,
+        "seed_split": train,
+        "val_split": next((name for name in named if name.casefold() in VAL_SPLITS), "null"),
+    }
+    flags = [part for name, value in chosen.items() if value != "auto" for part in (f"--data.{name}", value)]
+    return shlex.join(["tag2mask", "run", _FIRST_RECIPE, *flags])
 
 
 def _work(job: Job, kinds: Sequence[Kind]) -> None:
@@ -209,6 +243,7 @@ def _work(job: Job, kinds: Sequence[Kind]) -> None:
     from tag2mask.stages import photos_of
 
     recipe = job.recipe
+    check_values(recipe)
     check_side(recipe.acr.reconstructor, recipe.data.crop)
     with _checked_data(recipe.data, job.run) as (data_set, warnings):
         photos = photos_of(data_set, recipe.data)
@@ -234,14 +269,27 @@ def _checked_data(settings: DataSettings, run: Path) -> Iterator[tuple[DataSet, 
     result = check_data_set(settings, splits=[], known=known)
     result.raise_errors()
     warnings = [warning.line for warning in result.warnings]
-    for warning in warnings:
-        _logger.info("warning: %s", warning)
+    for line in _few_of_a_kind(result.warnings):
+        _logger.info("warning: %s", line)
     try:
         yield result.data_set, warnings
     finally:
         # Only now: settings that are refused leave no folder.
         if run.is_dir() and result.known != known and os.environ.get("LOCAL_RANK", "0") == "0":
             write_known_facts(run / FACTS_FILE, result.known)
+
+
+def _few_of_a_kind(faults: Iterable[Fault]) -> list[str]:
+    """Lines of the first faults of each kind, the others counted."""
+    kinds: dict[str, list[Fault]] = defaultdict(list)
+    for fault in faults:
+        kinds[fault.code].append(fault)
+    lines = []
+    for alike in kinds.values():
+        lines += [fault.line for fault in alike[:_NUM_WARNINGS_OF_A_KIND]]
+        rest = len(alike) - _NUM_WARNINGS_OF_A_KIND
+        lines += [f"and {rest:,} more of this kind; tag2mask check tells them"] if rest > 0 else []
+    return lines
 
 
 def _tell_scores(job: Job, *, measurable: bool) -> None:
@@ -253,7 +301,12 @@ def _tell_scores(job: Job, *, measurable: bool) -> None:
     rows = read_scores(job.run / "scores.json")
     if rows:
         _console().print(scores_table(rows))
-        for sentence in verdict(rows, job.recipe.refinement.method, plain=PLAIN_TRAININGS[job.recipe.acr.classifier]):
+        recipe = job.recipe
+        sentences = verdict(
+            rows, recipe.refinement.method, plain=PLAIN_TRAININGS[recipe.acr.classifier],
+            label_threshold=recipe.labels.threshold_source,
+        )  # fmt: skip
+        for sentence in sentences:
             print(sentence)
     if (job.run / _REPORT_FILE).exists():
         print(f"report: {job.run / _REPORT_FILE}")

@@ -301,6 +301,9 @@ class RefinementSettings:
     """`affinity`: exponent of the background's score that favours the background; PSA's code."""
     high_alpha: Positive = 32.0
     """`affinity`: exponent that favours the foreground; PSA's code."""
+    long_side: Index = 0
+    """Photos whose long side has more pixels are brought down to it first, to learn from and to walk on; 0 = none
+    (IRN's code). Memory grows with the square of it; maps are kept for the photo's own size."""
     resize_range: tuple[Positive, Positive] = (0.5, 1.5)
     """Uniform range of the random factor on the photo's sides; IRN's code."""
     crop: Count = 512
@@ -349,6 +352,9 @@ class SegmenterSettings:
     """Its pretrained weights, as `classifier.weights`; a path may be that of a classifier that this package trained."""
     output_stride: Literal[8, 16, 32] = 8
     """Pixels of the photo per cell of the last feature."""
+    long_side: Index = 0
+    """Photos whose long side has more pixels are brought down to it first, to learn from and to predict; 0 = none (the
+    field). Memory grows with the square of it; label maps are given at the photo's own size."""
     resize_range: tuple[Positive, Positive] = (0.7, 1.3)
     """Uniform range of the random factor on the photo's sides; MCTformer's segmentation code."""
     crop: Count = 321
@@ -367,8 +373,6 @@ class SegmenterSettings:
     """Factors on the photo's size whose scores are joined, each with its mirror image; MCTformer's code."""
     fuse: Literal["max", "mean"] = "max"
     """How scores of the scales are joined; the field: the highest."""
-    long_side: Index = 0
-    """Long side in pixels of the photo at scale 1; 0 = its own size."""
     crf: Literal["none"] | CrfPreset = "none"
     """Dense CRF on the predictions."""
 

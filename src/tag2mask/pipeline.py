@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from tag2mask.plan import plan
 from tag2mask.prediction import renew_settings
 from tag2mask.recipes import save_recipe
 from tag2mask.results import write_results
-from tag2mask.run_folder import RECIPE_FILE
+from tag2mask.run_folder import RECIPE_FILE, alone_in
 from tag2mask.sharing import find_finished, take_over
 from tag2mask.stage_work import StageWork
 from tag2mask.stages import TRAININGS, Kind, Photos, Stage, state_of
@@ -59,30 +60,51 @@ class Pipeline:
         self._check(self._up_to(goal))
 
     def do(self, kinds: Collection[Kind]) -> None:
-        """Do the stages of these kinds that are not up to date, in order."""
-        self._begin([stage for stage in self.stages if stage.kind in kinds])
-        for number, stage in enumerate(self.stages, start=1):
-            if stage.kind in kinds:
-                self._do(stage, f"stage {number}/{len(self.stages)} {stage.folder}")
-        if "scores" in kinds:
-            self._write_results()
+        """Do the stages of these kinds that are not up to date, in order.
+
+        Raises:
+            ValueError: a stage cannot work, or another process works in the run folder.
+        """
+        with self._begun([stage for stage in self.stages if stage.kind in kinds]):
+            for number, stage in enumerate(self.stages, start=1):
+                if stage.kind in kinds:
+                    self._do(stage, f"stage {number}/{len(self.stages)} {stage.folder}")
+            if "scores" in kinds:
+                self._write_results()
 
     def reach(self, goal: Stage) -> None:
-        """Do one stage and those that it builds on, where they are not up to date, and write the results."""
+        """Do one stage and those that it builds on, where they are not up to date, and write the results.
+
+        Raises:
+            ValueError: a stage cannot work, or another process works in the run folder.
+        """
         stages = self._up_to(goal)
-        self._begin(stages)
-        for number, stage in enumerate(stages, start=1):
-            self._do(stage, f"stage {number}/{len(stages)} {stage.folder}")
-        self._write_results()
+        with self._begun(stages):
+            for number, stage in enumerate(stages, start=1):
+                self._do(stage, f"stage {number}/{len(stages)} {stage.folder}")
+            self._write_results()
 
     def _up_to(self, goal: Stage) -> list[Stage]:
         needed = _folders_up_to(goal)
         return [stage for stage in self.stages if stage.folder in needed]
 
-    def _begin(self, stages: Sequence[Stage]) -> None:
-        """Keep the recipe of a run; one that is refused leaves the older one."""
+    @contextmanager
+    def _begun(self, stages: Sequence[Stage]) -> Iterator[None]:
+        """Keep the recipe of a run, and its folder for these processes; what is refused leaves the older recipe."""
         self._check(stages)
-        save_recipe(self._run / RECIPE_FILE, self._recipe)
+        with ExitStack() as kept:
+            refusal = ""
+            if self._fabric.is_global_zero:
+                try:
+                    kept.enter_context(alone_in(self._run))
+                except ValueError as error:
+                    refusal = str(error)
+            # All processes end where the first one is refused.
+            refusal = self._fabric.broadcast(refusal)
+            if refusal:
+                raise ValueError(refusal)
+            save_recipe(self._run / RECIPE_FILE, self._recipe)
+            yield
 
     def _check(self, stages: Sequence[Stage]) -> None:
         """Tell what cannot work before anything is trained or deleted."""
@@ -149,7 +171,8 @@ class Pipeline:
             seconds = earlier + time.monotonic() - start
         fabric.barrier()
         if fabric.is_global_zero:
-            counts = {"photos": len(stage.records), "peak_memory_mib": peak_mib()}
+            peak = peak_mib()
+            counts = {"photos": len(stage.records)} | ({} if peak is None else {"peak_memory_mib": peak})
             write_manifest(folder, replace(stage.manifest, finished=True, seconds=round(seconds, 1), counts=counts))
         fabric.barrier()
 

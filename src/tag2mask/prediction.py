@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tag2mask import __version__
-from tag2mask.cams.multiscale import scaled_sizes
+from tag2mask.cams.multiscale import scaled_size
 from tag2mask.config import SegmenterSettings
 from tag2mask.data.classes import BACKGROUND, BACKGROUND_NAME, voc_palette
 from tag2mask.data.faults import FaultLog
@@ -27,7 +27,7 @@ from tag2mask.data.names import without_suffix
 from tag2mask.data.photo_files import list_photos
 from tag2mask.data.photos import FileError, open_photo, to_upright_rgb
 from tag2mask.data.records import Record
-from tag2mask.data.transforms import normalise
+from tag2mask.data.transforms import normalise, reduce_photo
 from tag2mask.engine import share_of
 from tag2mask.files import replacing
 from tag2mask.manifest import leaves
@@ -68,10 +68,12 @@ class Prediction:
     @property
     def overlay(self) -> Image.Image:
         """The photo with the classes' colours over it."""
-        photo = np.asarray(self.photo, np.float32)
-        colours = np.asarray(voc_palette(), np.float32)[self.label_map]
-        opacity = np.where(self.label_map == BACKGROUND, 0, _OVERLAY_OPACITY).astype(np.float32)[..., None]
-        return Image.fromarray(np.rint(photo + opacity * (colours - photo)).astype(np.uint8))
+        pixels = np.array(self.photo)
+        covered = self.label_map != BACKGROUND
+        below = pixels[covered].astype(np.float32)
+        colours = np.asarray(voc_palette(), np.float32)[self.label_map[covered]]
+        pixels[covered] = np.rint(below + np.float32(_OVERLAY_OPACITY) * (colours - below))
+        return Image.fromarray(pixels)
 
 
 class Segmenter:
@@ -89,12 +91,13 @@ class Segmenter:
         self.class_names = tuple(class_names)
 
     @classmethod
-    def load(cls, folder: Path, device: torch.device | str = "cpu") -> "Segmenter":
+    def load(cls, folder: Path | str, device: torch.device | str = "cpu") -> "Segmenter":
         """The segmenter that `save` kept; it needs no other file and no internet.
 
         Raises:
             ValueError: that is no model folder, or its weights are not those of its network.
         """
+        folder = Path(folder)
         path = folder / CONFIG
         if not path.is_file():
             raise ValueError(f"{folder}: found no {CONFIG}, expected a model folder such as 5-segmenter/acr of a run")
@@ -134,15 +137,18 @@ class Segmenter:
         }
         _write_config(folder, config)
 
-    def predict(self, image: Path | Image.Image) -> Prediction:
-        """Label every pixel of a photo.
+    def predict(self, image: Path | str | Image.Image) -> Prediction:
+        """Label every pixel of a photo, a file or a Pillow image.
+
+        One that is larger than the settings' `long_side` is brought down to it first, its labels come at its own size.
 
         Raises:
             FileError: the photo cannot be used.
+            TypeError: that is no photo.
         """
-        photo = open_photo(image) if isinstance(image, Path) else to_upright_rgb(image, Path("image"))
-        scores = predict_scores(self.network, photo, self.settings)
-        label_map = scores.argmax(0).to(torch.uint8).cpu().numpy()
+        photo = _opened(image)
+        scores = predict_scores(self.network, reduce_photo(photo, self.settings.long_side), self.settings)
+        label_map = _highest_label(scores, photo.size).cpu().numpy()
         return Prediction(photo, label_map, self.class_names)
 
 
@@ -152,7 +158,7 @@ class FolderResult(NamedTuple):
     num_photos: int
     """All of them."""
     failed: tuple[str, ...]
-    """Names of those that could not be read, which have no files."""
+    """Names of those that could not be read or need too much memory, which have no files."""
 
 
 @torch.inference_mode()
@@ -162,7 +168,7 @@ def predict_scores(network: DeepLab, photo: Image.Image, settings: SegmenterSett
     Args:
         network: in evaluation mode.
         photo: RGB of H rows and W columns.
-        settings: scales, how they are joined, and CRF.
+        settings: scales, how they are joined, and CRF; `long_side` is the caller's to see to.
 
     Returns:
         (C + 1, H, W) in [0, 1]; joined by the highest, they do not sum to 1.
@@ -170,8 +176,8 @@ def predict_scores(network: DeepLab, photo: Image.Image, settings: SegmenterSett
     device = next(network.parameters()).device
     join = torch.maximum if settings.fuse == "max" else torch.add
     joined: Tensor | None = None
-    for width, height in scaled_sizes(photo.size, settings):
-        resized = photo.resize((width, height), Image.Resampling.BICUBIC)
+    for scale in settings.scales:
+        resized = photo.resize(scaled_size(photo.size, 0, scale), Image.Resampling.BICUBIC)
         image = normalise(resized, network.backbone.mean, network.backbone.std).to(device)
         logits = network(torch.stack([image, image.flip(2)])).float()
         logits = F.interpolate(logits, size=(photo.height, photo.width), mode="bilinear", align_corners=False)
@@ -197,14 +203,25 @@ def photos_below(folder: Path, *, without: Path) -> dict[str, Path]:
     """All photos of a folder by name: the path below it without suffix, or with it where two would be called the same.
 
     Args:
-        folder: is searched with its subfolders.
+        folder: is searched with its subfolders; or a single photo.
         without: subfolder that is left out, for predictions may go there.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is none, or predictions cannot go there.
     """
+    if not folder.exists():
+        raise ValueError(f"{folder}: no such file or folder, expected a photo or a folder of photos")
+    if without.is_file():
+        raise ValueError(f"{without}: found a file, expected a folder for predictions")
+    if folder.is_file():
+        return {folder.stem: folder}
+    out = without.resolve()
+    if out in (folder.resolve(), *folder.resolve().parents):
+        raise ValueError(
+            f"{without}: holds the photos of {folder}, expected a folder beside or below it for predictions"
+        )
     files = list_photos(folder, folder, FaultLog()).files
-    files = {key: path for key, path in files.items() if without.absolute() not in path.absolute().parents}
+    files = {key: path for key, path in files.items() if out not in path.resolve().parents}
     if not files:
         raise ValueError(f"{folder}: found no photo, expected files such as photo.jpg in it or its subfolders")
     names = [without_suffix(key) for key in files]
@@ -215,7 +232,7 @@ def photos_below(folder: Path, *, without: Path) -> dict[str, Path]:
 def predict_folder(fabric: Fabric, segmenter: Segmenter, photos: Mapping[str, Path], *, folder: Path) -> FolderResult:
     """Write label map and overlay of every photo, and the areas of all; what is there already is left alone.
 
-    Photos that cannot be read are named in the log and skipped.
+    Photos that cannot be read or need more memory than there is are named in the log and skipped.
 
     Args:
         fabric: launched; the processes share the photos.
@@ -231,13 +248,15 @@ def predict_folder(fabric: Fabric, segmenter: Segmenter, photos: Mapping[str, Pa
         try:
             with fabric.autocast():
                 prediction = segmenter.predict(path)
+            _write_prediction(prediction, folder, name)
         except FileError as error:
             _logger.warning("skipped %s", error)
-            continue
-        with replacing(folder / "overlays" / f"{name}.jpg") as temporary:
-            prediction.overlay.save(temporary, format="JPEG", quality=_JPEG_QUALITY)
-        # Last, for a photo with a mask counts as done.
-        write_label_map(masks / f"{name}.png", prediction.label_map, voc_palette())
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            _logger.warning(
+                "skipped %s: out of memory, bring it down by segmenter.long_side (config.json of the model)", path
+            )
     fabric.barrier()
     done = label_map_names(masks)
     if fabric.is_global_zero:
@@ -251,13 +270,54 @@ def predict_records(
     """Predict photos of a data set as `predict_folder` does, with other settings than those of the training.
 
     Raises:
-        ValueError: a photo could not be read.
+        ValueError: a photo could not be read or needs too much memory.
     """
     segmenter = Segmenter(segmenter.network, settings, segmenter.class_names)
     result = predict_folder(fabric, segmenter, {record.name: record.image for record in records}, folder=folder)
     if result.failed:
         some = ", ".join(result.failed[:3])
-        raise ValueError(f"{folder}: {len(result.failed)} of {result.num_photos} photos could not be read: {some}")
+        raise ValueError(f"{folder}: {len(result.failed)} of {result.num_photos} photos failed, as told above: {some}")
+
+
+def _opened(image: Path | str | Image.Image) -> Image.Image:
+    """The photo, upright and RGB."""
+    match image:
+        case Path() | str():
+            return open_photo(Path(image))
+        case Image.Image():
+            return to_upright_rgb(image, Path("image"))
+    raise TypeError(
+        f"image: found {type(image).__name__}, expected the path of a photo or a Pillow image as Image.fromarray gives"
+    )
+
+
+def _highest_label(scores: Tensor, size: tuple[int, int]) -> Tensor:
+    """Label of the highest score (h, w) at every pixel of a photo of this size (width, height): (H, W) uint8.
+
+    Scores are interpolated one label after the other: all of them at a camera's size fill the memory.
+    """
+    shape = size[::-1]
+    if scores.shape[1:] == shape:
+        return scores.argmax(0).to(torch.uint8)
+    highest = scores.new_full(shape, -torch.inf)
+    labels = torch.zeros(shape, dtype=torch.uint8, device=scores.device)
+    for label, score in enumerate(scores):
+        enlarged = F.interpolate(score[None, None], size=shape, mode="bilinear", align_corners=False)[0, 0]
+        labels[enlarged > highest] = label
+        torch.maximum(highest, enlarged, out=highest)
+    return labels
+
+
+def _write_prediction(prediction: Prediction, folder: Path, name: str) -> None:
+    with replacing(folder / "overlays" / f"{name}.jpg") as temporary:
+        prediction.overlay.save(temporary, format="JPEG", quality=_JPEG_QUALITY)
+    # Last, for a photo with a mask counts as done.
+    write_label_map(folder / "masks" / f"{name}.png", prediction.label_map, voc_palette())
+
+
+def _is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
+    # On processors torch has no error of its own for it.
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def _write_config(folder: Path, config: Mapping[str, Any]) -> None:

@@ -7,10 +7,22 @@ from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 Item = TypeVar("Item")
 _SECONDS_BETWEEN_LINES = 30.0
+# The first items are slow, and what is very fast is soon done.
+_ITEMS_BEFORE_ESTIMATE = 3
+_SECONDS_BEFORE_ESTIMATE = 1.0
 _logger = logging.getLogger(__name__)
 
 
@@ -27,10 +39,23 @@ def track(items: Iterable[Item], total: int, description: str, *, shown: bool = 
         yield from items
     elif sys.stderr.isatty():
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=Console(stderr=True)) as progress:
+        with Progress(*columns, TextColumn("left"), _TimeLeft(), console=Console(stderr=True)) as progress:
             yield from progress.track(items, total=total, description=description)
     else:
         yield from _track_in_lines(items, total, description)
+
+
+class _TimeLeft(TimeRemainingColumn):
+    """The time that is left, once it can be told."""
+
+    def render(self, task: Task) -> Text:
+        if _can_estimate(int(task.completed), task.elapsed or 0.0):
+            return super().render(task)
+        return Text("-:--:--", style="progress.remaining")
+
+
+def _can_estimate(done: int, seconds: float) -> bool:
+    return done >= _ITEMS_BEFORE_ESTIMATE and seconds >= _SECONDS_BEFORE_ESTIMATE
 
 
 def _track_in_lines(items: Iterable[Item], total: int, description: str) -> Iterator[Item]:
@@ -39,6 +64,7 @@ def _track_in_lines(items: Iterable[Item], total: int, description: str) -> Iter
         yield item
         now = time.monotonic()
         if now - last >= _SECONDS_BETWEEN_LINES:
-            left = (now - start) / done * (total - done)
-            _logger.info("%s: %d of %d, about %.0f s left", description, done, total, left)
+            left = f", about {(now - start) / done * (total - done):.0f} s left"
+            told = left if _can_estimate(done, now - start) else ""
+            _logger.info("%s: %d of %d%s", description, done, total, told)
             last = now

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from tag2mask.cams.store import (
     StoredCams,
     cams_from_stored_size,
-    full_size_maps,
     read_cams,
     resize,
     stored_maps,
     stored_names,
+    stored_size,
     write_cams,
 )
 from tag2mask.config import CamSettings, CrfSettings, RefinementSettings
@@ -24,7 +24,7 @@ from tag2mask.data.classes import voc_palette
 from tag2mask.data.label_maps import label_map_names, write_label_map
 from tag2mask.data.photos import open_photo
 from tag2mask.data.records import Record
-from tag2mask.data.transforms import normalise
+from tag2mask.data.transforms import normalise, reduce_photo, reduced_size, resize_label_map
 from tag2mask.engine import share_of
 from tag2mask.networks.affinitynet import AffinityNet
 from tag2mask.networks.irnet import BoundaryNet
@@ -74,7 +74,8 @@ def write_relations(
         "irn": partial(irn_relations, settings=settings),
         "affinity": partial(affinity_relations, settings=settings),
     }
-    work = partial(_write_label, cams=cams, folder=folder, maker=makers[settings.method])
+    maker = makers[settings.method]
+    work = partial(_write_label, cams=cams, folder=folder, maker=maker, long_side=settings.long_side)
     _write_labels(fabric, records, folder, work, num_processes=num_processes)
 
 
@@ -108,20 +109,22 @@ def write_walked_maps(
 def _walk(
     network: BoundaryNet | AffinityNet, record: Record, stored: StoredCams, settings: RefinementSettings
 ) -> StoredCams:
-    """Maps of one photo after their walk."""
+    """Maps of one photo after their walk, on the cells of the photo as it is brought down."""
     maps = stored_maps(stored)
-    photo = normalise(open_photo(record.image), network.backbone.mean, network.backbone.std)
+    width, height = reduced_size((stored.width, stored.height), settings.long_side)
+    reduced = reduce_photo(open_photo(record.image), settings.long_side)
+    photo = normalise(reduced, network.backbone.mean, network.backbone.std)
     photo = photo.to(next(network.parameters()).device)
     match network:
         case BoundaryNet():
             plain, mirrored = network(torch.stack([photo, photo.flip(2)])).float()
             edge = ((plain + mirrored.flip(2)) / 2).sigmoid()[0].cpu().numpy()
-            walked = walk_from_boundaries(maps, edge, settings)
+            walked = walk_from_boundaries(resize(maps, *stored_size(height, width)), edge, settings)
         case AffinityNet():
             # Features of a mirror image are no mirrored features: the plain ones alone decide, as in PSA.
             (features,) = network(photo[None]).float().cpu().numpy()
-            coarse = resize(maps, *features.shape[1:])
-            walked = resize(walk_from_features(coarse, features, settings), *maps.shape[1:])
+            walked = walk_from_features(resize(maps, *features.shape[1:]), features, settings)
+    walked = resize(walked, *maps.shape[1:])
     return cams_from_stored_size(stored.class_ids, walked, height=stored.height, width=stored.width)
 
 
@@ -134,8 +137,10 @@ def _write_labels(
     for_each(work, share, num_processes=num_processes, title=title, shown=fabric.is_global_zero)
 
 
-def _write_label(record: Record, *, cams: Path, folder: Path, maker: LabelMaker) -> None:
+def _write_label(record: Record, *, cams: Path, folder: Path, maker: LabelMaker, long_side: int = 0) -> None:
     stored = read_cams(cams, record.name)
-    photo = np.asarray(open_photo(record.image))
-    label_map = maker(photo, full_size_maps(stored), stored.class_ids)
+    width, height = reduced_size((stored.width, stored.height), long_side)
+    photo = np.asarray(reduce_photo(open_photo(record.image), long_side))
+    label_map = maker(photo, resize(stored_maps(stored), height, width), stored.class_ids)
+    label_map = resize_label_map(label_map, (stored.width, stored.height))
     write_label_map(folder / f"{record.name}.png", label_map, voc_palette())

@@ -1,11 +1,20 @@
-"""What makes a folder that of a run, and the refusal of folders that are none."""
+"""What makes a folder that of a run, the refusal of folders that are none, and of a second process in one."""
 
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+_logger = logging.getLogger(__name__)
 
 RECIPE_FILE = "config.yaml"
 """All settings of a run: the folder that has this file is a run's."""
 FACTS_FILE = "checked_files.json"
 """What the check of the data found in each file, so that the next one opens only what has changed."""
+LOCK_FILE = ".lock"
+"""Holds the number of the process that works in the run folder, or was the last one to do so."""
 
 
 def expect_run(folder: Path) -> None:
@@ -24,10 +33,37 @@ def refuse_foreign(folder: Path) -> None:
     Raises:
         ValueError: there are files of another origin.
     """
-    if folder.exists() and not (folder / RECIPE_FILE).exists() and any(folder.iterdir()):
+    # Hidden ones are left by a run that was killed before it had written its recipe.
+    if folder.exists() and not (folder / RECIPE_FILE).exists() and any(folder.glob("[!.]*")):
         raise ValueError(
             f"{folder}: not empty and not a run of tag2mask ({RECIPE_FILE} is missing): choose another --run"
         )
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep other processes from working in a run folder until the block ends, or this process, however it ends.
+
+    The system locks the open file: that the file is there, as it is after a kill, keeps nobody out.
+
+    Raises:
+        ValueError: another process works in the folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    # Not emptied by opening it: the number may be that of another process.
+    with (folder / LOCK_FILE).open("a+") as file:
+        try:
+            _lock(file.fileno())
+        except (BlockingIOError, PermissionError) as error:
+            file.seek(0)
+            raise ValueError(f"{folder} is in use by process {file.read()}") from error
+        except OSError as error:
+            # Some network disks have no locks.
+            _logger.info("%s cannot be locked (%s): start no second run in it", folder, error.strerror)
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
 
 
 def refuse_foreign_tables(folder: Path) -> None:
@@ -38,3 +74,18 @@ def refuse_foreign_tables(folder: Path) -> None:
     """
     if folder.exists() and any(folder.iterdir()) and not any(folder.glob("seed-*")):
         raise ValueError(f"{folder}: not empty and not a folder of tables (seed-* is missing): choose another --run")
+
+
+def _lock(file: int) -> None:
+    """Lock an open file for this process, or raise at once."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        # Far behind the number of the process, which others have to read.
+        os.lseek(file, 2**20, os.SEEK_SET)
+        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        # Not flock: the forked processes of a loader would inherit the lock and outlive a kill with it.
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

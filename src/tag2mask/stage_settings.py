@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from tag2mask.config import ClassifierSection, Recipe
+from tag2mask.config import ClassifierSection, Recipe, RefinementSettings, SegmenterSettings
 from tag2mask.manifest import flatten
 from tag2mask.stages import Kind, cam_settings_of, section_of
 
@@ -46,7 +46,8 @@ def adversarial_training(recipe: Recipe) -> Settings:
 def cams(recipe: Recipe, trained: Kind) -> Settings:
     """Of the maps of the classifier that a training gives."""
     settings = flatten(cam_settings_of(trained, recipe), "cams") | _precision(recipe)
-    del settings["cams.threshold"]
+    for name in ("threshold", "batch_pixels"):
+        del settings[f"cams.{name}"]
     if section_of(trained, recipe) == "mctformer":
         settings |= _chosen(recipe.mctformer, "mctformer", ("fused_blocks", "patch_affinity"))
     return settings
@@ -91,14 +92,18 @@ def walk(recipe: Recipe) -> Settings:
 
 def labels(recipe: Recipe) -> Settings:
     """Of pseudo-labels that are made of maps."""
-    return flatten(recipe.labels, "labels")
+    settings = flatten(recipe.labels, "labels")
+    if recipe.labels.threshold_source == "estimated":
+        del settings["labels.threshold"]
+    return settings
 
 
 def segmenter_training(recipe: Recipe) -> Settings:
     """Of the training of a segmenter."""
     left_out = {f"segmenter.{name}" for name in (*_PREDICTION, "supervision")}
     settings = flatten(recipe.segmenter, "segmenter")
-    return {name: value for name, value in settings.items() if name not in left_out} | _engine(recipe)
+    settings = {name: value for name, value in settings.items() if name not in left_out}
+    return settings | _reduction(recipe.segmenter, "segmenter") | _engine(recipe)
 
 
 def predictions(recipe: Recipe) -> Settings:
@@ -116,7 +121,13 @@ def _networks(recipe: Recipe, section: ClassifierSection) -> Settings:
 
 
 def _refinement(recipe: Recipe, *names: str) -> Settings:
-    return _chosen(recipe.refinement, "refinement", ("method", *names))
+    settings = _chosen(recipe.refinement, "refinement", ("method", *names))
+    return settings | _reduction(recipe.refinement, "refinement")
+
+
+def _reduction(settings: RefinementSettings | SegmenterSettings, section: str) -> Settings:
+    # Where no photo is brought down, a stage knows nothing of it.
+    return {f"{section}.long_side": settings.long_side} if settings.long_side else {}
 
 
 def _engine(recipe: Recipe) -> Settings:

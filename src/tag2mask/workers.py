@@ -2,10 +2,12 @@
 
 import multiprocessing
 import os
+import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from typing import TypeVar
 
 from tag2mask.progress import track
@@ -32,14 +34,41 @@ def for_each(
         return
     # Forked processes would inherit torch's threads, which may hold locks.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(num_processes, context, _end_with, (os.getpid(),)) as pool:
-        tasks = [pool.submit(work, item) for item in items]
+    others = multiprocessing.active_children()
+    with ProcessPoolExecutor(num_processes, context, _begin, (os.getpid(),)) as pool:
+        # Submitting is what starts the processes, which inherit what is ignored.
+        with _ctrl_c_ignored():
+            tasks = [pool.submit(work, item) for item in items]
         try:
             for task in track(as_completed(tasks), len(tasks), title, shown=shown):
                 task.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            # They would finish their photos, and those already handed to them, while nothing seems to happen.
+            for process in multiprocessing.active_children():
+                if process not in others:
+                    process.terminate()
             raise
+
+
+@contextmanager
+def _ctrl_c_ignored() -> Iterator[None]:
+    """Ctrl-C reaches every process of a terminal, but only the first one can tell it well."""
+    if threading.current_thread() is not threading.main_thread():
+        # Signals belong to the main thread.
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _begin(parent: int) -> None:
+    # Not every system lets a process inherit it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _end_with(parent)
 
 
 def _end_with(parent: int) -> None:

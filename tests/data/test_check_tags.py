@@ -74,6 +74,15 @@ def test_classes_of_like_names_and_like_size_are_fine(folder):
     assert "like-name" not in codes(write(folder, ["cat"] * 5 + ["car"] * 5))
 
 
+@pytest.mark.parametrize("joined", ["dog|cat", "dog / cat", "dog+cat"])
+def test_class_whose_name_is_several_others_is_a_warning_with_the_separator(folder, joined):
+    fault = write(folder, ["dog", "cat", "cow", joined, joined, "cow/dogs"]).fault("joined-tags")
+
+    assert (fault.severity, fault.file, fault.found) == ("warning", joined, "one class in 2 rows")
+    assert (fault.expected, fault.hint) == ("the classes dog and cat", "Separate tags by ;.")
+    assert [fault.file for fault in folder.check().faults if fault.code == "joined-tags"] == [joined]
+
+
 def test_space_behind_a_tag_is_a_warning_and_the_class_is_the_same(folder):
     write(folder, ["dog", "dog ", "cat"])
 

@@ -13,13 +13,22 @@ from torch.utils.data import DataLoader
 from tag2mask.config import DataSettings
 from tag2mask.data.augmentation import DeitAugmentation
 from tag2mask.data.batch import Batch, collate, collate_labelled
+from tag2mask.data.classes import voc_palette
 from tag2mask.data.datasets import LabelledPhotos, TrainingPhotos, multi_hot
-from tag2mask.data.label_maps import open_label_map
+from tag2mask.data.label_maps import open_label_map, write_label_map
 from tag2mask.data.photos import FileError, open_photo
 from tag2mask.data.read import read_data_set
 from tag2mask.data.records import Record
 from tag2mask.data.sampling import EpochBatches
-from tag2mask.data.transforms import augment, augment_both, normalise, random_crop, random_crop_both
+from tag2mask.data.transforms import (
+    augment,
+    augment_both,
+    normalise,
+    random_crop,
+    random_crop_both,
+    reduce_photo,
+    resize_label_map,
+)
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 
@@ -164,8 +173,8 @@ def labelled_records(root: Path) -> Sequence[Record]:
     return read_data_set(DataSettings(root=root)).split("train")
 
 
-def labelled_photos(records: Sequence[Record], *, seed: int = 5) -> LabelledPhotos:
-    return LabelledPhotos(records, resize_range=(0.7, 1.3), crop=32, mean=MEAN, std=STD, seed=seed)
+def labelled_photos(records: Sequence[Record], *, seed: int = 5, long_side: int = 0) -> LabelledPhotos:
+    return LabelledPhotos(records, resize_range=(0.7, 1.3), crop=32, mean=MEAN, std=STD, seed=seed, long_side=long_side)
 
 
 def test_labelled_sample_is_photo_and_label_map_augmented_alike(shapes: Path):
@@ -179,6 +188,30 @@ def test_labelled_sample_is_photo_and_label_map_augmented_alike(shapes: Path):
     assert torch.equal(sample.label_maps, expected.label_map[None])
     assert sample.label_maps.dtype == torch.int64
     assert sample.names == ("02",)
+
+
+def test_large_labelled_photo_is_brought_down_before_its_random_factor(shapes: Path, tmp_path: Path):
+    records = labelled_records(shapes)
+    small = reduce_photo(open_photo(shapes / "02.png"), 24)
+    small.save(tmp_path / "small.png")
+    label_map = resize_label_map(open_label_map(shapes / "masks" / "02.png"), small.size)
+    write_label_map(tmp_path / "mask.png", label_map, voc_palette())
+    before = replace(records[2], image=tmp_path / "small.png", label_map=tmp_path / "mask.png")
+
+    sample = labelled_photos(records, long_side=24)[3, 2]
+
+    expected = labelled_photos([*records[:2], before])[3, 2]
+    assert torch.equal(sample.images, expected.images)
+    assert torch.equal(sample.label_maps, expected.label_maps)
+
+
+def test_labelled_photo_that_is_small_enough_is_the_same_bit_for_bit(shapes: Path):
+    records = labelled_records(shapes)
+
+    sample, expected = labelled_photos(records, long_side=48)[3, 2], labelled_photos(records)[3, 2]
+
+    assert torch.equal(sample.images, expected.images)
+    assert torch.equal(sample.label_maps, expected.label_maps)
 
 
 def test_labelled_sample_is_a_function_of_seed_epoch_and_index(shapes: Path):

@@ -34,4 +34,5 @@ def test_foreground_and_agreement_are_counted_without_unsure_pixels(tmp_path: Pa
     assert (crf.column.level, crf.num_photos) == ("crf", 1)
     assert crf.foreground == pytest.approx(10 / 14)
     assert crf.agreement == pytest.approx(10 / 14)
+    assert (seed.unsure, crf.unsure) == (0, 2 / 16)
     assert at_the_activation.foreground == 0

@@ -5,7 +5,7 @@ from drawn_run import EVIL_NAME, DrawnRun
 
 from tag2mask.data.records import Record
 from tag2mask.report.content import Column, Gallery
-from tag2mask.report.galleries import choose_photos, evenly_spaced, find_galleries
+from tag2mask.report.galleries import candidates, choose_photos, evenly_spaced, find_galleries
 
 COLUMN = Column("acr", "seed", "maps", Path("2-cams/acr"))
 
@@ -34,8 +34,11 @@ def test_photos_are_the_worst_the_middle_the_best_and_a_random_sample():
 
 
 def test_only_measured_photos_are_chosen_where_some_are():
-    groups = choose_photos(gallery(100, measured=40), 20)
+    shown = gallery(100, measured=40)
 
+    groups = choose_photos(shown, 20)
+
+    assert len(candidates(shown)) == 40
     assert {name for group in groups for name in names(group.records)} <= {f"{number:03}" for number in range(40)}
 
 
@@ -43,6 +46,7 @@ def test_without_scores_all_photos_are_random():
     (group,) = choose_photos(gallery(100, measured=0), 20)
 
     assert (group.key, len(group.records)) == ("random", 20)
+    assert len(candidates(gallery(100, measured=0))) == 100
 
 
 def test_few_photos_are_shown_whole_the_worst_first():

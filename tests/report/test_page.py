@@ -1,7 +1,9 @@
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -98,6 +100,9 @@ def test_cells_equal_the_scores(masked_run: DrawnRun, opened: OpenedPage):
         for row in rows
     }
     assert len(found) == len(rows) == 10
+    assert [cells[3].partition(" ")[2].partition(" ")[2] for cells in found if "unsure" in cells[3]] == [
+        "left unsure (255) against IRN, fixed"
+    ]
     assert {(cells[2], *cells[4:8]) for cells in found} == expected
 
 
@@ -235,6 +240,7 @@ def test_groups_show_the_worst_photos_first(masked_run: DrawnRun, tmp_path: Path
         page = opened.page
         buttons = page.locator("[data-gallery='0'] button[data-group]")
         assert texts(buttons) == ["Random sample 2", "Worst 2", "Middle 2", "Best 2"]
+        assert texts(page.locator("[data-gallery='0'] h4"))[0] == "Random sample 2 of 12, seed 0, not chosen"
         buttons.nth(1).click()
         assert visible_articles(page) == ranked[:2]
         buttons.nth(3).click()
@@ -306,6 +312,7 @@ def test_without_masks_the_page_says_so_and_compares_levels(unmasked_report: Pat
         assert [row[:2] for row in rows] == [
             ["seed", "baseline"], ["seed", "ACR"], ["CRF", "ACR"], ["IRN", "ACR"], ["pseudo-label", "ACR"],
         ]  # fmt: skip
+        assert [float(row[3]) > 0 for row in rows] == [False, False, False, False, True]
         # The refined maps follow the slider from the threshold that the labels were made with.
         assert page.locator("[data-threshold='refined']").input_value() == "31"
         page.locator("#photos").scroll_into_view_if_needed()
@@ -344,11 +351,39 @@ def test_photos_are_left_out_of_the_random_sample_first(
         assert note in opened.page.locator("#left-out").inner_text()
 
 
-def test_nothing_scrolls_sideways_on_a_phone(masked_report: Path, open_page: OpenPage):
-    with open_page(masked_report) as opened:
+@pytest.mark.parametrize("report", ["masked_report", "unmasked_report"])
+def test_nothing_scrolls_sideways_on_a_phone(report: str, request: pytest.FixtureRequest, open_page: OpenPage):
+    with open_page(request.getfixturevalue(report)) as opened:
         opened.page.set_viewport_size({"width": 390, "height": 844})
 
         assert opened.page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_in_both_colour_schemes(opened: OpenedPage, scheme: Literal["light", "dark"]):
+    opened.page.emulate_media(color_scheme=scheme)
+    ground = luminance(colour_of(opened.page, "body", "backgroundColor"))
+
+    for selector in ("body", ".lead", "nav a", ".change.helped", ".change.did", "#class-table button", "svg text"):
+        text = luminance(colour_of(opened.page, selector, "fill" if selector == "svg text" else "color"))
+        assert contrast(text, ground) >= 4.5, selector
+    assert (ground < 0.1) == (scheme == "dark")
+    opened.page.emulate_media(color_scheme="light")
+
+
+def colour_of(page: Page, selector: str, name: str) -> str:
+    return str(page.locator(selector).first.evaluate("(element, name) => getComputedStyle(element)[name]", name))
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of `rgb(r, g, b)`, as WCAG 2 defines it."""
+    channels = np.array(re.findall(r"\d+", colour)[:3], float) / 255
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def contrast(one: float, other: float) -> float:
+    return (max(one, other) + 0.05) / (min(one, other) + 0.05)
 
 
 def test_real_photos_stay_within_the_budget(animals: Path, tmp_path: Path):

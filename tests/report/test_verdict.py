@@ -19,14 +19,60 @@ REFINED = row("refined", 0.519, source="best on this split")
 
 
 def test_verdict_tells_what_every_stage_gained_and_which_level_is_better():
-    rows = [BASELINE, SEED, CRF, REFINED, row("pseudo-label", 0.501)]
+    rows = [BASELINE, SEED, CRF, REFINED, row("refined", 0.501, source="estimated"), row("pseudo-label", 0.501)]
 
-    assert verdict(rows, "irn") == [
+    assert verdict(rows, "irn", label_threshold="estimated") == [
         "ACR raised the seed from 41.0 to 49.2 mIoU (+8.2).",
         "The CRF helped (+3.1 against the seed).",
         "IRN did not help (−0.4 against the CRF): the CRF is the better level to use.",
-        "The pseudo-labels reach 50.1 mIoU, 1.8 below the best threshold, which takes masks to find.",
+        "The pseudo-labels reach 50.1 mIoU: the threshold, set without masks, costs 1.8.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("miou", "told"),
+    [
+        (0.540, "54.0 mIoU: the threshold, set without masks, costs 0.5, and {unsure} cost 4.2."),
+        (0.590, "59.0 mIoU: the threshold, set without masks, costs 0.5, and {unsure} gain 0.8."),
+        (0.582, "58.2 mIoU: the threshold, set without masks, costs 0.5."),
+    ],
+)
+def test_what_labels_lose_is_told_apart_into_threshold_and_unsure_pixels(miou: float, told: str):
+    best, fixed, estimated = (
+        row("refined", value, source=source)
+        for value, source in ((0.587, "best on this split"), (0.4, "fixed"), (0.582, "estimated"))
+    )
+    rows = [SEED, best, fixed, estimated, row("pseudo-label", miou)]
+
+    found = change(rows, rows[-1], label_threshold="estimated")
+
+    unsure = "pixels left unsure (255, counted as missed)"
+    assert verdict(rows, "irn", label_threshold="estimated")[-1] == "The pseudo-labels reach " + told.format(
+        unsure=unsure
+    )
+    assert found is not None
+    assert found.against == estimated
+    assert found.points == pytest.approx(100 * miou - 58.2)
+    assert found.word == ("no change" if miou == 0.582 else "left unsure (255)")
+
+
+def test_unsure_pixels_alone_are_told_where_the_threshold_costs_nothing():
+    rows = [SEED, REFINED, row("refined", 0.519, source="fixed"), row("pseudo-label", 0.5)]
+
+    assert verdict(rows, "irn", label_threshold="fixed")[-1] == (
+        "The pseudo-labels reach 50.0 mIoU: pixels left unsure (255, counted as missed) cost 1.9."
+    )
+
+
+def test_labels_of_an_unknown_threshold_are_not_blamed_on_one():
+    labels = row("pseudo-label", 0.5)
+    rows = [SEED, REFINED, row("refined", 0.45, source="fixed"), labels]
+
+    found = change(rows, labels)
+
+    assert verdict(rows, "irn")[-1] == "The pseudo-labels reach 50.0 mIoU."
+    assert found is not None
+    assert (found.against, found.word) == (REFINED, "did not help")
 
 
 def test_a_gain_over_a_bad_level_does_not_hide_that_an_earlier_one_is_better():

@@ -1,5 +1,6 @@
 """Judges the tags of a data set: whether a classifier can learn each class from them, and each class apart."""
 
+import re
 from collections import Counter
 from itertools import combinations
 
@@ -12,11 +13,13 @@ MIN_SHARE_ALONE = 0.05
 """Share of photos with only this class below which the class is not learned apart from what stands beside it."""
 RARE_AS_TYPO = 0.1
 """A class whose name is like another's and which is this much rarer is probably a slip."""
+OTHER_SEPARATORS = r"[|,/+]"
+"""What people put between tags where a semicolon is meant."""
 VAL_SPLITS = ("val", "valid", "validation", "test", "val2014")
 
 
 def check_classes(data_set: DataSet, log: FaultLog) -> None:
-    """Classes whose names are like another's: `Dog` and `dog`, or a rare `dgo`."""
+    """Classes whose names are like another's, `Dog` and `dog` or a rare `dgo`, or are several others': `dog|cat`."""
     counts = count_tags(data_set, data_set.splits[ALL])
     names = sorted(data_set.class_names, key=lambda name: counts[name])
     for index, name in enumerate(names):
@@ -27,6 +30,11 @@ def check_classes(data_set: DataSet, log: FaultLog) -> None:
         if hint:
             photos = _photos(counts[name])
             log.warn("like-name", name, found=f"a class of {photos}", expected="names that differ", hint=hint)
+        parts = [part.strip() for part in re.split(OTHER_SEPARATORS, name)]
+        if len(parts) > 1 and set(parts) <= set(names):
+            found = f"one class in {counts[name]:,} row{'' if counts[name] == 1 else 's'}"
+            hint = "Separate tags by ;."
+            log.warn("joined-tags", name, found=found, expected=f"the classes {' and '.join(parts)}", hint=hint)
 
 
 def check_tags(data_set: DataSet, train: tuple[Record, ...], log: FaultLog) -> None:

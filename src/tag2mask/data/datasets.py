@@ -15,7 +15,16 @@ from tag2mask.data.batch import Batch, LabelledBatch
 from tag2mask.data.label_maps import open_label_map
 from tag2mask.data.photos import open_photo
 from tag2mask.data.records import Record
-from tag2mask.data.transforms import Channels, augment, augment_both, normalise, random_crop, random_crop_both
+from tag2mask.data.transforms import (
+    Channels,
+    augment,
+    augment_both,
+    normalise,
+    random_crop,
+    random_crop_both,
+    reduce_photo,
+    resize_label_map,
+)
 
 
 class TrainingPhotos(Dataset[Batch]):
@@ -82,6 +91,7 @@ class LabelledPhotos(Dataset[LabelledBatch]):
         mean: of the input normalisation, for photos in [0, 1].
         std: likewise.
         seed: of the augmentation.
+        long_side: larger photos and their label maps are brought down to it before; 0 = none.
 
     Raises:
         ValueError: on reading a sample whose photo and label map differ in size, or a file that cannot be used.
@@ -89,7 +99,7 @@ class LabelledPhotos(Dataset[LabelledBatch]):
 
     def __init__(
         self, records: Sequence[Record], *, resize_range: tuple[float, float], crop: int, mean: Channels, std: Channels,
-        seed: int,
+        seed: int, long_side: int = 0,
     ) -> None:  # fmt: skip
         self._records = records
         self._resize_range = resize_range
@@ -97,6 +107,7 @@ class LabelledPhotos(Dataset[LabelledBatch]):
         self._mean = mean
         self._std = std
         self._seed = seed
+        self._long_side = long_side
 
     def __len__(self) -> int:
         return len(self._records)
@@ -111,6 +122,8 @@ class LabelledPhotos(Dataset[LabelledBatch]):
             raise ValueError(
                 f"{record.label_map}: found {found} pixels, expected {photo.width} x {photo.height} as {record.image}"
             )
+        photo = reduce_photo(photo, self._long_side)
+        label_map = resize_label_map(label_map, photo.size)
         generator = np.random.default_rng([self._seed, epoch, index])
         photo, label_map = augment_both(photo, label_map, self._resize_range, generator)
         image = normalise(photo, self._mean, self._std)

@@ -1,4 +1,4 @@
-"""Random resizing, mirroring and cropping of training photos and their label maps, and normalisation."""
+"""Photos and their label maps brought down in size, resized, mirrored and cropped at random, and normalised."""
 
 from typing import NamedTuple
 
@@ -28,6 +28,21 @@ class _Place(NamedTuple):
 
     source: tuple[slice, slice]
     target: tuple[slice, slice]
+
+
+def reduced_size(size: tuple[int, int], long_side: int) -> tuple[int, int]:
+    """Size (width, height) whose long side is at most `long_side`, 0 for no limit; a smaller one stays as it is."""
+    return _scaled(size, min(1.0, long_side / max(size))) if long_side else size
+
+
+def reduce_photo(photo: Image.Image, long_side: int) -> Image.Image:
+    """A photo brought down to `reduced_size` (bicubic)."""
+    return photo.resize(reduced_size(photo.size, long_side), Image.Resampling.BICUBIC)
+
+
+def resize_label_map(label_map: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Class ids (H, W) at another size (width, height): each pixel takes the id of the nearest."""
+    return np.asarray(Image.fromarray(label_map).resize(size, Image.Resampling.NEAREST))
 
 
 def augment(photo: Image.Image, settings: DataSettings, generator: np.random.Generator) -> Image.Image:

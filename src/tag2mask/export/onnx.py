@@ -1,6 +1,7 @@
 """A segmenter as an ONNX file, for programs without torch."""
 
 import json
+import logging
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from tag2mask.files import replacing
 from tag2mask.networks.deeplab import DeepLab
 from tag2mask.prediction import Segmenter
 
+_logger = logging.getLogger(__name__)
 # Any photo will do to trace the network with; odd sides, so that none is taken for a multiple of the stride.
 _TRACED_SIZE = (97, 131)
 
@@ -46,14 +48,15 @@ def export_onnx(segmenter: Segmenter, path: Path) -> None:
 
     Its input `photo` is float32 (1, 3, H, W), RGB in [0, 1], of any height and width; normalisation is inside. Its
     output `label_map` is uint8 (1, H, W), class ids with 0 = background, of one pass (see `PhotoToLabels`). Metadata:
-    `classes` (JSON list of names by id, background first), `mean`, `std`, `version`.
+    `classes` (JSON list of names by id, background first), `input` (what the photo has to be, in words), `version`.
 
     Raises:
         ValueError: the packages that it needs are not installed.
     """
     missing = [package for package in ("onnx", "onnxscript") if find_spec(package) is None]
     if missing:
-        raise ValueError(f"ONNX export needs {' and '.join(missing)}: pip install 'tag2mask[onnx]'")
+        raise ValueError(f'ONNX export needs {" and ".join(missing)}: pip install ".[onnx]"')
+    _logger.info("writing %s: takes minutes for a large network", path)
     program = torch.onnx.export(
         PhotoToLabels(segmenter.network).eval(),
         (torch.zeros(1, 3, *_TRACED_SIZE),),
@@ -64,11 +67,9 @@ def export_onnx(segmenter: Segmenter, path: Path) -> None:
         dynamic_shapes={"photo": {2: "height", 3: "width"}},
     )
     assert program is not None
-    backbone = segmenter.network.backbone
     program.model.metadata_props.update(
         classes=json.dumps([BACKGROUND_NAME, *segmenter.class_names], ensure_ascii=False),
-        mean=json.dumps(backbone.mean),
-        std=json.dumps(backbone.std),
+        input="RGB, 0 to 1, not normalised: the network's own mean and deviation are applied inside",
         version=__version__,
     )
     with replacing(path) as temporary:

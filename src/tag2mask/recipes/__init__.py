@@ -1,15 +1,17 @@
 """Recipes: YAML files of settings, shipped ones by name, and the reading of them with flags on top."""
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, is_dataclass, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, NoReturn
+from types import NoneType
+from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
 import yaml
 from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, set_parsing_settings  # type: ignore[attr-defined]
 
-from tag2mask.config import Recipe
+from tag2mask.config import Count, Fraction, Index, NonNegative, Positive, Recipe
 from tag2mask.data.faults import nearest
 from tag2mask.files import replacing
 
@@ -37,22 +39,28 @@ def load_recipe(name_or_path: str, flags: Sequence[str] = ()) -> Recipe:
     # A file of comments alone says nothing.
     chain = [path for path in _chain(_find(name_or_path, Path())) if _read_yaml(path)]
     arguments = [part for path in chain for part in ("--recipe", str(path))]
-    for path in chain:
-        _check_names(parser, _read_yaml(path), str(path))
-    _check_flags(parser, flags)
+    given = [(str(path), _read_yaml(path)) for path in chain]
+    given += [("command line", flag) for flag in _read_flags(parser, flags)]
+    for where, content in given:
+        _check_names(parser, content, where)
     try:
         parsed = parser.parse_args([*arguments, *flags])
     except ArgumentError as error:
-        raise RecipeError(_one_line(error)) from error
+        raise RecipeError(_in_words(parser, error, given)) from error
     parsed.pop("recipe")
     recipe: Recipe = _plain_numbers(Recipe(**vars(parser.instantiate(parsed))))
     return recipe
 
 
 def save_recipe(path: Path, recipe: Recipe) -> None:
-    """Write every setting of a recipe as YAML that `load_recipe` reads back to the same recipe."""
+    """Write every setting of a recipe as YAML that `load_recipe` reads back to the same recipe.
+
+    The folder of the photos is written as an absolute path, so that it is found from any other folder.
+    """
+    root = recipe.data.root
+    kept = replace(recipe, extends=None, data=replace(recipe.data, root=root.absolute() if root else None))
     with replacing(path) as temporary:
-        temporary.write_text(yaml.safe_dump(_as_yaml(asdict(recipe) | {"extends": None}), sort_keys=False))
+        temporary.write_text(yaml.safe_dump(_as_yaml(asdict(kept)), sort_keys=False))
 
 
 def settings_help() -> str:
@@ -98,7 +106,8 @@ def _chain(path: Path) -> list[Path]:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        with path.open(encoding="utf-8") as file:
+            content = yaml.load(file, _Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: not YAML: {_one_line(error)}") from error
     if content is None:
@@ -108,23 +117,51 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def _check_names(parser: ArgumentParser, content: dict[str, Any], where: str, prefix: str = "") -> None:
-    """Refuse a misspelt setting by name, with the one that was probably meant."""
+class _Loader(yaml.SafeLoader):
+    """Reads YAML, but no mapping that has a key twice, of which the last one would win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [key.value for key, _ in node.value]
+        for number, (key, _) in enumerate(node.value):
+            if key.value in keys[:number]:
+                line = key.start_mark.line + 1
+                raise RecipeError(f"{key.start_mark.name} line {line}: found {key.value} again, expected it once")
+        return super().construct_mapping(node, deep)
+
+
+def _check_names(parser: ArgumentParser, content: Mapping[str, Any], where: str, prefix: str = "") -> None:
+    """Refuse a misspelt setting, with the one that was probably meant, and a section that has no settings."""
     known = _known_names(parser)
     for key, value in content.items():
         name = f"{prefix}{key}"
         if name not in known:
             _refuse(name, known, where)
+        first = next((other for other in known if other.startswith(f"{name}.")), None)
         if isinstance(value, dict):
             _check_names(parser, value, where, f"{name}.")
+        elif value is None and NoneType not in get_args(_type_of(name)) and not first:
+            raise RecipeError(f"{where}: {name} is null, expected {_expected(name)}")
+        elif first:
+            raise RecipeError(f"{where}: {name} is {_shown(value)}, expected settings such as {first}")
 
 
-def _check_flags(parser: ArgumentParser, flags: Sequence[str]) -> None:
+def _read_flags(parser: ArgumentParser, flags: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Each setting on the command line with its value."""
     known = _known_names(parser)
-    for flag in flags:
-        name = flag.removeprefix("--").split("=")[0]
-        if flag.startswith("--") and name not in known:
+    for number, flag in enumerate(flags):
+        name, equals, value = flag.removeprefix("--").partition("=")
+        if not flag.startswith("--"):
+            continue
+        if name not in known:
             _refuse(name, known, "command line")
+        if not equals:
+            value = next(iter(flags[number + 1 : number + 2]), "--")
+            if value.startswith("--"):
+                raise RecipeError(f"command line: --{name} has no value, expected {_expected(name)}")
+        try:
+            yield {name: yaml.safe_load(value)}
+        except yaml.YAMLError:
+            yield {name: value}
 
 
 def _refuse(name: str, known: Sequence[str], where: str) -> NoReturn:
@@ -137,7 +174,80 @@ def _known_names(parser: ArgumentParser) -> list[str]:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).replace("Parser key", "setting").split())
+    return " ".join(str(error).split())
+
+
+def _in_words(parser: ArgumentParser, error: ArgumentError, given: Iterable[tuple[str, Mapping[str, Any]]]) -> str:
+    """What was found and expected, where a setting is to blame.
+
+    Args:
+        parser: of the settings.
+        error: of it, which speaks of types.
+        given: where settings come from, and these.
+    """
+    for where, content in given:
+        try:
+            parser.parse_object(dict(content))
+        except ArgumentError as refused:
+            # An error within a section names this first.
+            for name in re.findall(r'Parser key "([\w.]+)"', str(refused))[-1:]:
+                return f"{where}: {name} is {_shown(_value_at(content, name))}, expected {_expected(name)}"
+    return f"command line: {_one_line(error)}"
+
+
+def _value_at(content: Mapping[str, Any], name: str) -> Any:
+    """The value of a dotted name, or none."""
+    for key, value in content.items():
+        if key == name:
+            return value
+        if isinstance(value, dict) and name.startswith(f"{key}."):
+            return _value_at(value, name.removeprefix(f"{key}."))
+    return None
+
+
+def _shown(value: Any) -> str:
+    """A value as it stands in YAML."""
+    return yaml.safe_dump(value, default_flow_style=True, width=10_000).removesuffix("\n...\n").strip()
+
+
+def _expected(name: str) -> str:
+    """The values that a setting takes, in words."""
+    kind = _type_of(name)
+    return f"settings such as {name}.{next(iter(get_type_hints(kind)))}" if is_dataclass(kind) else _values(kind)
+
+
+def _type_of(name: str) -> Any:
+    kind: Any = Recipe
+    for part in name.split("."):
+        kind = get_type_hints(kind)[part]
+    return kind
+
+
+_WORDS: dict[Any, str] = {
+    Count: "a whole number above 0",
+    Index: "a whole number from 0",
+    Positive: "a number above 0",
+    NonNegative: "a number from 0",
+    Fraction: "a number from 0 to 1",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    Path: "a path",
+    NoneType: "null",
+}
+
+
+def _values(kind: Any) -> str:
+    parts = get_args(kind)
+    if kind in _WORDS:
+        return _WORDS[kind]
+    if get_origin(kind) is Literal:
+        return str(parts[0]) if len(parts) == 1 else f"one of {', '.join(str(part) for part in parts)}"
+    if get_origin(kind) is tuple:
+        length = "list" if Ellipsis in parts else f"list of {len(parts)}"
+        return f"a {length} in brackets, each {_values(parts[0])}"
+    return " or ".join(_values(part) for part in parts)
 
 
 def _plain_numbers(value: Any) -> Any:

@@ -21,8 +21,10 @@ class LevelFacts(NamedTuple):
     num_photos: int
     foreground: float
     """Share of the pixels that are of a class, in [0, 1]; those that are unsure do not count."""
+    unsure: float
+    """Share of all pixels that are 255, in [0, 1]."""
     agreement: float | None
-    """Share of the pixels that are labelled as on the level before; None on the first level."""
+    """Share of the pixels that are labelled as on the level before, where both are sure; None on the first level."""
 
 
 def compare_levels(gallery: Gallery, records: Sequence[Record], thresholds: Mapping[str, float]) -> list[LevelFacts]:
@@ -37,21 +39,22 @@ def compare_levels(gallery: Gallery, records: Sequence[Record], thresholds: Mapp
     facts = []
     for place, column in enumerate(columns):
         before = [other for other in columns[:place] if other.method == column.method][-1:]
-        counts = np.zeros(4, np.int64)
+        counts = np.zeros(5, np.int64)
         num_photos = 0
         for record in records:
             labels = _label_map(record, column, thresholds)
             if labels is None:
                 continue
             num_photos += 1
-            counts[:2] += _foreground(labels)
+            counts[:3] += _foreground(labels)
             others = _label_map(record, before[0], thresholds) if before else None
             if others is not None:
-                counts[2:] += _equal(labels, others)
+                counts[3:] += _equal(labels, others)
         if num_photos:
-            foreground, known, equal, compared = counts.tolist()
+            foreground, known, num_pixels, equal, compared = counts.tolist()
+            agreement = equal / compared if compared else None
             facts.append(
-                LevelFacts(column, num_photos, foreground / max(known, 1), equal / compared if compared else None)
+                LevelFacts(column, num_photos, foreground / max(known, 1), (num_pixels - known) / num_pixels, agreement)
             )
     return facts
 
@@ -65,10 +68,10 @@ def _label_map(record: Record, column: Column, thresholds: Mapping[str, float]) 
     return label_map_from_maps(full_size_maps(cams), cams.class_ids, threshold=thresholds[column.key], uncertain=0)
 
 
-def _foreground(labels: NDArray[np.uint8]) -> tuple[int, int]:
-    """Pixels of a class, and pixels that are sure."""
+def _foreground(labels: NDArray[np.uint8]) -> tuple[int, int, int]:
+    """Pixels of a class, pixels that are sure, and all."""
     known = labels != IGNORE
-    return int((known & (labels != BACKGROUND)).sum()), int(known.sum())
+    return int((known & (labels != BACKGROUND)).sum()), int(known.sum()), labels.size
 
 
 def _equal(labels: NDArray[np.uint8], others: NDArray[np.uint8]) -> tuple[int, int]:

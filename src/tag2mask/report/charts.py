@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 # Okabe and Ito's colours, told apart by colour-blind readers; dark ones first.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#555555")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#777777")
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 14, 40
 _LABEL_ROOM = 10

@@ -52,14 +52,19 @@ def find_galleries(run: Path, records: Sequence[Record], refined_methods: Sequen
     return tuple(gallery for gallery in (labels, predictions) if gallery.records)
 
 
+def candidates(gallery: Gallery) -> tuple[Record, ...]:
+    """Photos that may be shown: those that were measured, or all where none were."""
+    scores = _scores(gallery)
+    return tuple(record for record in gallery.records if record.name in scores) or gallery.records
+
+
 def choose_photos(gallery: Gallery, num_photos: int) -> list[Group]:
     """A random sample, and as many of the worst, the middle and the best each.
 
-    Photos are drawn from those that were measured, if any were. The sample is drawn from all of these, so that it tells
-    what to expect; a photo of it may be among the others too. A gallery of few photos is shown whole, worst first.
+    The sample is drawn from all candidates, so that it tells what to expect; a photo of it may be among the others too.
+    A gallery of few photos is shown whole, worst first.
     """
-    scores = gallery.iou[gallery.decisive.key] if gallery.decisive else {}
-    records = [record for record in gallery.records if record.name in scores] or list(gallery.records)
+    scores, records = _scores(gallery), candidates(gallery)
     ranked = sorted(records, key=lambda record: scores.get(record.name, 0))
     if len(records) <= num_photos:
         return [Group("all", tuple(ranked))]
@@ -73,6 +78,11 @@ def choose_photos(gallery: Gallery, num_photos: int) -> list[Group]:
             Group("best", tuple(ranked[-share:][::-1])),
         ]
     return groups
+
+
+def _scores(gallery: Gallery) -> dict[str, float]:
+    """By photo: what makes it good or bad."""
+    return gallery.iou[gallery.decisive.key] if gallery.decisive else {}
 
 
 def _label_columns(run: Path, methods: Sequence[str], chosen: Sequence[str]) -> list[Column]:

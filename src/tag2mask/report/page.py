@@ -16,7 +16,7 @@ from tag2mask.data.records import Record
 from tag2mask.files import replacing
 from tag2mask.report.agreement import compare_levels
 from tag2mask.report.content import Column, EpochStrip, Gallery, ReportContent
-from tag2mask.report.galleries import Group, GroupKey, choose_photos, evenly_spaced
+from tag2mask.report.galleries import Group, GroupKey, candidates, choose_photos, evenly_spaced
 from tag2mask.report.pictures import PhotoPictures, photo_pictures, small_picture, strip_pictures
 from tag2mask.report.sections import (
     METHOD_COLOURS,
@@ -25,6 +25,7 @@ from tag2mask.report.sections import (
     class_colours,
     class_table,
     duration,
+    label_threshold_source,
     level_rows,
     plain_method,
     start_threshold,
@@ -110,6 +111,7 @@ def _render(content: ReportContent, galleries: Sequence[ShownGallery], *, num_dr
         "method_name": method_name,
         "column_name": lambda column, gallery: _column_name(column, gallery, refinement),
         "colour_of": METHOD_COLOURS.__getitem__,
+        "candidates": candidates,
         "start_of": lambda level: start_threshold(content, level),
         "levels_of_maps": _levels_of_maps(galleries),
         "tag_names": lambda record: _tag_names(record, content.class_names),
@@ -120,7 +122,9 @@ def _render(content: ReportContent, galleries: Sequence[ShownGallery], *, num_dr
     return environment.from_string(_asset("page.html")).render(
         content=content,
         title=content.run.resolve().name,
-        sentences=verdict(content.scores, refinement, plain=plain_method(content)),
+        sentences=verdict(
+            content.scores, refinement, plain=plain_method(content), label_threshold=label_threshold_source(content)
+        ),
         levels=level_rows(content),
         level_chart=chart_of_levels(content),
         unmeasured=[] if content.scores else _compare(content, labelled),

@@ -2,14 +2,14 @@
 
 import colorsys
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from tag2mask.config import TWIN, Level
 from tag2mask.data.classes import BACKGROUND_NAME
 from tag2mask.evaluation.sweep import THRESHOLDS
 from tag2mask.report.charts import COLOURS, Chart, level_chart, line_chart
 from tag2mask.report.content import METHODS, Curve, ReportContent, TrainingCurves
-from tag2mask.report.tables import ScoreRow
+from tag2mask.report.tables import ScoreRow, ThresholdSource
 from tag2mask.report.verdict import (
     LEVELS,
     Change,
@@ -103,14 +103,20 @@ def plain_method(content: ReportContent) -> str:
     return next(method for section, method in PLAIN_TRAININGS.items() if section == chosen)
 
 
+def label_threshold_source(content: ReportContent) -> ThresholdSource | None:
+    """Where the threshold of the pseudo-labels comes from."""
+    chosen = content.setting("labels.threshold_source")
+    return next((source for source in get_args(ThresholdSource) if source == chosen), None)
+
+
 def level_rows(content: ReportContent) -> list[LevelRow]:
     """Every measurement, in the order of the levels and methods."""
-    scores = content.scores
+    scores, plain, label_threshold = content.scores, plain_method(content), label_threshold_source(content)
     ordered = sorted(scores, key=lambda row: (LEVELS.index(row.level), (*METHODS, TWIN).index(row.method)))
     return [
         LevelRow(
-            row, change(scores, row, plain=plain_method(content)), share_of_full_supervision(scores, row),
-            row == leading_row(scores, row.method, row.level),
+            row, change(scores, row, plain=plain, label_threshold=label_threshold),
+            share_of_full_supervision(scores, row), row == leading_row(scores, row.method, row.level),
         )
         for row in ordered
     ]  # fmt: skip

@@ -77,7 +77,7 @@ def _train(
 ) -> float:  # fmt: skip
     photos = LabelledPhotos(
         stage.records, resize_range=settings.resize_range, crop=settings.crop,
-        mean=backbone.mean, std=backbone.std, seed=stage.recipe.engine.seed,
+        mean=backbone.mean, std=backbone.std, seed=stage.recipe.engine.seed, long_side=settings.long_side,
     )  # fmt: skip
     loader: DataLoader[LabelledBatch] = build_loader(stage, photos, settings.batch_size, collate_labelled)
     return train_networks(stage, method, loader, num_epochs=settings.epochs, networks=networks)

@@ -1,0 +1,36 @@
+import math
+from dataclasses import replace
+
+import pytest
+
+from tag2mask.config import AcrSettings, CamSettings, DataSettings, MctformerSettings, Recipe, SegmenterSettings
+from tag2mask.contradictions import check_values
+from tag2mask.recipes import load_recipe, shipped_recipes
+
+INFINITE = AcrSettings(remnants=replace(AcrSettings().remnants, probability_step=math.inf))
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_values_of_shipped_recipes_can_work(name: str):
+    check_values(load_recipe(name))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "told"),
+    [
+        (Recipe(cams=CamSettings(scales=())), "cams.scales is empty"),
+        (Recipe(mctformer=MctformerSettings(scales=())), "mctformer.scales is empty"),
+        (Recipe(segmenter=SegmenterSettings(scales=())), "segmenter.scales is empty"),
+        (Recipe(cams=CamSettings(scales=(1.0, math.nan))), "cams.scales has nan, expected finite numbers"),
+        (Recipe(acr=INFINITE), "acr.remnants.probability_step has inf, expected finite numbers"),
+        (Recipe(data=DataSettings(resize_range=(9, 8))), r"data.resize_range is \[9, 8\], expected the lower number"),
+        (Recipe(methods=()), "methods is empty"),
+        (Recipe(methods=("acr", "baseline", "acr")), "methods has acr more than once"),
+        (Recipe(refined_methods=("acr", "acr")), "refined_methods has acr more than once"),
+    ],
+)
+def test_values_that_cannot_work_are_refused_in_one_line(recipe: Recipe, told: str):
+    with pytest.raises(ValueError, match=told) as error:
+        check_values(recipe)
+
+    assert "\n" not in str(error.value)

@@ -1,0 +1,46 @@
+from dataclasses import replace
+from typing import Literal
+
+import pytest
+
+from tag2mask import stage_settings
+from tag2mask.config import Recipe
+
+RECIPE = Recipe()
+REFINED = replace(RECIPE, refinement=replace(RECIPE.refinement, long_side=384))
+SEGMENTED = replace(RECIPE, segmenter=replace(RECIPE.segmenter, long_side=384))
+
+
+@pytest.mark.parametrize("stage", ["relations", "relations_training", "walk"])
+def test_size_that_photos_are_brought_down_to_decides_every_stage_of_the_refinement(stage: str):
+    settings = getattr(stage_settings, stage)
+
+    assert settings(REFINED) == settings(RECIPE) | {"refinement.long_side": 384}
+    assert settings(SEGMENTED) == settings(RECIPE)
+
+
+def test_size_that_photos_are_brought_down_to_decides_training_and_predictions():
+    training, predictions = stage_settings.segmenter_training, stage_settings.predictions
+
+    assert training(SEGMENTED) == training(RECIPE) | {"segmenter.long_side": 384}
+    assert predictions(SEGMENTED) == predictions(RECIPE) | {"segmenter.long_side": 384}
+    assert training(REFINED) == training(RECIPE)
+
+
+def test_training_on_photos_of_any_size_knows_nothing_of_it():
+    assert not [name for name in stage_settings.segmenter_training(RECIPE) if "long_side" in name]
+    assert not [name for name in stage_settings.walk(RECIPE) if "long_side" in name]
+
+
+def test_threshold_decides_labels_only_where_none_is_estimated():
+    def labelled(source: Literal["fixed", "estimated"], threshold: float) -> Recipe:
+        return replace(RECIPE, labels=replace(RECIPE.labels, threshold_source=source, threshold=threshold))
+
+    assert stage_settings.labels(labelled("fixed", 0.2)) != stage_settings.labels(labelled("fixed", 0.3))
+    assert stage_settings.labels(labelled("estimated", 0.2)) == stage_settings.labels(labelled("estimated", 0.3))
+
+
+def test_size_of_batches_does_not_decide_the_maps():
+    larger = replace(RECIPE, cams=replace(RECIPE.cams, batch_pixels=1))
+
+    assert stage_settings.cams(larger, "baseline") == stage_settings.cams(RECIPE, "baseline")
