@@ -24,7 +24,6 @@ def test_values_of_shipped_recipes_can_work(name: str):
         (Recipe(cams=CamSettings(scales=(1.0, math.nan))), "cams.scales has nan, expected finite numbers"),
         (Recipe(acr=INFINITE), "acr.remnants.probability_step has inf, expected finite numbers"),
         (Recipe(data=DataSettings(resize_range=(9, 8))), r"data.resize_range is \[9, 8\], expected the lower number"),
-        (Recipe(methods=()), "methods is empty"),
         (Recipe(methods=("acr", "baseline", "acr")), "methods has acr more than once"),
         (Recipe(refined_methods=("acr", "acr")), "refined_methods has acr more than once"),
     ],

@@ -22,7 +22,7 @@ def check_values(recipe: Recipe) -> None:
                 raise ValueError(f"{name} has {number}, expected finite numbers")
         if name.endswith(".resize_range") and value[0] > value[1]:
             raise ValueError(f"{name} is {value}, expected the lower number first")
-        if (name == "methods" or name.endswith(".scales")) and not value:
+        if name.endswith(".scales") and not value:
             raise ValueError(f"{name} is empty, expected one or more")
     for name, listed in (("methods", recipe.methods), ("refined_methods", recipe.refined_methods or ())):
         repeated = [method for method in dict.fromkeys(listed) if listed.count(method) > 1]

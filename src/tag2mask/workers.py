@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -36,8 +37,8 @@ def for_each(
     context = multiprocessing.get_context("spawn")
     others = multiprocessing.active_children()
     with ProcessPoolExecutor(num_processes, context, _begin, (os.getpid(),)) as pool:
-        # Submitting is what starts the processes, which inherit what is ignored.
-        with _ctrl_c_ignored():
+        # Submitting is what starts the processes, which inherit what is held back.
+        with _ctrl_c_held_back():
             tasks = [pool.submit(work, item) for item in items]
         try:
             for task in track(as_completed(tasks), len(tasks), title, shown=shown):
@@ -52,17 +53,16 @@ def for_each(
 
 
 @contextmanager
-def _ctrl_c_ignored() -> Iterator[None]:
-    """Ctrl-C reaches every process of a terminal, but only the first one can tell it well."""
-    if threading.current_thread() is not threading.main_thread():
-        # Signals belong to the main thread.
+def _ctrl_c_held_back() -> Iterator[None]:
+    """Ctrl-C reaches every process of a terminal, but only the first one can tell it well, and it comes after this."""
+    if sys.platform == "win32":
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _begin(parent: int) -> None:
