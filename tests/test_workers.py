@@ -106,7 +106,7 @@ def _lives(process: int) -> bool:
 
 
 INTERRUPTED = """
-import os, sys, time
+import os, signal, sys, time
 from functools import partial
 from pathlib import Path
 from tag2mask.workers import for_each
@@ -115,6 +115,8 @@ def start_slowly(number):
     time.sleep(0.2)
 
 if __name__ == "__main__":
+    # A shell lets what it starts in the background ignore it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         for_each(start_slowly, [1, 2], num_processes=2, title="sleep")
     except KeyboardInterrupt:
