@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tag2mask.command_line import split_settings
-from tag2mask.commands import _few_of_a_kind
 from tag2mask.config import DataSettings
 from tag2mask.data.check import check_data_set
+from tag2mask.data.check_report import fault_lines
 from tag2mask.data.faults import Fault
 from tag2mask.data.known_facts import read_known_facts
 from tag2mask.recipes import load_recipe
@@ -53,16 +53,13 @@ def test_env_sets_names_and_values_apart(tag2mask: Callable):
     assert all("  " in line for line in lines)
 
 
-def test_run_tells_three_warnings_of_a_kind_and_counts_the_others():
+def test_three_warnings_of_a_kind_are_told_and_the_others_counted():
     faults = [Fault("warning", "no-tag", f"{number}.png", None, "no tag", "one") for number in range(5)]
     faults.append(Fault("warning", "small", "9.png", None, "3 pixels", "more"))
 
-    assert _few_of_a_kind(faults) == [
-        "0.png: found no tag, expected one",
-        "1.png: found no tag, expected one",
-        "2.png: found no tag, expected one",
-        "and 2 more of this kind; tag2mask check tells them",
-        "9.png: found 3 pixels, expected more",
+    assert fault_lines(faults) == [
+        ("warning", "0.png, 1.png, 2.png and 2 more: found no tag, expected one"),
+        ("warning", "9.png: found 3 pixels, expected more"),
     ]
 
 

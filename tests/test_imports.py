@@ -44,12 +44,13 @@ WITH_TORCH = {
     "examples.py",
     "export/onnx.py",
     "pipeline.py",
+    "predicting.py",
     "prediction.py",
     "refining.py",
     "stage_work.py",
 }
 WITH_FABRIC = {
-    "cams/attention.py", "cams/inference.py", "pipeline.py", "engine.py", "examples.py", "prediction.py",
+    "cams/attention.py", "cams/inference.py", "pipeline.py", "engine.py", "examples.py", "predicting.py",
     "refining.py", "stage_work.py",
 }  # fmt: skip
 

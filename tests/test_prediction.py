@@ -22,15 +22,8 @@ from tag2mask.data.photos import FileError, open_photo
 from tag2mask.data.records import Record
 from tag2mask.data.transforms import normalise, reduce_photo
 from tag2mask.networks.deeplab import DeepLab, build_deeplab
-from tag2mask.prediction import (
-    Prediction,
-    Segmenter,
-    photos_below,
-    predict_folder,
-    predict_records,
-    predict_scores,
-    renew_settings,
-)
+from tag2mask.predicting import photos_below, predict_folder, predict_records
+from tag2mask.prediction import Prediction, Segmenter, predict_scores, renew_settings
 
 SETTINGS = SegmenterSettings(backbone="test_resnet", head="deeplab_v2", output_stride=8, scales=(0.5, 1.0, 1.5))
 NAMES = ("disc", "square")

@@ -6,6 +6,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -75,15 +76,19 @@ def say_and_sleep(number: int, folder: Path) -> None:
     time.sleep(60)
 
 
+def wait_for_two_files(folder: Path, process: subprocess.Popen[Any]) -> None:
+    while len(list(folder.iterdir())) < 2:
+        time.sleep(0.01)
+        assert process.poll() is None
+
+
 def test_processes_end_with_the_one_that_started_them(tmp_path: Path):
     script = tmp_path / "sleepers.py"
     script.write_text(SLEEPERS)
     folder = tmp_path / "said"
     folder.mkdir()
     process = subprocess.Popen([sys.executable, str(script), str(Path(__file__).parent), str(folder)])
-    while len(list(folder.iterdir())) < 2:
-        time.sleep(0.05)
-        assert process.poll() is None
+    wait_for_two_files(folder, process)
 
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -136,9 +141,7 @@ def test_ctrl_c_while_processes_start_is_told_by_the_first_alone(tmp_path: Path)
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
-    while len(list(folder.iterdir())) < 2:
-        time.sleep(0.01)
-        assert process.poll() is None
+    wait_for_two_files(folder, process)
 
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate()

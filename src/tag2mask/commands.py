@@ -5,8 +5,7 @@ import logging
 import os
 import shlex
 import sys
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,11 +15,8 @@ from rich.console import Console
 
 from tag2mask.command_line import ExportFormat
 from tag2mask.config import DataSettings, Recipe
-from tag2mask.contradictions import check_values
 from tag2mask.data.check_tags import VAL_SPLITS
-from tag2mask.data.faults import Fault
 from tag2mask.data.records import ALL, DataSet
-from tag2mask.manifest import Manifest, digest_file, read_manifest, why_redo, write_manifest
 from tag2mask.paper_tables import load_table, row_recipes
 from tag2mask.recipes import RecipeError, load_recipe, save_recipe, shipped_recipes
 from tag2mask.run_folder import FACTS_FILE, RECIPE_FILE, expect_run, refuse_foreign, refuse_foreign_tables
@@ -30,7 +26,6 @@ _logger = logging.getLogger(__name__)
 _REPORT_FILE = "report.html"
 _FIRST_RECIPE = "animals_lite0"
 _LOG_WIDTH = 120
-_NUM_WARNINGS_OF_A_KIND = 3
 
 
 @dataclass(frozen=True)
@@ -83,8 +78,6 @@ def table(name: str, recipe: str, flags: Sequence[str], *, num_seeds: int, run: 
     chosen = load_table(name)
     refuse_foreign_tables(run)
     recipes = row_recipes(chosen, recipe, flags)
-    for row in recipes:
-        check_values(row)
     # Only now: it brings torch.
     from tag2mask.comparison import TableRun
 
@@ -121,16 +114,17 @@ def predict(photos: Path, model: Path, folder: Path) -> int:
     """Label photos with a trained segmenter: palette PNGs, overlays and areas.
 
     Returns:
-        0 if every photo could be read, else 1.
+        0 if every photo was labelled, else 1.
     """
     from tag2mask.config import EngineSettings
     from tag2mask.engine import launch
-    from tag2mask.prediction import CONFIG, WEIGHTS, Segmenter, photos_below, predict_folder
+    from tag2mask.predicting import photos_below, predict_folder, refuse_other_model
+    from tag2mask.prediction import Segmenter
 
     model = _model_folder(model)
     segmenter = Segmenter.load(model)
     found = photos_below(photos, without=folder)
-    _refuse_other_model(folder, {"model": model / WEIGHTS, "settings": model / CONFIG})
+    refuse_other_model(folder, model)
     result = predict_folder(launch(EngineSettings()), segmenter, found, folder=folder)
     print(f"labelled {result.num_photos - len(result.failed):,} of {result.num_photos:,} photos: {folder}")
     return int(bool(result.failed))
@@ -166,12 +160,11 @@ def demo(job: Job) -> None:
         )
     root = job.run / "data"
     refuse_foreign(job.run)
-    check_values(job.recipe)
     save_recipe(job.run / RECIPE_FILE, job.recipe)
     draw_scenes(root, seed=job.recipe.engine.seed)
     run(replace(job, recipe=replace(job.recipe, data=replace(job.recipe.data, root=root))))
     splits = "--data.train_split train --data.seed_split train --data.val_split null"
-    print(f"next: tag2mask check PHOTOS, then tag2mask run animals_lite0 --data.root PHOTOS {splits} --run runs/mine")
+    print(f"next: tag2mask check PHOTOS, then tag2mask run {_FIRST_RECIPE} --data.root PHOTOS {splits} --run runs/mine")
 
 
 def status(job: Job) -> None:
@@ -180,7 +173,6 @@ def status(job: Job) -> None:
     from tag2mask.plan import plan
     from tag2mask.stages import photos_of, state_of
 
-    check_values(job.recipe)
     photos = photos_of(read_data_set(job.recipe.data), job.recipe.data)
     for stage in plan(job.recipe, photos, job.run):
         state = state_of(stage, job.run)
@@ -243,7 +235,6 @@ def _work(job: Job, kinds: Sequence[Kind]) -> None:
     from tag2mask.stages import photos_of
 
     recipe = job.recipe
-    check_values(recipe)
     check_side(recipe.acr.reconstructor, recipe.data.crop)
     with _checked_data(recipe.data, job.run) as (data_set, warnings):
         photos = photos_of(data_set, recipe.data)
@@ -263,33 +254,21 @@ def _checked_data(settings: DataSettings, run: Path) -> Iterator[tuple[DataSet, 
     Files are opened only where they have changed since the last check of the folder `run`, which keeps what was found.
     """
     from tag2mask.data.check import check_data_set
+    from tag2mask.data.check_report import fault_lines
     from tag2mask.data.known_facts import read_known_facts, write_known_facts
 
     known = read_known_facts(run / FACTS_FILE)
     result = check_data_set(settings, splits=[], known=known)
     result.raise_errors()
     warnings = [warning.line for warning in result.warnings]
-    for line in _few_of_a_kind(result.warnings):
-        _logger.info("warning: %s", line)
+    for severity, line in fault_lines(result.warnings):
+        _logger.info("%s: %s", severity, line)
     try:
         yield result.data_set, warnings
     finally:
         # Only now: settings that are refused leave no folder.
         if run.is_dir() and result.known != known and os.environ.get("LOCAL_RANK", "0") == "0":
             write_known_facts(run / FACTS_FILE, result.known)
-
-
-def _few_of_a_kind(faults: Iterable[Fault]) -> list[str]:
-    """Lines of the first faults of each kind, the others counted."""
-    kinds: dict[str, list[Fault]] = defaultdict(list)
-    for fault in faults:
-        kinds[fault.code].append(fault)
-    lines = []
-    for alike in kinds.values():
-        lines += [fault.line for fault in alike[:_NUM_WARNINGS_OF_A_KIND]]
-        rest = len(alike) - _NUM_WARNINGS_OF_A_KIND
-        lines += [f"and {rest:,} more of this kind; tag2mask check tells them"] if rest > 0 else []
-    return lines
 
 
 def _tell_scores(job: Job, *, measurable: bool) -> None:
@@ -326,14 +305,3 @@ def _model_folder(path: Path) -> Path:
         names = " or ".join(str(folder) for folder in found)
         raise ValueError(f"{path}: found {len(found)} segmenters, expected one: choose with --model {names}")
     return found[0]
-
-
-def _refuse_other_model(folder: Path, files: Mapping[str, Path]) -> None:
-    """Predictions of one model go on where they were stopped; those of another are not mixed with them."""
-    manifest = Manifest({}, {name: digest_file(path) for name, path in files.items()})
-    found = read_manifest(folder)
-    if why_redo(manifest, found) and folder.exists() and any(folder.iterdir()):
-        raise ValueError(
-            f"{folder}: found files that this model did not make, expected a new folder: choose another --out"
-        )
-    write_manifest(folder, manifest)

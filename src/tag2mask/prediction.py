@@ -1,17 +1,14 @@
-"""A trained segmenter: its model folder, its predictions of photos, and their files."""
+"""A trained segmenter: its model folder, and its prediction of a photo."""
 
-import csv
 import json
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import save_file
@@ -21,32 +18,23 @@ from tag2mask import __version__
 from tag2mask.cams.multiscale import scaled_size
 from tag2mask.config import SegmenterSettings
 from tag2mask.data.classes import BACKGROUND, BACKGROUND_NAME, voc_palette
-from tag2mask.data.faults import FaultLog
-from tag2mask.data.label_maps import label_map_names, open_label_map, write_label_map
-from tag2mask.data.names import without_suffix
-from tag2mask.data.photo_files import list_photos
-from tag2mask.data.photos import FileError, open_photo, to_upright_rgb
-from tag2mask.data.records import Record
+from tag2mask.data.photos import open_photo, to_upright_rgb
 from tag2mask.data.transforms import normalise, reduce_photo
-from tag2mask.engine import share_of
 from tag2mask.files import replacing
 from tag2mask.manifest import leaves
 from tag2mask.model_card import write_model_card
 from tag2mask.networks.backbones.weights import load_strictly, read_weights
 from tag2mask.networks.deeplab import DeepLab, build_deeplab
-from tag2mask.progress import track
+from tag2mask.stage_settings import PREDICTION_SETTINGS
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 """Files of a model folder, beside its card."""
 
-_PREDICTION_SETTINGS = ("scales", "fuse", "long_side", "crf")
 # What a segmenter needs to know once it is trained.
-_KEPT_SETTINGS = ("head", "backbone", "output_stride", *_PREDICTION_SETTINGS)
+_KEPT_SETTINGS = ("head", "backbone", "output_stride", *PREDICTION_SETTINGS)
 # Scores below this are one and the same to the CRF, which takes their logarithm.
 _LOWEST_SCORE = 1e-5
 _OVERLAY_OPACITY = 0.6
-_JPEG_QUALITY = 90
-_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +51,7 @@ class Prediction:
     @property
     def areas(self) -> dict[str, int]:
         """Pixels of background and of every class, by name, of those that the photo shows."""
-        return _areas(self.label_map, self.class_names)
+        return class_areas(self.label_map, self.class_names)
 
     @property
     def overlay(self) -> Image.Image:
@@ -152,15 +140,6 @@ class Segmenter:
         return Prediction(photo, label_map, self.class_names)
 
 
-class FolderResult(NamedTuple):
-    """What became of a list of photos."""
-
-    num_photos: int
-    """All of them."""
-    failed: tuple[str, ...]
-    """Names of those that could not be read or need too much memory, which have no files."""
-
-
 @torch.inference_mode()
 def predict_scores(network: DeepLab, photo: Image.Image, settings: SegmenterSettings) -> Tensor:
     """Scores of every label at several sizes of the photo and mirrored, joined.
@@ -194,89 +173,9 @@ def renew_settings(folder: Path, settings: SegmenterSettings) -> None:
     """Let the segmenter of a model folder predict with these scales, size and CRF, which need no new training."""
     path = folder / CONFIG
     config = json.loads(path.read_text(encoding="utf-8"))
-    wanted = config["segmenter"] | leaves({name: getattr(settings, name) for name in _PREDICTION_SETTINGS})
+    wanted = config["segmenter"] | leaves({name: getattr(settings, name) for name in PREDICTION_SETTINGS})
     if wanted != config["segmenter"]:
         _write_config(folder, config | {"segmenter": wanted})
-
-
-def photos_below(folder: Path, *, without: Path) -> dict[str, Path]:
-    """All photos of a folder by name: the path below it without suffix, or with it where two would be called the same.
-
-    Args:
-        folder: is searched with its subfolders; or a single photo.
-        without: subfolder that is left out, for predictions may go there.
-
-    Raises:
-        ValueError: there is none, or predictions cannot go there.
-    """
-    if not folder.exists():
-        raise ValueError(f"{folder}: no such file or folder, expected a photo or a folder of photos")
-    if without.is_file():
-        raise ValueError(f"{without}: found a file, expected a folder for predictions")
-    if folder.is_file():
-        return {folder.stem: folder}
-    out = without.resolve()
-    if out in (folder.resolve(), *folder.resolve().parents):
-        raise ValueError(
-            f"{without}: holds the photos of {folder}, expected a folder beside or below it for predictions"
-        )
-    files = list_photos(folder, folder, FaultLog()).files
-    files = {key: path for key, path in files.items() if out not in path.resolve().parents}
-    if not files:
-        raise ValueError(f"{folder}: found no photo, expected files such as photo.jpg in it or its subfolders")
-    names = [without_suffix(key) for key in files]
-    unique = len(set(names)) == len(names)
-    return dict(zip(names if unique else files, files.values(), strict=True))
-
-
-def predict_folder(fabric: Fabric, segmenter: Segmenter, photos: Mapping[str, Path], *, folder: Path) -> FolderResult:
-    """Write label map and overlay of every photo, and the areas of all; what is there already is left alone.
-
-    Photos that cannot be read or need more memory than there is are named in the log and skipped.
-
-    Args:
-        fabric: launched; the processes share the photos.
-        segmenter: trained.
-        photos: files by name, which may hold `/` for folders.
-        folder: for `masks/NAME.png`, `overlays/NAME.jpg` and `areas.csv`; of this segmenter alone.
-    """
-    fabric.to_device(segmenter.network)
-    masks = folder / "masks"
-    done = label_map_names(masks)
-    share = share_of(fabric, [(name, path) for name, path in photos.items() if name not in done])
-    for name, path in track(share, len(share), f"predictions of {folder.name}", shown=fabric.is_global_zero):
-        try:
-            with fabric.autocast():
-                prediction = segmenter.predict(path)
-            _write_prediction(prediction, folder, name)
-        except FileError as error:
-            _logger.warning("skipped %s", error)
-        except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
-                raise
-            _logger.warning(
-                "skipped %s: out of memory, bring it down by segmenter.long_side (config.json of the model)", path
-            )
-    fabric.barrier()
-    done = label_map_names(masks)
-    if fabric.is_global_zero:
-        _write_areas(folder, [name for name in photos if name in done], segmenter.class_names)
-    return FolderResult(len(photos), tuple(name for name in photos if name not in done))
-
-
-def predict_records(
-    fabric: Fabric, segmenter: Segmenter, records: Sequence[Record], *, folder: Path, settings: SegmenterSettings
-) -> None:
-    """Predict photos of a data set as `predict_folder` does, with other settings than those of the training.
-
-    Raises:
-        ValueError: a photo could not be read or needs too much memory.
-    """
-    segmenter = Segmenter(segmenter.network, settings, segmenter.class_names)
-    result = predict_folder(fabric, segmenter, {record.name: record.image for record in records}, folder=folder)
-    if result.failed:
-        some = ", ".join(result.failed[:3])
-        raise ValueError(f"{folder}: {len(result.failed)} of {result.num_photos} photos failed, as told above: {some}")
 
 
 def _opened(image: Path | str | Image.Image) -> Image.Image:
@@ -308,18 +207,6 @@ def _highest_label(scores: Tensor, size: tuple[int, int]) -> Tensor:
     return labels
 
 
-def _write_prediction(prediction: Prediction, folder: Path, name: str) -> None:
-    with replacing(folder / "overlays" / f"{name}.jpg") as temporary:
-        prediction.overlay.save(temporary, format="JPEG", quality=_JPEG_QUALITY)
-    # Last, for a photo with a mask counts as done.
-    write_label_map(folder / "masks" / f"{name}.png", prediction.label_map, voc_palette())
-
-
-def _is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
-    # On processors torch has no error of its own for it.
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
-
-
 def _write_config(folder: Path, config: Mapping[str, Any]) -> None:
     with replacing(folder / CONFIG) as path:
         path.write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -339,17 +226,8 @@ def _with_crf(scores: Tensor, photo: Image.Image, settings: SegmenterSettings) -
     return result
 
 
-def _areas(label_map: NDArray[np.uint8], class_names: Sequence[str]) -> dict[str, int]:
+def class_areas(label_map: NDArray[np.uint8], class_names: Sequence[str]) -> dict[str, int]:
+    """Pixels of background and of every class in a label map, by name, of those that it shows."""
     names = (BACKGROUND_NAME, *class_names)
     counts = np.bincount(label_map.ravel(), minlength=len(names)).tolist()
     return {name: count for name, count in zip(names, counts, strict=True) if count}
-
-
-def _write_areas(folder: Path, names: Sequence[str], class_names: Sequence[str]) -> None:
-    with replacing(folder / "areas.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["photo", "class", "pixels", "share"])
-        for name in names:
-            label_map = open_label_map(folder / "masks" / f"{name}.png")
-            for class_name, pixels in _areas(label_map, class_names).items():
-                writer.writerow([name, class_name, pixels, f"{pixels / label_map.size:.6f}"])

@@ -14,7 +14,8 @@ _TRANSFORMER = ("backbone", "weights", "drop_path", "fused_blocks")
 _RELATIONS_NETWORK = (
     "backbone", "weights", "output_stride", "resize_range", "crop", "epochs", "batch_size", "radius", "optimizer",
 )  # fmt: skip
-_PREDICTION = ("scales", "fuse", "long_side", "crf")
+PREDICTION_SETTINGS = ("scales", "fuse", "long_side", "crf")
+"""Of a segmenter's section, those that its predictions need."""
 
 
 def plain_training(recipe: Recipe, section: ClassifierSection) -> Settings:
@@ -100,7 +101,7 @@ def labels(recipe: Recipe) -> Settings:
 
 def segmenter_training(recipe: Recipe) -> Settings:
     """Of the training of a segmenter."""
-    left_out = {f"segmenter.{name}" for name in (*_PREDICTION, "supervision")}
+    left_out = {f"segmenter.{name}" for name in (*PREDICTION_SETTINGS, "supervision")}
     settings = flatten(recipe.segmenter, "segmenter")
     settings = {name: value for name, value in settings.items() if name not in left_out}
     return settings | _reduction(recipe.segmenter, "segmenter") | _engine(recipe)
@@ -108,7 +109,7 @@ def segmenter_training(recipe: Recipe) -> Settings:
 
 def predictions(recipe: Recipe) -> Settings:
     """Of what a trained segmenter says of photos."""
-    return _chosen(recipe.segmenter, "segmenter", _PREDICTION) | _precision(recipe)
+    return _chosen(recipe.segmenter, "segmenter", PREDICTION_SETTINGS) | _precision(recipe)
 
 
 def _networks(recipe: Recipe, section: ClassifierSection) -> Settings:

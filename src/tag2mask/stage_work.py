@@ -15,7 +15,8 @@ from tag2mask.labelling import copy_label_maps, write_pseudo_labels
 from tag2mask.measuring import measure
 from tag2mask.networks.classifier import PhotoClassifier
 from tag2mask.networks.mctformer import Mctformer
-from tag2mask.prediction import Segmenter, predict_records
+from tag2mask.predicting import predict_records
+from tag2mask.prediction import Segmenter
 from tag2mask.refining import write_crf_labels, write_relations, write_walked_maps
 from tag2mask.stages import PLAIN_TRAININGS, Photos, Stage, cam_settings_of, section_of
 from tag2mask.training import classifiers, labelled

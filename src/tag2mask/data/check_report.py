@@ -30,9 +30,26 @@ def render(result: CheckResult) -> str:
         lines += _labelled("splits", [_splits_line(result)])
         lines += _labelled("tags", _tags_lines(result))
         lines += _labelled("masks", [_masks_line(result)])
-    for fault_lines in _fault_lines(result.faults):
-        lines += _labelled(*fault_lines)
+    for severity, line in fault_lines(result.faults):
+        lines += _labelled(severity, [line])
     return "\n".join(lines)
+
+
+def fault_lines(faults: Iterable[Fault]) -> list[tuple[str, str]]:
+    """Severity and text of three faults of each kind, the others counted; those that differ only in place share one."""
+    kinds: dict[tuple[str, str], dict[str, list[Fault]]] = defaultdict(lambda: defaultdict(list))
+    for fault in faults:
+        kinds[fault.severity, fault.code][describe(fault)].append(fault)
+    lines = []
+    for (severity, _), by_text in kinds.items():
+        for text, alike in list(by_text.items())[:_NUM_SHOWN]:
+            places = ", ".join(fault.where for fault in alike[:_NUM_SHOWN])
+            more = f" and {len(alike) - _NUM_SHOWN:,} more" if len(alike) > _NUM_SHOWN else ""
+            lines.append((severity, f"{places}{more}: {text}"))
+        rest = sum(len(alike) for alike in list(by_text.values())[_NUM_SHOWN:])
+        if rest:
+            lines.append((severity, f"and {rest:,} more of this kind"))
+    return lines
 
 
 def to_json(result: CheckResult) -> dict[str, Any]:
@@ -174,23 +191,6 @@ def _masks_line(result: CheckResult) -> str:
     differing = len({fault.file for fault in result.faults if fault.code in agreement})
     agree = f"tags and masks differ on {differing:,}" if differing else "tags and masks agree on every photo"
     return ", ".join(facts) + f", ids {text}{ignored}; {agree}"
-
-
-def _fault_lines(faults: Iterable[Fault]) -> list[tuple[str, list[str]]]:
-    """Faults of one kind together; those that differ only in place share a line."""
-    kinds: dict[tuple[str, str], dict[str, list[Fault]]] = defaultdict(lambda: defaultdict(list))
-    for fault in faults:
-        kinds[fault.severity, fault.code][describe(fault)].append(fault)
-    lines = []
-    for (severity, _), by_text in kinds.items():
-        for text, alike in list(by_text.items())[:_NUM_SHOWN]:
-            places = ", ".join(fault.where for fault in alike[:_NUM_SHOWN])
-            more = f" and {len(alike) - _NUM_SHOWN:,} more" if len(alike) > _NUM_SHOWN else ""
-            lines.append((severity, [f"{places}{more}: {text}"]))
-        rest = sum(len(alike) for alike in list(by_text.values())[_NUM_SHOWN:])
-        if rest:
-            lines.append((severity, [f"and {rest:,} more of this kind"]))
-    return lines
 
 
 def _size_in_words(num_bytes: int) -> str:

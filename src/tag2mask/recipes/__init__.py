@@ -6,14 +6,16 @@ from dataclasses import asdict, is_dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from types import NoneType
-from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
+from typing import Any, NoReturn, get_args
 
 import yaml
 from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, set_parsing_settings  # type: ignore[attr-defined]
 
-from tag2mask.config import Count, Fraction, Index, NonNegative, Positive, Recipe
+from tag2mask.config import Recipe
 from tag2mask.data.faults import nearest
 from tag2mask.files import replacing
+from tag2mask.recipes.values import check_values
+from tag2mask.recipes.words import expected, shown, type_of, value_at
 
 # The settings' docstrings are the help of their flags.
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
@@ -34,6 +36,7 @@ def load_recipe(name_or_path: str, flags: Sequence[str] = ()) -> Recipe:
 
     Raises:
         RecipeError: no such recipe, an unknown setting or a value out of its range; one line says which.
+        ValueError: values that nothing can be made with.
     """
     parser = recipe_parser()
     # A file of comments alone says nothing.
@@ -49,6 +52,7 @@ def load_recipe(name_or_path: str, flags: Sequence[str] = ()) -> Recipe:
         raise RecipeError(_in_words(parser, error, given)) from error
     parsed.pop("recipe")
     recipe: Recipe = _plain_numbers(Recipe(**vars(parser.instantiate(parsed))))
+    check_values(recipe)
     return recipe
 
 
@@ -139,10 +143,10 @@ def _check_names(parser: ArgumentParser, content: Mapping[str, Any], where: str,
         first = next((other for other in known if other.startswith(f"{name}.")), None)
         if isinstance(value, dict):
             _check_names(parser, value, where, f"{name}.")
-        elif value is None and NoneType not in get_args(_type_of(name)) and not first:
-            raise RecipeError(f"{where}: {name} is null, expected {_expected(name)}")
+        elif value is None and NoneType not in get_args(type_of(name)) and not first:
+            raise RecipeError(f"{where}: {name} is null, expected {expected(name)}")
         elif first:
-            raise RecipeError(f"{where}: {name} is {_shown(value)}, expected settings such as {first}")
+            raise RecipeError(f"{where}: {name} is {shown(value)}, expected settings such as {first}")
 
 
 def _read_flags(parser: ArgumentParser, flags: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -157,7 +161,7 @@ def _read_flags(parser: ArgumentParser, flags: Sequence[str]) -> Iterator[dict[s
         if not equals:
             value = next(iter(flags[number + 1 : number + 2]), "--")
             if value.startswith("--"):
-                raise RecipeError(f"command line: --{name} has no value, expected {_expected(name)}")
+                raise RecipeError(f"command line: --{name} has no value, expected {expected(name)}")
         try:
             yield {name: yaml.safe_load(value)}
         except yaml.YAMLError:
@@ -191,63 +195,8 @@ def _in_words(parser: ArgumentParser, error: ArgumentError, given: Iterable[tupl
         except ArgumentError as refused:
             # An error within a section names this first.
             for name in re.findall(r'Parser key "([\w.]+)"', str(refused))[-1:]:
-                return f"{where}: {name} is {_shown(_value_at(content, name))}, expected {_expected(name)}"
+                return f"{where}: {name} is {shown(value_at(content, name))}, expected {expected(name)}"
     return f"command line: {_one_line(error)}"
-
-
-def _value_at(content: Mapping[str, Any], name: str) -> Any:
-    """The value of a dotted name, or none."""
-    for key, value in content.items():
-        if key == name:
-            return value
-        if isinstance(value, dict) and name.startswith(f"{key}."):
-            return _value_at(value, name.removeprefix(f"{key}."))
-    return None
-
-
-def _shown(value: Any) -> str:
-    """A value as it stands in YAML."""
-    return yaml.safe_dump(value, default_flow_style=True, width=10_000).removesuffix("\n...\n").strip()
-
-
-def _expected(name: str) -> str:
-    """The values that a setting takes, in words."""
-    kind = _type_of(name)
-    return f"settings such as {name}.{next(iter(get_type_hints(kind)))}" if is_dataclass(kind) else _values(kind)
-
-
-def _type_of(name: str) -> Any:
-    kind: Any = Recipe
-    for part in name.split("."):
-        kind = get_type_hints(kind)[part]
-    return kind
-
-
-_WORDS: dict[Any, str] = {
-    Count: "a whole number above 0",
-    Index: "a whole number from 0",
-    Positive: "a number above 0",
-    NonNegative: "a number from 0",
-    Fraction: "a number from 0 to 1",
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    str: "text",
-    Path: "a path",
-    NoneType: "null",
-}
-
-
-def _values(kind: Any) -> str:
-    parts = get_args(kind)
-    if kind in _WORDS:
-        return _WORDS[kind]
-    if get_origin(kind) is Literal:
-        return str(parts[0]) if len(parts) == 1 else f"one of {', '.join(str(part) for part in parts)}"
-    if get_origin(kind) is tuple:
-        length = "list" if Ellipsis in parts else f"list of {len(parts)}"
-        return f"a {length} in brackets, each {_values(parts[0])}"
-    return " or ".join(_values(part) for part in parts)
 
 
 def _plain_numbers(value: Any) -> Any:

@@ -4,8 +4,8 @@ from dataclasses import replace
 import pytest
 
 from tag2mask.config import AcrSettings, CamSettings, DataSettings, MctformerSettings, Recipe, SegmenterSettings
-from tag2mask.contradictions import check_values
 from tag2mask.recipes import load_recipe, shipped_recipes
+from tag2mask.recipes.values import check_values
 
 INFINITE = AcrSettings(remnants=replace(AcrSettings().remnants, probability_step=math.inf))
 
@@ -33,3 +33,8 @@ def test_values_that_cannot_work_are_refused_in_one_line(recipe: Recipe, told: s
         check_values(recipe)
 
     assert "\n" not in str(error.value)
+
+
+def test_a_recipe_with_such_a_value_is_refused_when_it_is_read():
+    with pytest.raises(ValueError, match=r"cams\.scales is empty"):
+        load_recipe("demo", ["--cams.scales", "[]"])

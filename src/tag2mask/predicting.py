@@ -1,0 +1,153 @@
+"""Predictions of many photos: which ones, their files, and what became of those that could not be labelled."""
+
+import csv
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from lightning_fabric import Fabric
+
+from tag2mask.config import SegmenterSettings
+from tag2mask.data.classes import voc_palette
+from tag2mask.data.faults import FaultLog
+from tag2mask.data.label_maps import label_map_names, open_label_map, write_label_map
+from tag2mask.data.names import without_suffix
+from tag2mask.data.photo_files import list_photos
+from tag2mask.data.photos import FileError
+from tag2mask.data.records import Record
+from tag2mask.engine import share_of
+from tag2mask.files import replacing
+from tag2mask.manifest import Manifest, digest_file, read_manifest, why_redo, write_manifest
+from tag2mask.prediction import CONFIG, WEIGHTS, Prediction, Segmenter, class_areas
+from tag2mask.progress import track
+
+_JPEG_QUALITY = 90
+_logger = logging.getLogger(__name__)
+
+
+class FolderResult(NamedTuple):
+    """What became of a list of photos."""
+
+    num_photos: int
+    """All of them."""
+    failed: tuple[str, ...]
+    """Names of those that could not be read or need too much memory, which have no files."""
+
+
+def photos_below(folder: Path, *, without: Path) -> dict[str, Path]:
+    """All photos of a folder by name: the path below it without suffix, or with it where two would be called the same.
+
+    Args:
+        folder: is searched with its subfolders; or a single photo.
+        without: subfolder that is left out, for predictions may go there.
+
+    Raises:
+        ValueError: there is none, or predictions cannot go there.
+    """
+    if not folder.exists():
+        raise ValueError(f"{folder}: no such file or folder, expected a photo or a folder of photos")
+    if without.is_file():
+        raise ValueError(f"{without}: found a file, expected a folder for predictions")
+    if folder.is_file():
+        return {folder.stem: folder}
+    out = without.resolve()
+    if out in (folder.resolve(), *folder.resolve().parents):
+        raise ValueError(
+            f"{without}: holds the photos of {folder}, expected a folder beside or below it for predictions"
+        )
+    files = list_photos(folder, folder, FaultLog()).files
+    files = {key: path for key, path in files.items() if out not in path.resolve().parents}
+    if not files:
+        raise ValueError(f"{folder}: found no photo, expected files such as photo.jpg in it or its subfolders")
+    names = [without_suffix(key) for key in files]
+    unique = len(set(names)) == len(names)
+    return dict(zip(names if unique else files, files.values(), strict=True))
+
+
+def refuse_other_model(folder: Path, model: Path) -> None:
+    """Let predictions go on only with the model folder that began them, so that two models' are never mixed.
+
+    Raises:
+        ValueError: there are files of another origin.
+    """
+    manifest = Manifest({}, {"model": digest_file(model / WEIGHTS), "settings": digest_file(model / CONFIG)})
+    found = read_manifest(folder)
+    if why_redo(manifest, found) and folder.exists() and any(folder.iterdir()):
+        raise ValueError(
+            f"{folder}: found files that this model did not make, expected a new folder: choose another --out"
+        )
+    write_manifest(folder, manifest)
+
+
+def predict_folder(fabric: Fabric, segmenter: Segmenter, photos: Mapping[str, Path], *, folder: Path) -> FolderResult:
+    """Write label map and overlay of every photo, and the areas of all; what is there already is left alone.
+
+    Photos that cannot be read or need more memory than there is are named in the log and skipped.
+
+    Args:
+        fabric: launched; the processes share the photos.
+        segmenter: trained.
+        photos: files by name, which may hold `/` for folders.
+        folder: for `masks/NAME.png`, `overlays/NAME.jpg` and `areas.csv`; of this segmenter alone.
+    """
+    fabric.to_device(segmenter.network)
+    masks = folder / "masks"
+    done = label_map_names(masks)
+    share = share_of(fabric, [(name, path) for name, path in photos.items() if name not in done])
+    for name, path in track(share, len(share), f"predictions of {folder.name}", shown=fabric.is_global_zero):
+        try:
+            with fabric.autocast():
+                prediction = segmenter.predict(path)
+            _write_prediction(prediction, folder, name)
+        except FileError as error:
+            _logger.warning("skipped %s", error)
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            _logger.warning(
+                "skipped %s: out of memory, bring it down by segmenter.long_side (config.json of the model)", path
+            )
+    fabric.barrier()
+    done = label_map_names(masks)
+    if fabric.is_global_zero:
+        _write_areas(folder, [name for name in photos if name in done], segmenter.class_names)
+    return FolderResult(len(photos), tuple(name for name in photos if name not in done))
+
+
+def predict_records(
+    fabric: Fabric, segmenter: Segmenter, records: Sequence[Record], *, folder: Path, settings: SegmenterSettings
+) -> None:
+    """Predict photos of a data set as `predict_folder` does, with other settings than those of the training.
+
+    Raises:
+        ValueError: a photo could not be read or needs too much memory.
+    """
+    segmenter = Segmenter(segmenter.network, settings, segmenter.class_names)
+    result = predict_folder(fabric, segmenter, {record.name: record.image for record in records}, folder=folder)
+    if result.failed:
+        some = ", ".join(result.failed[:3])
+        raise ValueError(f"{folder}: {len(result.failed)} of {result.num_photos} photos failed, as told above: {some}")
+
+
+def _write_prediction(prediction: Prediction, folder: Path, name: str) -> None:
+    with replacing(folder / "overlays" / f"{name}.jpg") as temporary:
+        prediction.overlay.save(temporary, format="JPEG", quality=_JPEG_QUALITY)
+    # Last, for a photo with a mask counts as done.
+    write_label_map(folder / "masks" / f"{name}.png", prediction.label_map, voc_palette())
+
+
+def _is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
+    # On processors torch has no error of its own for it.
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def _write_areas(folder: Path, names: Sequence[str], class_names: Sequence[str]) -> None:
+    with replacing(folder / "areas.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["photo", "class", "pixels", "share"])
+        for name in names:
+            label_map = open_label_map(folder / "masks" / f"{name}.png")
+            for class_name, pixels in class_areas(label_map, class_names).items():
+                writer.writerow([name, class_name, pixels, f"{pixels / label_map.size:.6f}"])

@@ -1,0 +1,28 @@
+"""What a recipe's values must be beyond their types."""
+
+import math
+from dataclasses import asdict
+
+from tag2mask.config import Recipe
+from tag2mask.manifest import leaves
+
+
+def check_values(recipe: Recipe) -> None:
+    """Refuse values that nothing can be made with, whatever the photos are.
+
+    Raises:
+        ValueError: a number is not finite, a list is empty or repeats itself, or a range ends before it begins.
+    """
+    values = leaves(asdict(recipe))
+    for name, value in values.items():
+        for number in value if isinstance(value, list) else (value,):
+            if isinstance(number, float) and not math.isfinite(number):
+                raise ValueError(f"{name} has {number}, expected finite numbers")
+        if name.endswith(".resize_range") and value[0] > value[1]:
+            raise ValueError(f"{name} is {value}, expected the lower number first")
+        if name.endswith(".scales") and not value:
+            raise ValueError(f"{name} is empty, expected one or more")
+    for name, listed in (("methods", recipe.methods), ("refined_methods", recipe.refined_methods or ())):
+        repeated = [method for method in dict.fromkeys(listed) if listed.count(method) > 1]
+        if repeated:
+            raise ValueError(f"{name} has {', '.join(repeated)} more than once, expected each once")
