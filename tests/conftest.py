@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+# What the tests compile is small: starting processes for it takes longer than compiling it.
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 TINY_RECIPE = """

@@ -1,9 +1,11 @@
+import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tag2mask.recipes import shipped_recipes
 
@@ -38,6 +40,19 @@ def test_help_and_env_import_no_torch():
     assert command.returncode == 0, command.stderr
     for told in (*COMMANDS, "--acr.epochs", "embedded weights"):
         assert told in command.stdout
+
+
+def test_character_that_the_output_does_not_have_stops_nothing(tmp_path: Path):
+    Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
+    (tmp_path / "tags.csv").write_text("image,tags\na.png,−猫\n", encoding="utf-8")
+
+    command = subprocess.run(
+        [sys.executable, "-m", "tag2mask", "check", str(tmp_path)],
+        capture_output=True, encoding="cp1252", check=False, env=os.environ | {"PYTHONIOENCODING": "cp1252"},
+    )  # fmt: skip
+
+    assert command.stderr == ""
+    assert "error    ??: found it in each of 1 photo, expected photos without ??." in command.stdout
 
 
 @pytest.mark.parametrize("name", COMMANDS)

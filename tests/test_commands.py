@@ -2,18 +2,43 @@ import json
 import os
 import shlex
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from command_process import ready_processes
 
 from tag2mask.command_line import split_settings
 from tag2mask.config import DataSettings
 from tag2mask.data.check import check_data_set
 from tag2mask.data.check_report import fault_lines
 from tag2mask.data.faults import Fault
-from tag2mask.data.known_facts import read_known_facts
-from tag2mask.recipes import load_recipe
+from tag2mask.data.known_facts import read_known_facts, write_known_facts
+from tag2mask.recipes import load_recipe, save_recipe
+from tag2mask.run_folder import alone_in
+
+
+def opened_files(root: Path, told: Path, *arguments: object) -> set[str]:
+    """Files of a folder that a command opens, in a process that has read nothing yet."""
+    process = ready_processes().Process(target=tell_what_is_opened, args=([str(word) for word in arguments], told))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    paths = [Path(path) for path in json.loads(told.read_text())]
+    return {path.relative_to(root).as_posix() for path in paths if path.is_relative_to(root) and path.is_file()}
+
+
+def tell_what_is_opened(arguments: list[str], told: Path) -> None:
+    """Run a command, and write down the files that the interpreter tells to be opened."""
+    from tag2mask.cli import main
+
+    opened: list[str] = []
+    sys.addaudithook(lambda event, facts: opened.append(str(facts[0])) if event == "open" else None)
+    assert main(arguments) == 0
+    told.write_text(json.dumps(opened))
 
 
 def test_good_data_exit_0_with_the_next_command(shapes: Path, tag2mask: Callable, tmp_path: Path):
@@ -45,6 +70,26 @@ def test_demo_refuses_other_photos(shapes: Path, tag2mask: Callable, tmp_path: P
         f"tag2mask: command line: --data.root is {shapes}, but demo draws its photos: leave it out\n"
     )
     assert not (tmp_path / "run").exists()
+
+
+def test_refused_demo_leaves_the_recipe_of_the_demo_before(
+    tag2mask: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("tag2mask.data.scenes.NUM_PHOTOS", {"train": 3, "val": 3})
+    recipe = load_recipe("demo")
+    save_recipe(tmp_path / "config.yaml", replace(recipe, data=replace(recipe.data, root=tmp_path / "data")))
+    before = (tmp_path / "config.yaml").read_bytes()
+
+    outcome = tag2mask("demo", "--labels.threshold", 0.123, "--run", tmp_path)
+    with alone_in(tmp_path):
+        refused = subprocess.run(
+            [sys.executable, "-m", "tag2mask", "demo", "--engine.seed", "7", "--run", tmp_path],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    assert outcome.err.splitlines()[-1] == "tag2mask: labels.threshold is 0.123, expected a multiple of 0.01"
+    assert refused.stderr == f"tag2mask: {tmp_path} is in use by process {os.getpid()}\n"
+    assert (tmp_path / "config.yaml").read_bytes() == before
 
 
 def test_env_sets_names_and_values_apart(tag2mask: Callable):
@@ -159,6 +204,30 @@ def test_second_run_opens_only_the_photos_that_have_changed(
     assert "03.png: found content that begins b'????" in outcome.err
 
 
+def test_finished_run_opens_no_photo_and_no_mask_again(
+    finished_run: Path, tiny_recipe: Path, shapes: Path, tmp_path: Path
+):
+    run = shutil.copytree(finished_run, tmp_path / "run")
+
+    opened = opened_files(shapes, tmp_path / "opened.json", "train", tiny_recipe, "--run", run)
+
+    assert opened == {"tags.csv"}
+
+
+def test_status_of_a_run_opens_the_photos_and_masks_that_have_changed(
+    finished_run: Path, tiny_recipe: Path, shapes: Path, tmp_path: Path
+):
+    root, run = shutil.copytree(shapes, tmp_path / "shapes"), shutil.copytree(finished_run, tmp_path / "run")
+    write_known_facts(run / "checked_files.json", check_data_set(DataSettings(root=root)).known)
+    for name in ("03.png", "masks/05.png"):
+        os.utime(root / name, ns=(0, 1))
+
+    flags = ("--run", run, "--data.root", root)
+    opened = opened_files(root, tmp_path / "opened.json", "status", tiny_recipe, *flags)
+
+    assert opened == {"tags.csv", "03.png", "masks/05.png"}
+
+
 def test_report_of_a_folder_that_is_no_run_is_refused(tag2mask: Callable, tmp_path: Path):
     outcome = tag2mask("report", tmp_path)
 
@@ -199,16 +268,6 @@ def test_predict_with_a_run_of_several_segmenters_names_them(tag2mask: Callable,
 
     assert outcome.status == 1
     assert f"found 2 segmenters, expected one: choose with --model {whole_run / '5-segmenter/acr'}" in outcome.err
-
-
-def test_export_writes_onnx(tag2mask: Callable, whole_run: Path, tmp_path: Path):
-    onnx = pytest.importorskip("onnx")
-
-    outcome = tag2mask("export", whole_run / "5-segmenter/acr", "--to", "onnx", "--out", tmp_path / "model.onnx")
-
-    assert outcome.status == 0, outcome.err
-    metadata = {entry.key: entry.value for entry in onnx.load(tmp_path / "model.onnx").metadata_props}
-    assert metadata["classes"] == '["background", "disc", "square"]'
 
 
 def test_scores_are_printed_by_the_commands_that_measure_alone(

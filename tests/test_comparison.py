@@ -1,16 +1,12 @@
 """Tables run on drawn shapes with networks of a few channels."""
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from command_process import kill_when
 
 from tag2mask.report.tables import read_scores
 
@@ -166,15 +162,9 @@ def test_killed_table_tells_what_is_missing_and_goes_on_to_the_same_scores(
     finished: Path, table: Path, tiny_recipe: Path, tmp_path: Path, tag2mask: Callable
 ):
     run = tmp_path / "run"
-    arguments = [str(part) for part in ("table", table, tiny_recipe, "--run", run, *SHORT)]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tag2mask", *arguments],
-        env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    while not (run / SECOND / "1-classifier/acr/manifest.json").exists() and process.poll() is None:
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    arguments = ("table", table, tiny_recipe, "--run", run, *SHORT)
+
+    kill_when((run / SECOND / "1-classifier/acr/manifest.json").exists, *arguments, told=tmp_path / "told.txt")
 
     assert "| against each other | not done | - | 0 of 1 |" in (run / "two.md").read_text()
 

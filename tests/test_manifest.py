@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from tag2mask.config import AcrSettings, DataSettings
+from tag2mask.data.digests import digest_file
 from tag2mask.data.records import Record
 from tag2mask.manifest import (
     Manifest,
     clear,
     digest,
-    digest_file,
     digest_records,
     flatten,
     read_manifest,

@@ -6,9 +6,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from tag2mask.cams.store import full_size_maps, read_cams, stored_names
+from tag2mask.cams.store import StoredCams, full_size_maps, read_cams, stored_names, write_cams
 from tag2mask.data.label_maps import open_label_map
 from tag2mask.evaluation.sweep import ThresholdSweep
 from tag2mask.report.tables import read_scores
@@ -192,20 +193,28 @@ def foreign(run: Path) -> Path:
     return folder
 
 
-def test_cams_of_somebody_else_stay(run: Path, foreign: Path, tag2mask: Callable, tiny_recipe: Path):
+def test_cams_of_somebody_else_stay_and_are_measured(run: Path, foreign: Path, tag2mask: Callable, tiny_recipe: Path):
     before = {path.name: path.read_bytes() for path in foreign.iterdir()}
 
     outcome = tag2mask("run", tiny_recipe, "--run", run)
 
     assert stages_done(outcome.err)["2-cams/baseline"] == "up to date (somebody else's, taken as they are)"
     assert {path.name: path.read_bytes() for path in foreign.iterdir()} == before
-
-
-def test_cams_of_somebody_else_are_measured(run: Path, foreign: Path, tag2mask: Callable, tiny_recipe: Path):
-    tag2mask("run", tiny_recipe, "--run", run)
-
-    assert foreign.exists()
     assert scores(run, "baseline") == scores(run, "acr")
+
+
+def test_cams_of_somebody_else_with_unknown_classes_are_refused_before_anything_is_trained(
+    run: Path, foreign: Path, tag2mask: Callable, tiny_recipe: Path
+):
+    shutil.rmtree(run / "1-classifier" / "acr")
+    cams = read_cams(foreign, "03")
+    write_cams(foreign, "03", StoredCams(np.array([9], np.uint8), cams.maps[:1], cams.height, cams.width))
+
+    outcome = tag2mask("run", tiny_recipe, "--run", run)
+
+    assert outcome.status == 1
+    assert outcome.err.splitlines()[-1] == f"tag2mask: {foreign / '03.npz'}: found class id 9, expected 1 to 2"
+    assert not (run / "1-classifier" / "acr").exists()
 
 
 def test_training_that_diverges_ends_in_one_line(tag2mask: Callable, tiny_recipe: Path, tmp_path: Path):
@@ -229,11 +238,48 @@ def test_photos_without_tags_are_left_out_of_adversarial_training_aloud(
     assert "acr: leaves out 1 photos without tags" in outcome.err
 
 
+def test_finished_training_needs_its_pretrained_weights_no_more(
+    run: Path, tag2mask: Callable, tiny_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    weights, elsewhere = tmp_path / "nets" / "pretrained.safetensors", tmp_path / "elsewhere"
+    for folder in (weights.parent, elsewhere):
+        folder.mkdir()
+    shutil.copy(run / "1-classifier/baseline/classifier.safetensors", weights)
+    flags = ("--run", run, "--methods", "[baseline]", "--classifier.epochs", 1, "--classifier.weights")
+    monkeypatch.chdir(weights.parent)
+    trained = tag2mask("train", tiny_recipe, *flags, weights.name)
+    monkeypatch.chdir(elsewhere)
+    shutil.copy(weights, elsewhere / "copy.safetensors")
+
+    from_copy = tag2mask("status", tiny_recipe, *flags, "copy.safetensors")
+    from_elsewhere = tag2mask("status", run / "config.yaml", "--run", run)
+    weights.unlink()
+    written = tag2mask("cams", run / "config.yaml", "--run", run)
+    from_gone = tag2mask("status", run / "config.yaml", "--run", run)
+    other = tag2mask("status", tiny_recipe, *flags, tmp_path / "other.safetensors")
+
+    assert trained.status == written.status == 0, trained.err + written.err
+    for told in (from_copy, from_elsewhere, from_gone):
+        assert told.out.splitlines()[0].split()[1:] == ["up", "to", "date"]
+    assert from_gone.out.splitlines()[1].split()[1:] == ["up", "to", "date"]
+    assert "to do       classifier.weights changed from pretrained.safetensors to " in other.out
+
+
 def test_setting_that_cannot_work_leaves_the_finished_training(run: Path, tag2mask: Callable, tiny_recipe: Path):
     outcome = tag2mask("train", tiny_recipe, "--run", run, "--classifier.backbone", "resnet81")
 
     assert outcome.status == 1
     assert (run / "1-classifier" / "baseline" / "classifier.safetensors").exists()
+
+
+def test_crop_that_fits_no_reconstructor_is_fine_where_none_is_trained(
+    tag2mask: Callable, tiny_recipe: Path, tmp_path: Path
+):
+    flags = ("--methods", "[baseline]", "--data.crop", 40, "--classifier.epochs", 1)
+
+    outcome = tag2mask("train", tiny_recipe, "--run", tmp_path / "run", *flags)
+
+    assert outcome.status == 0, outcome.err
 
 
 def test_setting_of_a_later_training_that_cannot_work_is_told_before_the_first_one(

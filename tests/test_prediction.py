@@ -266,7 +266,8 @@ def test_folder_of_photos_becomes_masks_overlays_and_areas(
     ]
     files = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
     assert files == {
-        "areas.csv", "masks/turned.png", "overlays/turned.jpg", "masks/more/turned.png", "overlays/more/turned.jpg",
+        "areas.csv", "photos.json", "masks/turned.png", "overlays/turned.jpg", "masks/more/turned.png",
+        "overlays/more/turned.jpg",
     }  # fmt: skip
     mask = Image.open(out / "masks" / "turned.png")
     prediction = segmenter.predict(folder / "turned.jpg")
@@ -318,6 +319,54 @@ def test_predictions_go_on_where_they_were_stopped(segmenter: Segmenter, fabric:
 
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == unbroken
     assert (out / "masks" / "more" / "turned.png").stat().st_mtime_ns == kept
+
+
+def test_other_photos_of_the_same_names_are_predicted_anew(
+    segmenter: Segmenter, fabric: Fabric, shapes: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    out, other = tmp_path / "out", tmp_path / "other"
+    first = {"1": shapes / "00.png", "2": shapes / "01.png"}
+    second = {"1": shapes / "02.png", "2": shapes / "01.png"}
+    predict_folder(fabric, segmenter, first, folder=out)
+    kept = (out / "masks" / "2.png").stat().st_mtime_ns
+    predict_folder(fabric, segmenter, second, folder=other)
+
+    with caplog.at_level(logging.INFO):
+        predict_folder(fabric, segmenter, second, folder=out)
+
+    for file in ("masks/1.png", "overlays/1.jpg", "areas.csv", "photos.json"):
+        assert (out / file).read_bytes() == (other / file).read_bytes(), file
+    assert (out / "masks" / "2.png").stat().st_mtime_ns == kept
+    told = f"1 of 2 photos are redone, for their masks in {out} were made of other ones: 1"
+    assert caplog.messages.count(told) == 1
+
+
+def test_photo_that_was_changed_is_predicted_anew_also_where_that_was_stopped(
+    segmenter: Segmenter, fabric: Fabric, shapes: Path, tmp_path: Path
+):
+    photo, out = tmp_path / "photo.png", tmp_path / "out"
+    shutil.copy(shapes / "00.png", photo)
+    predict_folder(fabric, segmenter, {"photo": photo}, folder=out)
+    photo.write_bytes(b"half a copy")
+    stopped = predict_folder(fabric, segmenter, {"photo": photo}, folder=out)
+    shutil.copy(shapes / "02.png", photo)
+
+    predict_folder(fabric, segmenter, {"photo": photo}, folder=out)
+
+    assert stopped.failed == ("photo",)
+    expected = segmenter.predict(photo).label_map
+    assert np.array_equal(np.asarray(Image.open(out / "masks" / "photo.png")), expected)
+
+
+def test_mask_of_a_photo_that_is_gone_is_not_taken_for_its_own(
+    segmenter: Segmenter, fabric: Fabric, shapes: Path, tmp_path: Path
+):
+    predict_folder(fabric, segmenter, {"photo": shapes / "00.png"}, folder=tmp_path)
+
+    result = predict_folder(fabric, segmenter, {"photo": tmp_path / "absent.png"}, folder=tmp_path)
+
+    assert result.failed == ("photo",)
+    assert not (tmp_path / "masks" / "photo.png").exists()
 
 
 def test_photos_that_would_be_called_the_same_keep_their_suffix(shapes: Path, tmp_path: Path):

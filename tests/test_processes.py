@@ -1,15 +1,14 @@
 """Commands in processes of their own: several that work together, and some that are killed and started again."""
 
 import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
+from command_process import kill_when
 from safetensors.torch import load_file
 
 from tag2mask.cams.store import read_cams, stored_names
@@ -24,21 +23,6 @@ NETWORKS = (
 )
 
 
-def start(*arguments: object) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "tag2mask", *(str(argument) for argument in arguments)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
-
-
-def kill_when(process: "subprocess.Popen[str]", happened: Callable[[], bool]) -> None:
-    """Kill -9 as soon as something has happened."""
-    while process.poll() is None and not happened():
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    _, err = process.communicate()
-    assert process.returncode == -signal.SIGKILL, err
-
-
 def files(folder: Path, pattern: str) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob(pattern)}
 
@@ -46,10 +30,12 @@ def files(folder: Path, pattern: str) -> dict[str, bytes]:
 def test_two_processes_give_the_weights_and_maps_of_one(finished_run: Path, tiny_recipe: Path, tmp_path: Path):
     run = tmp_path / "run"
 
-    process = start("run", tiny_recipe, "--run", run, "--engine.devices", 2)
-    out, err = process.communicate()
+    command = [sys.executable, "-m", "tag2mask", "run", str(tiny_recipe), "--run", str(run), "--engine.devices", "2"]
+    done = subprocess.run(
+        command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
+    )
 
-    assert process.returncode == 0, err
+    assert done.returncode == 0, done.stderr
     for name in NETWORKS:
         found, expected = (load_file(folder / "1-classifier" / f"{name}.safetensors") for folder in (run, finished_run))
         assert found.keys() == expected.keys()
@@ -61,20 +47,20 @@ def test_two_processes_give_the_weights_and_maps_of_one(finished_run: Path, tiny
             found, expected = (read_cams(folder / "2-cams" / method, name) for folder in (run, finished_run))
             assert np.array_equal(found.class_ids, expected.class_ids)
             assert np.abs(found.maps.astype(int) - expected.maps).max(initial=0) <= 2, (method, name)
-    assert out.count("results: ") == 1
+    assert done.stdout.count("results: ") == 1
     # Each thing is told once, by the first process.
-    assert err.count("stage 1/10") == 1
+    assert done.stderr.count("stage 1/10") == 1
 
 
 def test_killed_run_goes_on_to_the_same_weights_and_maps(
     finished_run: Path, tiny_recipe: Path, tag2mask: Callable, tmp_path: Path
 ):
-    run = tmp_path / "run"
+    run, told = tmp_path / "run", tmp_path / "told.txt"
     command = ("run", tiny_recipe, "--run", run)
 
-    kill_when(start(*command), (run / "1-classifier" / "baseline" / "checkpoint.pt").exists)
+    kill_when((run / "1-classifier" / "baseline" / "checkpoint.pt").exists, *command, told=told)
     trained = len(list((run / "1-classifier").rglob("*.safetensors")))
-    kill_when(start(*command), lambda: bool(files(run / "2-cams", "*.npz")))
+    kill_when(lambda: bool(files(run / "2-cams", "*.npz")), *command, told=told)
     mapped = len(files(run / "2-cams", "*.npz"))
     outcome = tag2mask(*command)
 

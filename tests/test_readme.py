@@ -1,7 +1,9 @@
 """What the README shows must run."""
 
+import csv
 import re
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -48,7 +50,7 @@ def test_sentences_of_the_demo_follow_from_its_table():
     recipe = load_recipe("demo")
     rows = [_score_row(line) for line in re.findall(r"^│ (.*) │$", text, re.MULTILINE)]
 
-    sentences = verdict(rows, recipe.refinement.method, label_threshold=recipe.labels.threshold_source)
+    sentences = verdict(rows, recipe.refinement.method)
 
     assert "\n".join(["│", *sentences, "report:"]) in text
 
@@ -64,14 +66,26 @@ def _score_row(line: str) -> ScoreRow:
     )  # fmt: skip
 
 
-def test_check_prints_what_is_shown(
+def test_check_prints_what_is_shown_of_real_photos_in_under_a_minute(
     animals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     text = README.read_text(encoding="utf-8")
     ((command, output),) = re.findall(r"\n\$ tag2mask (check .*?)\n(.*?)\.\.\.\n```", text, re.DOTALL)
     (tmp_path / "voc12-animals").symlink_to(animals)
     monkeypatch.chdir(tmp_path)
+    start = time.monotonic()
 
-    main(command.split())
+    status = main([*command.split(), "--write", "faults.csv"])
 
-    assert capsys.readouterr().out.startswith(output)
+    assert time.monotonic() - start < 60
+    assert status == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith(output)
+    assert "3,576 of 3,576 readable, RGB" in printed
+    assert "3,576, sizes match, ids 0..6 and 255; tags and masks agree on every photo" in printed
+    with Path("faults.csv").open(newline="", encoding="utf-8") as file:
+        faults = list(csv.DictReader(file))
+    assert {(fault["severity"], fault["code"], fault["file"]) for fault in faults} == {
+        ("warning", "seldom-alone", "person"),
+        ("warning", "no-untagged", "tags"),
+    }

@@ -3,8 +3,17 @@ from pathlib import Path
 
 import pytest
 
-from tag2mask.config import CamSettings, DataSettings, OptimizerSettings, Recipe, RemnantSettings
+from tag2mask.config import (
+    CamSettings,
+    ClassifierSettings,
+    DataSettings,
+    OptimizerSettings,
+    Recipe,
+    RemnantSettings,
+    SegmenterSettings,
+)
 from tag2mask.recipes import RecipeError, load_recipe, save_recipe, settings_help, shipped_recipes
+from tag2mask.recipes.paths import with_absolute_paths
 
 
 def written(folder: Path, text: str, name: str = "mine.yaml") -> str:
@@ -19,7 +28,7 @@ def test_shipped_recipe_loads_and_comes_back_the_same(name: str, tmp_path: Path)
 
     save_recipe(tmp_path / "config.yaml", recipe)
 
-    assert load_recipe(str(tmp_path / "config.yaml")) == replace(recipe, extends=None)
+    assert load_recipe(str(tmp_path / "config.yaml")) == replace(with_absolute_paths(recipe), extends=None)
 
 
 def test_folder_of_the_photos_is_kept_so_that_it_is_found_from_anywhere(
@@ -30,6 +39,29 @@ def test_folder_of_the_photos_is_kept_so_that_it_is_found_from_anywhere(
     save_recipe(tmp_path / "config.yaml", Recipe(data=DataSettings(root=Path("photos"))))
 
     assert load_recipe(str(tmp_path / "config.yaml")).data.root == tmp_path / "photos"
+
+
+def test_lists_and_weights_are_kept_so_that_they_are_found_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    # A file that is called as a split is, and a list that lies in the folder of the photos.
+    for name in ("some.txt", "train", "photos/val.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    recipe = Recipe(
+        data=DataSettings(Path("photos"), train_split="some.txt", seed_split="train", val_split="val.txt"),
+        classifier=ClassifierSettings(weights="nets/resnet38.params"),
+        segmenter=SegmenterSettings(weights="embedded"),
+    )
+
+    save_recipe(tmp_path / "config.yaml", recipe)
+
+    kept = load_recipe(str(tmp_path / "config.yaml"))
+    assert (kept.data.train_split, kept.data.seed_split) == (str(tmp_path / "some.txt"), "train")
+    assert (kept.data.label_split, kept.data.val_split) == (None, "val.txt")
+    assert kept.classifier.weights == str(tmp_path / "nets/resnet38.params")
+    assert (kept.mctformer.weights, kept.refinement.weights, kept.segmenter.weights) == ("timm", "timm", "embedded")
 
 
 def test_recipes_of_the_released_code_and_of_the_paper_are_shipped():

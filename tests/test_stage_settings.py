@@ -40,6 +40,19 @@ def test_threshold_decides_labels_only_where_none_is_estimated():
     assert stage_settings.labels(labelled("estimated", 0.2)) == stage_settings.labels(labelled("estimated", 0.3))
 
 
+def test_score_of_predicted_classes_decides_maps_only_where_classes_are_predicted():
+    def mapped(classes: Literal["tags", "predicted"], score: float) -> Recipe:
+        return replace(RECIPE, cams=replace(RECIPE.cams, classes=classes, predicted_score=score))
+
+    def settings(recipe: Recipe) -> dict[str, object]:
+        return stage_settings.cams(recipe, "baseline")
+
+    assert settings(mapped("predicted", 0.4)) != settings(mapped("predicted", 0.5))
+    assert settings(mapped("tags", 0.4)) == settings(RECIPE)
+    # What manifests of maps had when they told it always.
+    assert settings(RECIPE)["cams.predicted_score"] == 0.5
+
+
 def test_size_of_batches_does_not_decide_the_maps():
     larger = replace(RECIPE, cams=replace(RECIPE.cams, batch_pixels=1))
 

@@ -158,7 +158,7 @@ def test_seeds_are_spread_on_all_photos_that_go_on(photos: Photos, tmp_path: Pat
         ("classifier.epochs", 3, {BASELINE, ACR, *seeds("baseline", "acr", "acr_vit")}),
         ("mctformer.long_side", 100, seeds("acr_vit")),
         ("mctformer.scales", (0.5,), seeds("mctformer")),
-        ("data.crop", 128, {BASELINE, ACR, *seeds("baseline", "acr", "acr_vit")}),
+        ("data.crop", 512, {BASELINE, ACR, *seeds("baseline", "acr", "acr_vit")}),
         ("cams.scales", (1.0,), seeds("baseline", "acr", "acr_vit")),
         # DeiT's augmentation has sizes of its own.
         ("data.resize_range", (40.0, 50.0), {BASELINE, ACR, *seeds("baseline", "acr", "acr_vit")}),
@@ -208,7 +208,7 @@ def test_finished_stages_are_up_to_date(recipe: Recipe, photos: Photos, tmp_path
         # The counts that are kept hold every threshold.
         ("cams.threshold", 0.3, set()),
         ("engine.seed", 1, {BASELINE, ALONE, PRETRAINED, ACR, *seeds(*METHODS)}),
-        ("data.crop", 128, {BASELINE, ALONE, PRETRAINED, ACR, *seeds(*METHODS)}),
+        ("data.crop", 512, {BASELINE, ALONE, PRETRAINED, ACR, *seeds(*METHODS)}),
         ("classifier.epochs", 3, {BASELINE, ALONE, PRETRAINED, ACR, *seeds(*METHODS)}),
         ("acr.epochs", 3, {PRETRAINED, ACR, *seeds("pretrained", "acr")}),
         ("acr.classifier_loss.target", 0.1, {PRETRAINED, ACR, *seeds("pretrained", "acr")}),

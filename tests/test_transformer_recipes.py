@@ -19,7 +19,7 @@ data:
 # Pretrained, so that its maps have something to spread.
 classifier: {{backbone: tf_efficientnet_lite0, weights: embedded, output_stride: 16, epochs: 1}}
 mctformer:
-  {{backbone: test_vit, weights: none, crop: 48, epochs: 1, batch_size: 8, scales: [1.0],
+  {{backbone: test_vit, weights: none, crop: 48, epochs: 1, batch_size: 8, scales: [1.0], long_side: 64,
    optimizer: {{warmup_epochs: 0}}}}
 acr:
   epochs: 1
@@ -46,7 +46,7 @@ READINGS = {
 }
 
 
-NUM_PHOTOS = {"train": 16, "val": 6}
+NUM_PHOTOS = {"train": 8, "val": 3}
 VAL = {f"val_{index:03}" for index in range(NUM_PHOTOS["val"])}
 
 

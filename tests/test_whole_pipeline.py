@@ -1,17 +1,13 @@
 """From tags to predictions of a segmenter, on drawn shapes with networks of a few channels."""
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from command_process import kill_when, start
 from PIL import Image
 
 from tag2mask.cams.store import full_size_maps, read_cams, stored_names
@@ -76,7 +72,7 @@ def test_labels_hold_only_tags_of_their_photo(whole_run: Path, shapes: Path):
 def test_pseudo_labels_follow_from_the_walked_maps_and_their_threshold(whole_run: Path):
     threshold = read_threshold(whole_run / "4-pseudo-labels/acr")
     assert threshold is not None
-    assert threshold.used == 0.25
+    assert threshold == (0.25, "fixed")
     for name in NAMES:
         cams = read_cams(whole_run / "3-refined/acr/maps", name)
         expected = label_map_from_maps(full_size_maps(cams), cams.class_ids, threshold=0.25, uncertain=0)
@@ -92,13 +88,12 @@ def test_every_level_is_measured(whole_run: Path):
         ("acr", "crf", None),
         ("acr", "refined", "best on this split"),
         ("acr", "refined", "fixed"),
-        ("acr", "refined", "estimated"),
-        ("acr", "pseudo-label", None),
+        ("acr", "pseudo-label", "fixed"),
         ("acr", "segmenter", None),
         ("masks", "segmenter", None),
     ]
     by_level = {(row.level, row.threshold_source): row for row in rows if row.method == "acr"}
-    assert by_level["pseudo-label", None].miou == pytest.approx(by_level["refined", "fixed"].miou)
+    assert by_level["pseudo-label", "fixed"].miou == pytest.approx(by_level["refined", "fixed"].miou)
 
 
 def test_scores_are_those_of_the_label_maps(whole_run: Path, shapes: Path):
@@ -231,7 +226,7 @@ def test_labels_of_somebody_else_of_another_size_are_refused(
     outcome = tag2mask("run", whole_recipe, "--run", run)
 
     assert outcome.err.splitlines()[-1] == (
-        f"tag2mask: {folder / '03.png'}: found 47 x 36 pixels, expected 48 x 36 as the photo has"
+        f"tag2mask: {folder / '03.png'}: found 47x36 pixels, expected 48x36 as its photo"
     )
 
 
@@ -250,6 +245,42 @@ def test_labels_of_somebody_else_may_be_of_the_label_split_alone(
     assert outcome.status == 0, outcome.err
     (row,) = (row for row in read_scores(run / "scores.json") if row.level == "pseudo-label")
     assert (row.num_photos, row.miou) == (5, pytest.approx(1))
+    assert (row.threshold, row.threshold_source) == (None, None)
+
+
+def test_labels_that_processes_share_are_those_of_one(run: Path, tag2mask: Callable, whole_recipe: Path):
+    before = labels_and_weights(run)
+    shutil.rmtree(run / "4-pseudo-labels")
+
+    outcome = tag2mask("label", whole_recipe, "--run", run, "--engine.workers", 2)
+
+    assert outcome.status == 0, outcome.err
+    assert labels_and_weights(run) == before
+
+
+def test_labels_at_an_estimated_threshold_say_so(run: Path, tag2mask: Callable, whole_recipe: Path):
+    flags = ("--labels.threshold_source", "estimated", "--segmenter.supervision", "[]")
+
+    outcome = tag2mask("run", whole_recipe, "--run", run, *flags)
+
+    assert outcome.status == 0, outcome.err
+    rows = {(row.level, row.threshold_source): row for row in read_scores(run / "scores.json")}
+    labels, maps = rows["pseudo-label", "estimated"], rows["refined", "estimated"]
+    assert (labels.threshold, labels.miou) == (maps.threshold, pytest.approx(maps.miou))
+
+
+def test_labels_of_the_crf_have_no_threshold_and_a_changed_one_is_told_to_be_unread(
+    run: Path, tag2mask: Callable, whole_recipe: Path
+):
+    flags = ("--refinement.method", "none", "--labels.threshold", 0.5, "--segmenter.supervision", "[]")
+
+    outcome = tag2mask("run", whole_recipe, "--run", run, *flags)
+
+    assert outcome.status == 0, outcome.err
+    warning = "warning: labels.threshold: not read, as labels are what the CRF makes without a refinement"
+    assert outcome.err.splitlines().count(warning) == 1
+    (row,) = (row for row in read_scores(run / "scores.json") if row.level == "pseudo-label")
+    assert (row.threshold, row.threshold_source) == (None, None)
 
 
 def test_threshold_that_is_not_measured_is_refused_before_anything_runs(
@@ -314,22 +345,20 @@ def test_predictions_of_a_copied_model_are_those_of_the_run(
 
 
 def test_killed_run_ends_as_an_unbroken_one(whole_run: Path, whole_recipe: Path, tmp_path: Path):
-    run = tmp_path / "killed"
-    command = [sys.executable, "-m", "tag2mask", "run", str(whole_recipe), "--run", str(run)]
+    run, told = tmp_path / "killed", tmp_path / "told.txt"
+    command = ("run", whole_recipe, "--run", run)
     # Killed as soon as each of these is there, in the middle of its stage.
     markers = (
         "3-refined/acr/relations/*.png", "3-refined/acr/network/manifest.json", "3-refined/acr/maps/*.npz",
         "4-pseudo-labels/acr/*.png", "5-segmenter/acr/manifest.json", "6-predictions/acr/masks/*.png",
     )  # fmt: skip
     for marker in markers:
-        process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL)
-        while not list(run.glob(marker)) and process.poll() is None:
-            time.sleep(0.002)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        kill_when(lambda marker=marker: bool(list(run.glob(marker))), *command, told=told)
 
-    subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True, capture_output=True)
+    last = start(*command, told=told)
+    last.join()
 
+    assert last.exitcode == 0, told.read_text()
     unbroken, found = labels_and_weights(whole_run), labels_and_weights(run)
     assert found.keys() == unbroken.keys()
     assert [name for name in found if found[name] != unbroken[name] and not name.startswith("seed_")] == []

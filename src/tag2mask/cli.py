@@ -1,6 +1,7 @@
 """The program: from what was typed to a command, and from its end, however it comes, to an exit status."""
 
 import argparse
+import io
 import logging
 import os
 import sys
@@ -15,6 +16,7 @@ from tag2mask.recipes import RecipeError, load_recipe
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; a mistake of the user gives one line and exit status 1, or 2 for the command line itself."""
+    _print_any_character()
     parser = _parser()
     own, settings = split_settings(sys.argv[1:] if arguments is None else arguments)
     typed, unknown = parser.parse_known_args(own)
@@ -33,6 +35,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return 130
+
+
+def _print_any_character() -> None:
+    """Let a character that the terminal or file does not have become a question mark: hours of work hang on it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _dispatch(typed: argparse.Namespace, flags: Sequence[str]) -> int:

@@ -25,8 +25,7 @@ def build_parser(texts: Mapping[str, str]) -> argparse.ArgumentParser:
         description="From photos with tags to class activation maps, from these to masks and a segmenter.",
     )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"tag2mask {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    settings = f"settings, each laid on top of the recipe:{settings_help()}"
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_CommandParser)
     for name, text in texts.items():
         summary = text.splitlines()[0]
         command = commands.add_parser(
@@ -47,7 +46,7 @@ def build_parser(texts: Mapping[str, str]) -> argparse.ArgumentParser:
                 pass
             case _:
                 _add_recipe(command, name)
-                command.epilog = settings
+                command.takes_settings = True
     return parser
 
 
@@ -83,6 +82,17 @@ def refuse_unknown(arguments: Sequence[str], typed: argparse.Namespace) -> None:
     known = [f"--{name.replace('_', '-')}" for name in vars(typed)]
     hint = meant(arguments[0], known)
     raise RecipeError(f"command line: {typed.command} does not know {' '.join(arguments)}{hint}")
+
+
+class _CommandParser(argparse.ArgumentParser):
+    """Of one command; the settings are only collected where its help is asked for, as that takes a while."""
+
+    takes_settings = False
+
+    def format_help(self) -> str:
+        if self.takes_settings:
+            self.epilog = f"settings, each laid on top of the recipe:{settings_help()}"
+        return super().format_help()
 
 
 def _add_recipe(command: argparse.ArgumentParser, name: str) -> None:

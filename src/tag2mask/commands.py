@@ -19,7 +19,14 @@ from tag2mask.data.check_tags import VAL_SPLITS
 from tag2mask.data.records import ALL, DataSet
 from tag2mask.paper_tables import load_table, row_recipes
 from tag2mask.recipes import RecipeError, load_recipe, save_recipe, shipped_recipes
-from tag2mask.run_folder import FACTS_FILE, RECIPE_FILE, expect_run, refuse_foreign, refuse_foreign_tables
+from tag2mask.run_folder import (
+    FACTS_FILE,
+    RECIPE_FILE,
+    alone_in,
+    expect_run,
+    refuse_foreign,
+    refuse_foreign_tables,
+)
 from tag2mask.stages import CLASSIFIERS, PLAIN_TRAININGS, REFINEMENTS, Kind
 
 _logger = logging.getLogger(__name__)
@@ -160,19 +167,26 @@ def demo(job: Job) -> None:
         )
     root = job.run / "data"
     refuse_foreign(job.run)
-    save_recipe(job.run / RECIPE_FILE, job.recipe)
-    draw_scenes(root, seed=job.recipe.engine.seed)
-    run(replace(job, recipe=replace(job.recipe, data=replace(job.recipe.data, root=root))))
+    recipe = replace(job.recipe, data=replace(job.recipe.data, root=root))
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        with alone_in(job.run):
+            # Photos without a recipe would look like somebody else's folder; a later recipe the run itself keeps.
+            if not (job.run / RECIPE_FILE).exists():
+                save_recipe(job.run / RECIPE_FILE, recipe)
+            draw_scenes(root, seed=recipe.engine.seed)
+    run(replace(job, recipe=recipe))
     splits = "--data.train_split train --data.seed_split train --data.val_split null"
     print(f"next: tag2mask check PHOTOS, then tag2mask run {_FIRST_RECIPE} --data.root PHOTOS {splits} --run runs/mine")
 
 
 def status(job: Job) -> None:
     """Tell which stages of a run are up to date, and why others are not."""
+    from tag2mask.data.known_facts import read_known_facts, remember
     from tag2mask.data.read import read_data_set
     from tag2mask.plan import plan
     from tag2mask.stages import photos_of, state_of
 
+    remember(read_known_facts(job.run / FACTS_FILE))
     photos = photos_of(read_data_set(job.recipe.data), job.recipe.data)
     for stage in plan(job.recipe, photos, job.run):
         state = state_of(stage, job.run)
@@ -230,12 +244,10 @@ def _work(job: Job, kinds: Sequence[Kind]) -> None:
     refuse_foreign(job.run)
     # Only now: these bring torch, which takes seconds to import.
     from tag2mask.engine import launch
-    from tag2mask.networks.reconstructor import check_side
     from tag2mask.pipeline import Pipeline
     from tag2mask.stages import photos_of
 
     recipe = job.recipe
-    check_side(recipe.acr.reconstructor, recipe.data.crop)
     with _checked_data(recipe.data, job.run) as (data_set, warnings):
         photos = photos_of(data_set, recipe.data)
         pipeline = Pipeline(launch(recipe.engine), recipe, photos, run=job.run, warnings=warnings)
@@ -281,11 +293,7 @@ def _tell_scores(job: Job, *, measurable: bool) -> None:
     if rows:
         _console().print(scores_table(rows))
         recipe = job.recipe
-        sentences = verdict(
-            rows, recipe.refinement.method, plain=PLAIN_TRAININGS[recipe.acr.classifier],
-            label_threshold=recipe.labels.threshold_source,
-        )  # fmt: skip
-        for sentence in sentences:
+        for sentence in verdict(rows, recipe.refinement.method, plain=PLAIN_TRAININGS[recipe.acr.classifier]):
             print(sentence)
     if (job.run / _REPORT_FILE).exists():
         print(f"report: {job.run / _REPORT_FILE}")

@@ -10,7 +10,6 @@ from typing import NamedTuple
 from tag2mask.config import Recipe
 from tag2mask.data.records import DataSet
 from tag2mask.engine import launch
-from tag2mask.networks.reconstructor import check_side
 from tag2mask.paper_tables import Table, TableRow
 from tag2mask.pipeline import Pipeline
 from tag2mask.plan import plan
@@ -129,7 +128,6 @@ class TableRun:
     def _check(self, planned: PlannedRow) -> None:
         row, recipe = planned.row, planned.recipe
         try:
-            check_side(recipe.acr.reconstructor, recipe.data.crop)
             _goal(row, plan(recipe, planned.photos, self._folder(recipe.engine.seed, row)))
         except ValueError as error:
             raise self._of_row(row, error) from error

@@ -328,14 +328,19 @@ class RefinementSettings:
 
 @dataclass(frozen=True)
 class LabelSettings:
-    """From refined maps to pseudo-labels (4-pseudo-labels)."""
+    """From refined maps to pseudo-labels (4-pseudo-labels).
+
+    Without a refinement but with the CRF the label maps of the CRF are taken as they are, and none of these is read.
+    """
 
     threshold_source: Literal["fixed", "estimated"] = "fixed"
-    """`fixed`: `threshold`; `estimated`: chosen from photos and maps alone, no mask is read."""
+    """`fixed`: `threshold`; `estimated`: chosen from photos and maps alone, no mask is read. Not for labels
+    of the CRF."""
     threshold: Fraction = 0.25
-    """Background score against the refined maps; IRN's code."""
+    """Background score against the refined maps; IRN's code. Not for labels of the CRF."""
     uncertain: Fraction = 0.0
-    """Pixels whose highest map is nearer than this to the threshold become 255, which trains nothing."""
+    """Pixels whose highest map is nearer than this to the threshold become 255, which trains nothing. Not for labels of
+    the CRF."""
 
 
 @dataclass(frozen=True)
@@ -390,7 +395,7 @@ class EngineSettings:
     num_nodes: Count = 1
     """Machines that work together."""
     workers: Index = 0
-    """Processes that share photo-by-photo work without a network (CRF); 0 = one a core."""
+    """Processes that share photo-by-photo work without a network (CRF, pseudo-labels); 0 = one a core."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     """Arithmetic of the networks; losses, CAM normalisation and scores are always float32."""
     compile: bool = False

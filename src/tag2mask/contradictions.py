@@ -1,7 +1,9 @@
-"""Settings of a recipe that cannot work or contradict each other, refused before any stage is planned on them."""
+"""Settings that cannot work or contradict each other, refused before anything is planned, and unread ones."""
 
-from tag2mask.config import OptimizerSettings, Recipe
-from tag2mask.evaluation.sweep import NUM_STEPS
+from dataclasses import asdict
+
+from tag2mask.config import LabelSettings, OptimizerSettings, Recipe, ReconstructorSettings
+from tag2mask.data.thresholds import NUM_STEPS
 from tag2mask.stages import Kind, section_of
 
 
@@ -37,6 +39,20 @@ def check_acr(recipe: Recipe) -> None:
         weights = [value for value in vars(getattr(acr, name)).values() if isinstance(value, float)]
         if not any(weights):
             raise ValueError(f"acr.{name}: every weight is 0, so nothing is learned")
+    check_side(acr.reconstructor, recipe.data.crop)
+
+
+def check_side(settings: ReconstructorSettings, crop: int) -> None:
+    """Refuse a U-Net that does not fit the side at which photos are restored."""
+    side = settings.image_side or crop
+    step = 2**settings.depth
+    if side % step:
+        name = "reconstructor.image_side" if settings.image_side else "data.crop"
+        fitting = max(depth for depth in range(settings.depth) if side % 2**depth == 0)
+        raise ValueError(
+            f"{name} is {side}, but a reconstructor of depth {settings.depth} needs a multiple of {step}: "
+            f"take {max(1, round(side / step)) * step}" + (f", or reconstructor.depth {fitting}" if fitting else "")
+        )
 
 
 def check_warmup(recipe: Recipe, kind: Kind) -> None:
@@ -45,6 +61,14 @@ def check_warmup(recipe: Recipe, kind: Kind) -> None:
         rising = optimizer.warmup_epochs
         if rising >= num_epochs:
             raise ValueError(f"{name}.warmup_epochs is {rising}, but the training has {num_epochs} epochs: take fewer")
+
+
+def unread_label_settings(recipe: Recipe) -> list[str]:
+    """Settings of labels that have no effect, though they are not at their defaults: the CRF makes the labels then."""
+    if recipe.refinement.method != "none" or not recipe.crf.enabled:
+        return []
+    usual = asdict(LabelSettings())
+    return [f"labels.{name}" for name, value in asdict(recipe.labels).items() if value != usual[name]]
 
 
 def _optimizers(recipe: Recipe, kind: Kind) -> dict[str, tuple[OptimizerSettings, int]]:

@@ -12,7 +12,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from tag2mask.config import EngineSettings
 
 Item = TypeVar("Item")
-# One process alone writes labels and scores while the others wait; torch's own limit is shorter than that may take.
+# One process alone chooses the threshold and measures while others wait; torch's own limit is shorter than that takes.
 _PATIENCE = timedelta(days=1)
 
 

@@ -18,7 +18,7 @@ from tag2mask.data.transforms import normalise
 from tag2mask.files import replacing
 from tag2mask.networks.classifier import PhotoClassifier
 from tag2mask.networks.reconstructor import Reconstructor
-from tag2mask.training.acr import restore_segments
+from tag2mask.training.restorations import restore_segments
 from tag2mask.training.stage import AfterEpoch, Networks
 
 _MAX_EXAMPLES = 6

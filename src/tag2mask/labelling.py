@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tag2mask.cams.store import full_size_maps, read_cams, stored_maps
 from tag2mask.config import LabelSettings
 from tag2mask.data.classes import IGNORE, voc_palette
-from tag2mask.data.label_maps import label_map_names, open_label_map, write_label_map
+from tag2mask.data.label_maps import open_label_map, refuse_other_size, write_label_map
 from tag2mask.data.photos import open_photo, photo_size
 from tag2mask.data.records import Record
 from tag2mask.files import replacing
@@ -22,42 +22,86 @@ _THRESHOLD_FILE = "threshold.json"
 
 
 class ChosenThreshold(NamedTuple):
-    """The background score of a set of pseudo-labels."""
+    """The background score that a set of pseudo-labels was made with."""
 
     used: float
-    """What the labels were made with."""
-    estimated: float | None
-    """What photos and maps alone suggest; None where they suggest nothing."""
+    source: Literal["fixed", "estimated"]
+    """As `labels.threshold_source` has it."""
 
 
-def write_pseudo_labels(records: Sequence[Record], maps: Path, folder: Path, *, settings: LabelSettings) -> None:
-    """Write label maps of activation maps, and the threshold; those that are there already are left alone.
+def choose_threshold(records: Sequence[Record], maps: Path, settings: LabelSettings) -> ChosenThreshold:
+    """The threshold for labels of photos; only one that is to be estimated opens them.
 
     Args:
         records: photos.
         maps: folder of their activation maps.
-        folder: one PNG a photo, and `threshold.json`.
-        settings: of the threshold.
+        settings: which threshold is asked for.
 
     Raises:
         ValueError: the threshold is to be estimated, and nothing follows from the photos.
     """
-    threshold = _choose_threshold(records, maps, settings)
+    match settings.threshold_source:
+        case "fixed":
+            return ChosenThreshold(settings.threshold, "fixed")
+        case "estimated":
+            return ChosenThreshold(estimate_threshold(_small_photos(records, maps)), "estimated")
+
+
+def write_threshold(folder: Path, threshold: ChosenThreshold) -> None:
+    """Keep the threshold of the pseudo-labels in a folder."""
     with replacing(folder / _THRESHOLD_FILE) as path:
         path.write_text(json.dumps(threshold._asdict()) + "\n")
-    missing = _missing(records, folder)
-    for record in track(missing, len(missing), "pseudo-labels"):
-        stored = read_cams(maps, record.name)
-        label_map = label_map_from_maps(
-            full_size_maps(stored), stored.class_ids, threshold=threshold.used, uncertain=settings.uncertain
-        )
-        write_label_map(folder / f"{record.name}.png", label_map, voc_palette())
 
 
-def copy_label_maps(records: Sequence[Record], labels: Path, folder: Path) -> None:
-    """Take label maps as they are for pseudo-labels; those that are there already are left alone."""
-    for record in _missing(records, folder):
-        write_label_map(folder / f"{record.name}.png", open_label_map(labels / f"{record.name}.png"), voc_palette())
+def read_threshold(folder: Path) -> ChosenThreshold | None:
+    """The threshold of the pseudo-labels in a folder, None where they were not made by one."""
+    path = folder / _THRESHOLD_FILE
+    if not path.exists():
+        return None
+    content = json.loads(path.read_text())
+    # At first the estimate was kept beside every threshold that was used.
+    source = "estimated" if content["used"] == content.get("estimated") else "fixed"
+    return ChosenThreshold(content["used"], content.get("source", source))
+
+
+def write_pseudo_label(record: Record, *, maps: Path, folder: Path, threshold: float, uncertain: float) -> None:
+    """Write the label map of one photo.
+
+    Args:
+        record: the photo.
+        maps: folder of activation maps.
+        folder: for one PNG a photo.
+        threshold: background score.
+        uncertain: as `label_map_from_maps` has it.
+    """
+    stored = read_cams(maps, record.name)
+    maps_of_photo = full_size_maps(stored)
+    label_map = label_map_from_maps(maps_of_photo, stored.class_ids, threshold=threshold, uncertain=uncertain)
+    write_label_map(folder / f"{record.name}.png", label_map, voc_palette())
+
+
+def copy_label_map(record: Record, *, labels: Path, folder: Path) -> None:
+    """Take the label map of one photo as it is for its pseudo-label."""
+    write_label_map(folder / f"{record.name}.png", open_label_map(labels / f"{record.name}.png"), voc_palette())
+
+
+def check_maps(records: Sequence[Record], folder: Path, num_classes: int) -> None:
+    """Refuse activation maps of another origin that no labels can be made of.
+
+    Raises:
+        ValueError: one is missing or not a file of maps in [0, 1], is of another size than its photo, or has a class
+            beyond the data set's.
+    """
+    for record in records:
+        stored = read_cams(folder, record.name)
+        path = folder / f"{record.name}.npz"
+        width, height = photo_size(record.image)
+        if (stored.width, stored.height) != (width, height):
+            found = f"maps of a photo of {stored.width} x {stored.height} pixels"
+            raise ValueError(f"{path}: found {found}, expected {width} x {height} as the photo has")
+        top = stored.class_ids.max(initial=0)
+        if top > num_classes:
+            raise ValueError(f"{path}: found class id {top}, expected 1 to {num_classes}")
 
 
 def check_label_maps(records: Sequence[Record], folder: Path, num_classes: int) -> None:
@@ -69,36 +113,13 @@ def check_label_maps(records: Sequence[Record], folder: Path, num_classes: int) 
     for record in records:
         path = folder / f"{record.name}.png"
         label_map = open_label_map(path)
-        width, height = photo_size(record.image)
-        if label_map.shape != (height, width):
-            found = f"{label_map.shape[1]} x {label_map.shape[0]}"
-            raise ValueError(f"{path}: found {found} pixels, expected {width} x {height} as the photo has")
+        height, width = label_map.shape
+        refuse_other_size(path, (width, height), photo_size(record.image))
         top = label_map[label_map != IGNORE].max(initial=0)
         if top > num_classes:
             raise ValueError(f"{path}: found class id {top}, expected 0 to {num_classes}, or {IGNORE} where unsure")
 
 
-def read_threshold(folder: Path) -> ChosenThreshold | None:
-    """The threshold of the pseudo-labels in a folder, None where they were not made by one."""
-    path = folder / _THRESHOLD_FILE
-    return ChosenThreshold(**json.loads(path.read_text())) if path.exists() else None
-
-
-def _choose_threshold(records: Sequence[Record], maps: Path, settings: LabelSettings) -> ChosenThreshold:
-    try:
-        estimated = estimate_threshold(_small_photos(records, maps))
-    except ValueError:
-        if settings.threshold_source == "estimated":
-            raise
-        return ChosenThreshold(settings.threshold, None)
-    return ChosenThreshold(estimated if settings.threshold_source == "estimated" else settings.threshold, estimated)
-
-
 def _small_photos(records: Sequence[Record], maps: Path) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
     for record in track(records, len(records), "threshold"):
         yield np.asarray(open_photo(record.image)), stored_maps(read_cams(maps, record.name))
-
-
-def _missing(records: Sequence[Record], folder: Path) -> list[Record]:
-    done = label_map_names(folder)
-    return [record for record in records if record.name not in done]

@@ -1,15 +1,14 @@
 """What a stage folder was made from, so that a later run knows whether to keep, finish or redo it."""
 
-import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from tag2mask import __version__
+from tag2mask.data.digests import digest_content, digest_file
 from tag2mask.data.records import Record
 from tag2mask.files import replacing
 
@@ -41,20 +40,7 @@ class Manifest:
 
 def digest(value: Any) -> str:
     """Short SHA-256 of anything that JSON can hold."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-
-def digest_file(path: Path) -> str:
-    """Short SHA-256 of a file's content, so that a copied data set is the same; a process reads each file once."""
-    stat = path.stat()
-    return _digest_content(path, stat.st_size, stat.st_mtime_ns)
-
-
-@cache
-def _digest_content(path: Path, size: int, time_ns: int) -> str:
-    """Size and time tell the cache alone that the file was changed meanwhile."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    return digest_content(json.dumps(value, sort_keys=True, default=str).encode())
 
 
 def digest_records(records: Sequence[Record]) -> str:

@@ -60,7 +60,10 @@ def _sweep(records: Sequence[Record], maps: Path, num_classes: int, title: str) 
     sweep = ThresholdSweep(num_classes)
     for record in track(records, len(records), title):
         stored = read_cams(maps, record.name)
-        sweep.add(full_size_maps(stored), stored.class_ids, _truth(record))
+        try:
+            sweep.add(full_size_maps(stored), stored.class_ids, _truth(record))
+        except ValueError as error:
+            raise ValueError(f"{record.name}: {error}") from error
     return sweep
 
 

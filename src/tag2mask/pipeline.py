@@ -10,8 +10,9 @@ from pathlib import Path
 from lightning_fabric import Fabric
 
 from tag2mask.config import Recipe
+from tag2mask.contradictions import unread_label_settings
 from tag2mask.files import remove_leftovers
-from tag2mask.labelling import check_label_maps
+from tag2mask.labelling import check_label_maps, check_maps
 from tag2mask.manifest import FILE_NAME, clear, seconds_so_far, write_manifest
 from tag2mask.memory import peak_mib, restart_peak
 from tag2mask.plan import plan
@@ -55,7 +56,8 @@ class Pipeline:
         """Refuse what cannot work on the way to one stage; nothing is done.
 
         Raises:
-            ValueError: a network cannot be built, a batch cannot be filled, or files of unknown origin are in the way.
+            ValueError: a network cannot be built, a batch cannot be filled, files of unknown origin are in the way, or
+                somebody else's maps or labels are not those of the photos.
         """
         self._check(self._up_to(goal))
 
@@ -104,16 +106,31 @@ class Pipeline:
             if refusal:
                 raise ValueError(refusal)
             save_recipe(self._run / RECIPE_FILE, self._recipe)
+            unread = unread_label_settings(self._recipe)
+            if unread and any(stage.kind == "labels" for stage in stages):
+                names = ", ".join(unread)
+                _logger.info("warning: %s: not read, as labels are what the CRF makes without a refinement", names)
             yield
 
     def _check(self, stages: Sequence[Stage]) -> None:
         """Tell what cannot work before anything is trained or deleted."""
+        for part in {part.folder: part for stage in stages for part in (stage, *stage.before)}.values():
+            if part.foreign:
+                self._check_foreign(part)
         for stage in stages:
             state = state_of(stage, self._run).state
             if state == "to do":
                 _refuse_unknown_files(self._run / stage.folder)
             if stage.kind in TRAININGS and state != "up to date" and not find_finished(stage, self._siblings):
                 self._work.check_training(stage)
+
+    def _check_foreign(self, stage: Stage) -> None:
+        folder, num_classes = self._run / stage.folder, len(self._photos.class_names)
+        match stage.kind:
+            case "cams":
+                check_maps(stage.records, folder, num_classes)
+            case _:
+                check_label_maps(stage.records, folder, num_classes)
 
     def _write_results(self) -> None:
         if self._fabric.is_global_zero:
@@ -124,8 +141,6 @@ class Pipeline:
         state = state_of(stage, self._run)
         # All processes have read the state before the first one changes it.
         fabric.barrier()
-        if stage.foreign and stage.kind == "labels":
-            check_label_maps(stage.records, folder, len(self._photos.class_names))
         if state.state == "up to date":
             _logger.info("%s: up to date%s", title, f" ({state.reason})" if state.reason else "")
             self._renew_settings(stage)

@@ -7,8 +7,10 @@ from pathlib import Path
 from tag2mask import stage_settings
 from tag2mask.config import TWIN, Level, Method, Recipe
 from tag2mask.contradictions import check_acr, check_spreading, check_thresholds, check_warmup
+from tag2mask.data.digests import digest_file
 from tag2mask.data.records import Record
-from tag2mask.manifest import FILE_NAME, Manifest, digest, digest_file, digest_records
+from tag2mask.manifest import FILE_NAME, Manifest, digest, digest_records, read_manifest
+from tag2mask.recipes.paths import weights_file
 from tag2mask.stage_settings import Settings
 from tag2mask.stages import ADVERSARIAL_TRAININGS, PLAIN_TRAININGS, Kind, Photos, Stage
 
@@ -32,7 +34,7 @@ def plan(recipe: Recipe, photos: Photos, run: Path) -> list[Stage]:
         check_spreading(recipe)
     if set(ours.methods) & {"pretrained", "acr"}:
         check_acr(ours)
-    trainings = _trainings(ours, photos)
+    trainings = _trainings(ours, photos, run)
     stages = list(trainings)
     trained = {stage.kind: stage for stage in trainings}
     seeds: dict[Method, Stage] = {}
@@ -49,7 +51,7 @@ def plan(recipe: Recipe, photos: Photos, run: Path) -> list[Stage]:
         if method in refined:
             stages += _after_cams(recipe, photos, cams, run)
     if "masks" in recipe.segmenter.supervision and _masked(photos.label):
-        stages += _segmenters(recipe, photos, TWIN, None)
+        stages += _segmenters(recipe, photos, TWIN, None, run)
     for stage in stages:
         check_warmup(recipe, stage.kind)
     return stages
@@ -72,7 +74,7 @@ def _refined_methods(recipe: Recipe) -> Sequence[Method]:
     return recipe.refined_methods
 
 
-def _trainings(recipe: Recipe, photos: Photos) -> list[Stage]:
+def _trainings(recipe: Recipe, photos: Photos, run: Path) -> list[Stage]:
     methods, acr = set(recipe.methods), recipe.acr
     adversarial = bool(methods & {"pretrained", "acr"})
     alone = adversarial and acr.reconstructor_epochs > 0
@@ -81,7 +83,7 @@ def _trainings(recipe: Recipe, photos: Photos) -> list[Stage]:
     if alone or (adversarial and acr.warm_start):
         wanted.add(first)
     plain = {
-        kind: _training(kind, stage_settings.plain_training(recipe, section), photos, ())
+        kind: _training(kind, stage_settings.plain_training(recipe, section), photos, (), run)
         for section, kind in PLAIN_TRAININGS.items()
         if kind in wanted
     }
@@ -89,24 +91,24 @@ def _trainings(recipe: Recipe, photos: Photos) -> list[Stage]:
     reconstructor: tuple[Stage, ...] = ()
     if alone:
         settings = stage_settings.reconstructor_training(recipe)
-        reconstructor = (_training("reconstructor", settings, photos, (plain[first],)),)
+        reconstructor = (_training("reconstructor", settings, photos, (plain[first],), run),)
         stages += reconstructor
     begins_as = (plain[first],) if adversarial and acr.warm_start else ()
     for kind in ADVERSARIAL_TRAININGS:
         if kind in methods:
             settings = stage_settings.adversarial_training(recipe)
-            stages.append(_training(kind, settings, photos, (*begins_as, *reconstructor)))
+            stages.append(_training(kind, settings, photos, (*begins_as, *reconstructor), run))
     return stages
 
 
-def _training(kind: Kind, settings: Settings, photos: Photos, before: tuple[Stage, ...]) -> Stage:
+def _training(kind: Kind, settings: Settings, photos: Photos, before: tuple[Stage, ...], run: Path) -> Stage:
     # Plain trainings alone can learn from photos without tags.
     records = photos.train if kind in PLAIN_TRAININGS.values() else photos.tagged
     stage = _stage(kind, None, records, settings, before)
     stage.manifest.inputs["classes"] = digest(photos.class_names)
     for section in PLAIN_TRAININGS:
         name = f"{section}.weights"
-        stage = _with_weights(stage, settings.get(name, "none"), name)
+        stage = _with_weights(stage, run, name, name)
     return stage
 
 
@@ -135,7 +137,7 @@ def _after_cams(recipe: Recipe, photos: Photos, cams: Stage, run: Path) -> list[
         source = _stage("crf", method, records, stage_settings.crf(recipe), (cams,))
         stages += [source, *_measured(source, "crf", photos.seed)]
     if recipe.refinement.method != "none":
-        stages += _refinement(recipe, photos, cams)
+        stages += _refinement(recipe, photos, cams, run)
         source = stages[-1]
         stages += _measured(source, "refined", photos.seed)
     folder = run / _FOLDERS["labels"].format(method=method)
@@ -148,20 +150,20 @@ def _after_cams(recipe: Recipe, photos: Photos, cams: Stage, run: Path) -> list[
     labelled = {record.name for record in labels.records}
     stages += [labels, *_measured(labels, "pseudo-label", [photo for photo in photos.seed if photo.name in labelled])]
     if "pseudo_labels" in recipe.segmenter.supervision:
-        stages += _segmenters(recipe, photos, method, labels)
+        stages += _segmenters(recipe, photos, method, labels, run)
     return stages
 
 
-def _refinement(recipe: Recipe, photos: Photos, cams: Stage) -> list[Stage]:
+def _refinement(recipe: Recipe, photos: Photos, cams: Stage, run: Path) -> list[Stage]:
     """Labels of sure pixels, the network that learns relations from them, and maps that walk along these."""
     method = cams.method
     relations = _stage("relations", method, photos.label, stage_settings.relations(recipe), (cams,))
     network = _stage("network", method, photos.label, stage_settings.relations_training(recipe), (relations,))
-    network = _with_weights(network, recipe.refinement.weights)
+    network = _with_weights(network, run, "refinement.weights")
     return [relations, network, _stage("maps", method, photos.mapped, stage_settings.walk(recipe), (cams, network))]
 
 
-def _segmenters(recipe: Recipe, photos: Photos, method: str, labels: Stage | None) -> list[Stage]:
+def _segmenters(recipe: Recipe, photos: Photos, method: str, labels: Stage | None, run: Path) -> list[Stage]:
     """A segmenter and its predictions; without pseudo-labels it learns from the true masks."""
     records = _masked(photos.label) if labels is None else photos.label
     before = () if labels is None else (labels,)
@@ -169,7 +171,7 @@ def _segmenters(recipe: Recipe, photos: Photos, method: str, labels: Stage | Non
     segmenter.manifest.inputs["classes"] = digest(photos.class_names)
     if labels is None:
         segmenter.manifest.inputs["label maps"] = _digest_label_maps(records)
-    stages = [_with_weights(segmenter, recipe.segmenter.weights)]
+    stages = [_with_weights(segmenter, run, "segmenter.weights")]
     if photos.val:
         predictions = _stage("predictions", method, photos.val, stage_settings.predictions(recipe), (segmenter,))
         stages += [predictions, *_measured(predictions, "segmenter", photos.val)]
@@ -223,8 +225,29 @@ def _foreign_stage(kind: Kind, method: str, folder: Path, records: Sequence[Reco
     return Stage(kind, method, _FOLDERS[kind].format(method=method), records, manifest, (), foreign=True)
 
 
-def _with_weights(stage: Stage, weights: str, name: str = "weights") -> Stage:
-    """The stage, depending on the file of pretrained weights where they are a file."""
-    if Path(weights).is_file():
-        stage.manifest.inputs[name] = digest_file(Path(weights))
+def _with_weights(stage: Stage, run: Path, setting: str, name: str = "weights") -> Stage:
+    """The stage, depending on what its file of pretrained weights holds, not on where the file lies.
+
+    A stage that was made from the same weights keeps the path that it knows them by. Where the file is gone nobody can
+    tell that it was another one, so that its name decides: a finished training stays finished.
+
+    Args:
+        stage: a training.
+        run: folder.
+        setting: that tells the weights, by its dotted name.
+        name: of the weights among the stage's inputs.
+    """
+    manifest = stage.manifest
+    file = weights_file(manifest.settings.get(setting, "none"))
+    if file is None:
+        return stage
+    content = digest_file(file) if file.is_file() else None
+    if content:
+        manifest.inputs[name] = content
+    found = read_manifest(run / stage.folder)
+    if found and name in found.inputs and setting in found.settings:
+        is_same = found.inputs[name] == content if content else Path(found.settings[setting]).name == file.name
+        if is_same:
+            manifest.settings[setting] = found.settings[setting]
+            manifest.inputs[name] = found.inputs[name]
     return stage

@@ -1,6 +1,7 @@
 """Predictions of many photos: which ones, their files, and what became of those that could not be labelled."""
 
 import csv
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from lightning_fabric import Fabric
 
 from tag2mask.config import SegmenterSettings
 from tag2mask.data.classes import voc_palette
+from tag2mask.data.digests import digest_file
 from tag2mask.data.faults import FaultLog
 from tag2mask.data.label_maps import label_map_names, open_label_map, write_label_map
 from tag2mask.data.names import without_suffix
@@ -19,10 +21,13 @@ from tag2mask.data.photos import FileError
 from tag2mask.data.records import Record
 from tag2mask.engine import share_of
 from tag2mask.files import replacing
-from tag2mask.manifest import Manifest, digest_file, read_manifest, why_redo, write_manifest
+from tag2mask.manifest import Manifest, read_manifest, why_redo, write_manifest
 from tag2mask.prediction import CONFIG, WEIGHTS, Prediction, Segmenter, class_areas
 from tag2mask.progress import track
 
+_CONTENTS = "photos.json"
+"""Digest of the photo that each mask was made of, by name."""
+_NUM_NAMED = 3
 _JPEG_QUALITY = 90
 _logger = logging.getLogger(__name__)
 
@@ -82,18 +87,24 @@ def refuse_other_model(folder: Path, model: Path) -> None:
 
 
 def predict_folder(fabric: Fabric, segmenter: Segmenter, photos: Mapping[str, Path], *, folder: Path) -> FolderResult:
-    """Write label map and overlay of every photo, and the areas of all; what is there already is left alone.
+    """Write label map and overlay of every photo, and the areas of all; what is there of the same photo is left alone.
 
-    Photos that cannot be read or need more memory than there is are named in the log and skipped.
+    A photo is the same while its content is: `photos.json` keeps what the masks were made of, and those of other photos
+    that were called the same are deleted first. Photos that cannot be read or need more memory than there is are named
+    in the log and skipped.
 
     Args:
         fabric: launched; the processes share the photos.
         segmenter: trained.
         photos: files by name, which may hold `/` for folders.
-        folder: for `masks/NAME.png`, `overlays/NAME.jpg` and `areas.csv`; of this segmenter alone.
+        folder: for `masks/NAME.png`, `overlays/NAME.jpg`, `areas.csv` and `photos.json`; of this segmenter alone.
     """
     fabric.to_device(segmenter.network)
     masks = folder / "masks"
+    if fabric.is_global_zero:
+        _delete_other_photos(folder, photos)
+    # All processes see what is left.
+    fabric.barrier()
     done = label_map_names(masks)
     share = share_of(fabric, [(name, path) for name, path in photos.items() if name not in done])
     for name, path in track(share, len(share), f"predictions of {folder.name}", shown=fabric.is_global_zero):
@@ -127,8 +138,37 @@ def predict_records(
     segmenter = Segmenter(segmenter.network, settings, segmenter.class_names)
     result = predict_folder(fabric, segmenter, {record.name: record.image for record in records}, folder=folder)
     if result.failed:
-        some = ", ".join(result.failed[:3])
+        some = ", ".join(result.failed[:_NUM_NAMED])
         raise ValueError(f"{folder}: {len(result.failed)} of {result.num_photos} photos failed, as told above: {some}")
+
+
+def _delete_other_photos(folder: Path, photos: Mapping[str, Path]) -> None:
+    """Delete predictions that were made of other photos than those called so now, and keep which ones these are."""
+    path = folder / _CONTENTS
+    before: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    contents = {name: _digest(photo) for name, photo in photos.items()}
+    made = label_map_names(folder / "masks")
+    others = [name for name, content in contents.items() if name in made and before.get(name) != content]
+    for name in others:
+        (folder / "masks" / f"{name}.png").unlink()
+        (folder / "overlays" / f"{name}.jpg").unlink(missing_ok=True)
+    if others:
+        some = ", ".join(others[:_NUM_NAMED]) + ", ..." * (len(others) > _NUM_NAMED)
+        _logger.info(
+            "%d of %d photos are redone, for their masks in %s were made of other ones: %s",
+            len(others), len(photos), folder, some,
+        )  # fmt: skip
+    # After the masks of others are gone and before one is made: a mask that is there is always of what this file says.
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(before | contents, indent=0, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _digest(photo: Path) -> str:
+    """Of the content; empty for a file that cannot be read, which the prediction tells."""
+    try:
+        return digest_file(photo)
+    except OSError:
+        return ""
 
 
 def _write_prediction(prediction: Prediction, folder: Path, name: str) -> None:

@@ -11,11 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from tag2mask.data.classes import BACKGROUND, IGNORE
+from tag2mask.data.thresholds import NUM_STEPS, THRESHOLDS
 
-NUM_STEPS = 100
-"""Thresholds are 0, 1 / NUM_STEPS, ... 1, as in the sweep over masks."""
-
-_THRESHOLDS = (np.arange(NUM_STEPS + 1) / NUM_STEPS).astype(np.float32)
 # Cells from the centre of the window in which texture is seen: about 20 pixels across at the maps' stride of 4.
 _REACH = 2
 # Variance of a level that was rounded to one of 256: a photo that varies less says nothing.
@@ -74,7 +71,7 @@ def estimate_threshold(photos: Iterable[tuple[NDArray[np.uint8], NDArray[np.floa
     Raises:
         ValueError: no photo tells one threshold from another.
     """
-    total = np.zeros(len(_THRESHOLDS))
+    total = np.zeros(len(THRESHOLDS))
     num_photos = 0
     for photo, maps in photos:
         num_photos += 1
@@ -128,7 +125,7 @@ def _explained_shares(features: NDArray[np.float64], highest: NDArray[np.float32
     features = features - features.mean(axis=0)
     num_cells = len(features)
     # A cell is foreground at as many of the lowest thresholds as its activation is above.
-    bins = _THRESHOLDS.searchsorted(highest.ravel())
+    bins = THRESHOLDS.searchsorted(highest.ravel())
     num_foreground = _sums_above(bins, np.ones(num_cells))
     sums = np.stack([_sums_above(bins, feature) for feature in features.T], axis=1)
     scatter = features.T @ features + np.eye(features.shape[1]) * (num_cells * _ROUNDING)
@@ -141,6 +138,6 @@ def _explained_shares(features: NDArray[np.float64], highest: NDArray[np.float32
 
 def _sums_above(bins: NDArray[np.intp], values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Sums (T,) of the values of the cells that are foreground at each threshold."""
-    sums = np.bincount(bins, values, len(_THRESHOLDS) + 1)
+    sums = np.bincount(bins, values, len(THRESHOLDS) + 1)
     # Summed from the top: entry t has the bins above t.
     return sums[:0:-1].cumsum()[::-1]

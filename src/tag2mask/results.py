@@ -101,17 +101,19 @@ def _rows(recipe: Recipe, photos: Photos, stage: Stage, stages: Sequence[Stage],
         seconds=seconds_with_all_before(source, run),
     )  # fmt: skip
     if stage.level not in ("seed", "refined"):
-        return [replace(blank, **asdict(read_label_scores(run / stage.folder)))]
+        row = replace(blank, **asdict(read_label_scores(run / stage.folder)))
+        chosen = read_threshold(run / source.folder) if source.kind == "labels" and not source.foreign else None
+        return [replace(row, threshold=chosen.used, threshold_source=chosen.source) if chosen else row]
     sweep = read_sweep(run / stage.folder / "sweep.npz").scores()
     thresholds: dict[ThresholdSource, float] = {
         "best on this split": sweep.best(),
         "fixed": recipe.cams.threshold if stage.level == "seed" else recipe.labels.threshold,
     }
-    chosen = [
-        read_threshold(run / other.folder) for other in stages if other.kind == "labels" and source in other.before
-    ]
-    if chosen and chosen[0] and chosen[0].estimated is not None:
-        thresholds["estimated"] = chosen[0].estimated
+    for other in stages:
+        if other.kind == "labels" and source in other.before:
+            made_with = read_threshold(run / other.folder)
+            if made_with and made_with.source == "estimated":
+                thresholds["estimated"] = made_with.used
     return [
         replace(blank, **asdict(sweep.at(value, photos.class_names)), threshold=value, threshold_source=name)
         for name, value in thresholds.items()

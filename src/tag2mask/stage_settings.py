@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from tag2mask.config import ClassifierSection, Recipe, RefinementSettings, SegmenterSettings
+from tag2mask.config import CamSettings, ClassifierSection, Recipe, RefinementSettings, SegmenterSettings
 from tag2mask.manifest import flatten
 from tag2mask.stages import Kind, cam_settings_of, section_of
 
@@ -49,6 +49,9 @@ def cams(recipe: Recipe, trained: Kind) -> Settings:
     settings = flatten(cam_settings_of(trained, recipe), "cams") | _precision(recipe)
     for name in ("threshold", "batch_pixels"):
         del settings[f"cams.{name}"]
+    if recipe.cams.classes == "tags":
+        # It is not read then. Left out it would make maps anew that were finished when it still counted.
+        settings["cams.predicted_score"] = CamSettings.predicted_score
     if section_of(trained, recipe) == "mctformer":
         settings |= _chosen(recipe.mctformer, "mctformer", ("fused_blocks", "patch_affinity"))
     return settings

@@ -1,18 +1,29 @@
 """The work of every kind of stage: from photos, settings and the stages before to the files of its folder."""
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from lightning_fabric import Fabric
 
 from tag2mask.cams.attention import infer_spread_cams
 from tag2mask.cams.inference import infer_cams
-from tag2mask.config import Recipe
+from tag2mask.config import ClassifierSettings, MctformerSettings, Recipe, RefinementSettings, SegmenterSettings
+from tag2mask.data.label_maps import label_map_names
 from tag2mask.data.records import Record
+from tag2mask.engine import share_of
 from tag2mask.examples import keep_epochs, keep_restorations, one_a_class
-from tag2mask.labelling import copy_label_maps, write_pseudo_labels
+from tag2mask.labelling import (
+    choose_threshold,
+    copy_label_map,
+    read_threshold,
+    write_pseudo_label,
+    write_threshold,
+)
 from tag2mask.measuring import measure
+from tag2mask.networks.backbones.hybrid_vit import HYBRID_BACKBONE
 from tag2mask.networks.classifier import PhotoClassifier
 from tag2mask.networks.mctformer import Mctformer
 from tag2mask.predicting import predict_records
@@ -21,6 +32,7 @@ from tag2mask.refining import write_crf_labels, write_relations, write_walked_ma
 from tag2mask.stages import PLAIN_TRAININGS, Photos, Stage, cam_settings_of, section_of
 from tag2mask.training import classifiers, labelled
 from tag2mask.training.stage import TrainingStage, load_network
+from tag2mask.workers import for_each
 
 
 class StageWork:
@@ -107,8 +119,7 @@ class StageWork:
             case "maps":
                 self._write_walked_maps(stage, folder)
             case "labels":
-                if fabric.is_global_zero:
-                    self._write_labels(stage, folder)
+                self._write_labels(stage, folder)
             case "predictions":
                 segmenter = Segmenter.load(self._source(stage))
                 predict_records(fabric, segmenter, stage.records, folder=folder, settings=recipe.segmenter)
@@ -134,6 +145,10 @@ class StageWork:
         num_classes = len(self._photos.class_names)
         return TrainingStage(self._fabric, self._recipe, records, num_classes, self._run / stage.folder)
 
+    def _trained(self, stage: Stage) -> TrainingStage:
+        """A training whose networks are given the weights that they ended with."""
+        return replace(self._training(stage), recipe=without_pretrained(self._recipe))
+
     def _watched_training(self, stage: Stage) -> TrainingStage:
         """A training that keeps the CAMs of a few photos after each epoch."""
         folder = self._run / stage.folder
@@ -146,7 +161,7 @@ class StageWork:
         if self._fabric.is_global_zero:
             folder = self._run / stage.folder
             classifier = self._load_classifier(stage)
-            reconstructor = classifiers.new_reconstructor(self._training(stage), classifier.backbone)
+            reconstructor = classifiers.new_reconstructor(self._trained(stage), classifier.backbone)
             keep_restorations(
                 classifier, load_network(reconstructor, folder, "reconstructor"), self._examples(),
                 folder=folder / "restored", recipe=self._recipe,
@@ -157,16 +172,15 @@ class StageWork:
 
     def _train_segmenter(self, stage: Stage) -> float:
         """Train it and keep it as a model folder."""
-        training = self._training(stage)
-        seconds = labelled.train_segmenter(training)
+        seconds = labelled.train_segmenter(self._training(stage))
         if self._fabric.is_global_zero:
             folder = self._run / stage.folder
-            network = load_network(labelled.new_segmenter(training), folder, "model")
+            network = load_network(labelled.new_segmenter(self._trained(stage)), folder, "model")
             Segmenter(network, self._recipe.segmenter, self._photos.class_names).save(folder)
         return seconds
 
     def _load_classifier(self, stage: Stage) -> PhotoClassifier:
-        blank = classifiers.new_classifier(self._training(stage), section_of(stage.kind, self._recipe))
+        blank = classifiers.new_classifier(self._trained(stage), section_of(stage.kind, self._recipe))
         return load_network(blank, self._run / stage.folder, "classifier")
 
     def _load_transformer(self, stage: Stage) -> Mctformer:
@@ -176,7 +190,7 @@ class StageWork:
 
     def _write_walked_maps(self, stage: Stage, folder: Path) -> None:
         cams, trained = stage.before
-        blank = labelled.new_relations_network(self._training(trained))
+        blank = labelled.new_relations_network(self._trained(trained))
         relations = load_network(blank, self._run / trained.folder, "network")
         write_walked_maps(
             self._fabric, relations, stage.records,
@@ -184,10 +198,42 @@ class StageWork:
         )  # fmt: skip
 
     def _write_labels(self, stage: Stage, folder: Path) -> None:
+        """Write the pseudo-labels that are not there yet."""
+        fabric, settings = self._fabric, self._recipe.labels
         (source,) = stage.before
         before = self._run / source.folder
+        work: Callable[[Record], None]
         match source.kind:
             case "crf":
-                copy_label_maps(stage.records, before, folder)
+                work = partial(copy_label_map, labels=before, folder=folder)
             case _:
-                write_pseudo_labels(stage.records, before, folder, settings=self._recipe.labels)
+                if fabric.is_global_zero:
+                    write_threshold(folder, choose_threshold(stage.records, before, settings))
+                fabric.barrier()
+                threshold = read_threshold(folder)
+                assert threshold is not None
+                work = partial(
+                    write_pseudo_label, maps=before, folder=folder, threshold=threshold.used,
+                    uncertain=settings.uncertain,
+                )  # fmt: skip
+        done = label_map_names(folder)
+        share = share_of(fabric, [record for record in stage.records if record.name not in done])
+        title, shown = "pseudo-labels", fabric.is_global_zero
+        for_each(work, share, num_processes=self._num_processes, title=title, shown=shown)
+
+
+def without_pretrained(recipe: Recipe) -> Recipe:
+    """The recipe of networks that are given trained weights: no file and no internet is needed."""
+    return replace(
+        recipe,
+        classifier=replace(recipe.classifier, weights=_at_hand(recipe.classifier)),
+        mctformer=replace(recipe.mctformer, weights=_at_hand(recipe.mctformer)),
+        refinement=replace(recipe.refinement, weights=_at_hand(recipe.refinement)),
+        segmenter=replace(recipe.segmenter, weights=_at_hand(recipe.segmenter)),
+    )
+
+
+def _at_hand(network: ClassifierSettings | MctformerSettings | RefinementSettings | SegmenterSettings) -> str:
+    # Embedded ones are installed, and photos are normalised as they want it, also in a hybrid that begins with a file.
+    with_embedded = network.weights == "embedded" or network.backbone == HYBRID_BACKBONE
+    return "embedded" if with_embedded and network.weights != "none" else "none"

@@ -11,7 +11,7 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
-from tag2mask.cams.inference import infer_cams
+from tag2mask.cams.inference import cams_of_batch, infer_cams
 from tag2mask.cams.multiscale import ScaleOutput, fuse, mean_scores, raw_maps
 from tag2mask.cams.store import cams_from_full_size, full_size_maps, read_cams, stored_names
 from tag2mask.config import CamSettings, ClassifierSettings, DataSettings
@@ -82,6 +82,17 @@ def test_every_photo_has_the_maps_of_its_tags(
         assert tuple(stored.class_ids) == record.tags
         # One step of the stored maps for the rounding of a batch.
         assert np.abs(full_size_maps(stored) - full_size_maps(expected)).max(initial=0) < 1.01 / 255
+
+
+def test_photo_of_another_size_than_its_batch_is_named(
+    classifier: Classifier, records: Sequence[Record], tmp_path: Path
+):
+    first = records[0]
+    photo = open_photo(first.image)
+    photo.resize((photo.width + 1, photo.height)).save(tmp_path / "wider.png")
+
+    with pytest.raises(AssertionError, match=r"wider\.png"):
+        cams_of_batch(classifier.eval(), [first, replace(first, image=tmp_path / "wider.png")], SETTINGS)
 
 
 def test_predicted_classes_are_those_of_a_high_score(

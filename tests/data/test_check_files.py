@@ -169,6 +169,16 @@ def test_masks_of_0_and_255_only_look_binary_and_stop(pets):
     assert "write 1 (cat)" in fault.hint
 
 
+def test_binary_masks_of_photos_without_tags_name_no_class(folder):
+    folder.photos("0.png")
+    folder.mask("masks/0.png", [0, 255])
+    folder.text("tags.csv", "image,tags\n0.png,\n")
+
+    fault = folder.fault("binary-mask")
+
+    assert fault.hint == "It looks binary: write a class's id in place of 255."
+
+
 def test_mask_coded_by_colours_stops_and_shows_the_colours(pets):
     pets.image("masks/3.png", Image.new("RGB", (40, 36), (128, 0, 0)))
 

@@ -198,6 +198,33 @@ def test_classes_file_with_a_gap_or_a_repeat_is_told(pets, lines, row):
     assert (fault.severity, fault.where) == ("error", f"classes.txt row {row}")
 
 
+@pytest.mark.parametrize(("lines", "row"), [("cat\nbackground\ndog\n", 2), ("background\ncat\ndog\nBackground\n", 4)])
+def test_background_that_is_not_the_first_line_is_refused_in_one_line(pets, lines, row):
+    pets.text("classes.txt", lines)
+
+    (fault,) = pets.check().errors
+
+    assert fault.where == f"classes.txt row {row}"
+    assert fault.expected == "it in the first line or nowhere, as it is no class"
+
+
+def test_split_called_as_that_of_every_photo_is_refused_in_one_line(folder):
+    folder.photos("a.png", "b.png", "c.png")
+    folder.text("tags.csv", "image,tags,split\na.png,cat,all\nb.png,dog,train\nc.png,,train\n")
+
+    with pytest.raises(ValueError, match=r"^splits: found one called 'all', expected another name, as all means"):
+        folder.read()
+
+
+def test_list_called_as_the_split_of_every_photo_is_refused(folder):
+    folder.photos("JPEGImages/a.jpg", "JPEGImages/b.jpg")
+    for name, tag in (("a", "cat"), ("b", "dog")):
+        folder.text(f"Annotations/{name}.xml", f"<annotation><object><name>{tag}</name></object></annotation>")
+    folder.text("ImageSets/Main/all.txt", "a\n")
+
+    assert folder.fault("split-name").found == "one called 'all'"
+
+
 def test_unknown_split_of_the_settings_is_told(pets):
     fault = pets.fault("unknown-split", train_split="trian")
 

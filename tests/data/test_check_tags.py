@@ -2,6 +2,11 @@
 
 import pytest
 
+from tag2mask.config import DataSettings
+from tag2mask.data.check_tags import check_classes, check_splits, check_tags, count_tags
+from tag2mask.data.faults import FaultLog
+from tag2mask.data.read import read_data_set
+
 
 def write(folder, rows, split=None):
     """Photos 0.png, 1.png, ... with these tags."""
@@ -107,3 +112,19 @@ def test_photo_in_train_and_val_is_a_warning(folder):
     fault = folder.fault("split-overlap")
 
     assert (fault.severity, fault.found) == ("warning", "1 photo in both (b)")
+
+
+def test_tags_of_the_real_animals_are_fit_to_train_on(animals):
+    data_set, log = read_data_set(DataSettings(root=animals)), FaultLog()
+    train = data_set.split("train")
+
+    check_classes(data_set, log)
+    check_tags(data_set, train, log)
+    check_splits(data_set, train, "train", log)
+
+    assert {(fault.severity, fault.code, fault.file) for fault in log.faults} == {
+        ("warning", "seldom-alone", "person"),
+        ("warning", "no-untagged", "tags"),
+    }
+    counts = {"dog": 1177, "cat": 1000, "person": 588, "horse": 444, "sheep": 299, "cow": 262}
+    assert count_tags(data_set, train) == counts

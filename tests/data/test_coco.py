@@ -120,6 +120,13 @@ def test_list_of_the_field_names_photos_without_folder(coco, tmp_path):
     assert [record.tags for record in coco.read().split(str(path))] == [(1,)]
 
 
+def test_category_called_background_is_refused(coco):
+    coco.content["train2014"]["categories"][0]["name"] = "Background"
+
+    with pytest.raises(ValueError, match=r"instances_train2014\.json: found a category 'Background', expected classes"):
+        coco.read()
+
+
 def test_later_annotation_covers_the_one_before(coco):
     expected = pixels("111000", "112220", "002220", "002220")
 

@@ -244,7 +244,7 @@ def test_label_map_of_another_size_than_its_photo_is_told(shapes: Path):
     first, second, *_ = labelled_records(shapes)
     photos = labelled_photos([replace(first, label_map=second.label_map)])
 
-    with pytest.raises(ValueError, match=r"01\.png: found 40 x 44 pixels, expected 48 x 36 as .*00\.png$"):
+    with pytest.raises(ValueError, match=r"01\.png: found 40x44 pixels, expected 48x36 as .*00\.png$"):
         photos[0, 0]
 
 

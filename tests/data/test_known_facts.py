@@ -1,3 +1,4 @@
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -6,17 +7,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tag2mask.data.digests import digest_content, digest_file
 from tag2mask.data.drawn_masks import DrawnMask, Outline
+from tag2mask.data.faults import FaultLog
 from tag2mask.data.inspection import inspect_records
 from tag2mask.data.known_facts import (
     Inspection,
     KnownFacts,
     inspect_changed,
     read_known_facts,
+    remember,
     write_known_facts,
 )
 from tag2mask.data.photos import FileError
 from tag2mask.data.records import Record
+from tag2mask.data.voc_tags import tags_of_label_maps
 
 
 @pytest.fixture
@@ -31,9 +36,9 @@ def records(tmp_path: Path) -> list[Record]:
 
 def inspect(records: list[Record], known: KnownFacts) -> tuple[Inspection, int]:
     """What is found, and how many records are opened for it."""
-    opened: list[int] = []
-    found = inspect_changed(records, known, lambda done, total: opened.append(done))
-    return found, len(opened)
+    found = inspect_changed(records, known)
+    taken = {id(facts) for facts in known.values()}
+    return found, sum(id(facts) not in taken for facts in found.facts.values())
 
 
 def rewrite(path: Path, content: bytes) -> None:
@@ -58,6 +63,45 @@ def test_facts_of_another_version_are_not_read(records: list[Record], tmp_path: 
     monkeypatch.setattr("tag2mask.data.known_facts.__version__", "another")
 
     assert read_known_facts(tmp_path / "facts.json") == {}
+
+
+def test_facts_with_digests_of_another_kind_are_not_read(records: list[Record], tmp_path: Path):
+    write_known_facts(tmp_path / "facts.json", inspect_changed(records, {}).known)
+    content = json.loads((tmp_path / "facts.json").read_text())
+    (tmp_path / "facts.json").write_text(json.dumps({name: content[name] for name in ("version", "facts")}))
+
+    assert read_known_facts(tmp_path / "facts.json") == {}
+
+
+def test_digests_that_are_remembered_need_no_file(records: list[Record], tmp_path: Path):
+    known = inspect_changed(records, {}).known
+    mask = tmp_path / "mask.png"
+    before = digest_file(mask)
+    size, time = mask.stat().st_size, mask.stat().st_mtime_ns
+    mask.write_bytes(b"?" * size)
+    os.utime(mask, ns=(time, time))
+
+    remember(known)
+
+    assert digest_file(mask) == before
+    os.utime(mask, ns=(time, time + 1))
+    assert digest_file(mask) == digest_content(b"?" * size)
+
+
+def test_label_maps_that_are_remembered_are_not_opened_for_their_tags(records: list[Record], tmp_path: Path):
+    known = inspect_changed(records, {}).known
+    mask, log = tmp_path / "mask.png", FaultLog()
+    size, time = mask.stat().st_size, mask.stat().st_mtime_ns
+    mask.write_bytes(b"?" * size)
+    os.utime(mask, ns=(time, time))
+
+    remember(known)
+    tags = tags_of_label_maps(tmp_path, {"cat": mask}, ("cat",), log)
+    os.utime(mask, ns=(time, time + 1))
+
+    assert tags == {"cat": (1,)}
+    assert log.faults == []
+    assert tags_of_label_maps(tmp_path, {"cat": mask}, ("cat",), log) == {}
 
 
 def test_facts_are_those_of_the_files_whether_they_are_opened_or_not(records: list[Record]):

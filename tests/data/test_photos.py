@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tag2mask.data.photos import FileError, open_photo
+from tag2mask.data.photos import FileError, open_photo, photo_size
 
 SIX = np.array([[0, 128, 255], [10, 20, 30]], np.uint8)
 
@@ -62,6 +62,18 @@ def test_photo_is_turned_upright_as_exif_says(tmp_path):
     path = save(tmp_path, Image.fromarray(SIX), exif=exif)
 
     np.testing.assert_array_equal(np.asarray(open_photo(path))[..., 0], np.rot90(SIX, k=-1))
+
+
+@pytest.mark.parametrize("name", ["photo.jpg", "photo.png", "photo.tif"])
+@pytest.mark.parametrize("orientation", [None, *range(11), 300])
+def test_size_in_the_head_is_that_of_the_upright_photo(tmp_path, name, orientation):
+    exif = Image.Exif()
+    if orientation is not None:
+        exif[274] = orientation
+    path = save(tmp_path, Image.fromarray(SIX), name, exif=exif)
+
+    assert photo_size(path) == open_photo(path).size
+    assert photo_size(path) == ((2, 3) if orientation in (5, 6, 7, 8) else (3, 2))
 
 
 @pytest.mark.parametrize(

@@ -96,12 +96,30 @@ def test_class_folders_below_split_folders_give_splits(folder):
 
 def test_split_may_be_the_path_of_a_text_file(pets, tmp_path):
     pets.text("lists/few.txt", "2\n0.png\n\n")
-    pets.text("pair.txt", "/5.png /masks/5.png\n")
+    pets.text("twice.txt", "5\n5.png\n")
 
     data_set = pets.read()
 
     assert [record.name for record in data_set.split("lists/few.txt")] == ["2", "0"]
-    assert [record.name for record in data_set.split(str(pets.root / "pair.txt"))] == ["5"]
+    assert [record.name for record in data_set.split(str(pets.root / "twice.txt"))] == ["5"]
+
+
+def test_line_of_two_paths_says_which_label_map(pets):
+    pets.mask("masks/5.png", [0])
+    better = pets.mask("better/5.png", [0, 1])
+    pets.text("pair.txt", "/5.png /better/5.png\n2.png\n")
+
+    first, second = pets.read().split("pair.txt")
+
+    assert (first.name, first.label_map) == ("5", better)
+    assert (second.name, second.label_map) == ("2", None)
+
+
+def test_label_map_that_a_line_names_must_be_there(pets):
+    path = pets.text("pair.txt", "2.png\n/5.png /masks/5.png\n")
+
+    with pytest.raises(DataError, match=rf"^{path} row 2: found /masks/5.png, expected a label map$"):
+        pets.read().split(str(path))
 
 
 def test_unknown_split_is_one_line_with_the_names_and_the_nearest(pets):

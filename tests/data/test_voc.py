@@ -62,6 +62,28 @@ def test_list_of_pairs_says_which_label_map(devkit):
     assert record.label_map == devkit.root / "SegmentationClassAug/2007_1.png"
 
 
+@pytest.mark.parametrize("setting", ["train_split", "seed_split", "label_split", "val_split"])
+def test_list_is_read_in_the_same_way_whatever_split_it_is(devkit, setting):
+    devkit.photo("JPEGImages/2009_4.jpg")
+    devkit.text("Annotations/2009_4.xml", BOXES.format("dog"))
+    # The third photo is in no other list.
+    lines = "/JPEGImages/2007_1.jpg /SegmentationClassAug/2007_1.png\n2007_2\n2009_4\n"
+    path = str(devkit.text("lists/some.txt", lines))
+
+    records = devkit.read(**{setting: path}).split(path)
+
+    assert [(record.name, record.tags, record.label_map) for record in records] == [
+        ("2007_1", (8,), devkit.root / "SegmentationClassAug/2007_1.png"),
+        ("2007_2", (12,), devkit.root / "SegmentationClass/2007_2.png"),
+        ("2009_4", (12,), None),
+    ]
+
+
+def test_verdicts_on_a_class_are_no_split(devkit):
+    with pytest.raises(DataError, match=r"cat_train.txt row 1: found '2007_1  1', expected a photo's name"):
+        devkit.read(train_split="ImageSets/Main/cat_train.txt")
+
+
 def test_tags_may_come_from_the_masks(devkit):
     data_set = devkit.read(tag_source="masks")
 

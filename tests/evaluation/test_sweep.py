@@ -4,8 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tag2mask.data.thresholds import THRESHOLDS
 from tag2mask.evaluation.confusion import confusion_matrix
-from tag2mask.evaluation.sweep import THRESHOLDS, ThresholdSweep
+from tag2mask.evaluation.sweep import ThresholdSweep
 
 NUM_CLASSES = 4
 
@@ -104,15 +105,6 @@ def test_released_code_gives_the_same_scores(golden: Path):
         assert np.array(list(named.iou.values())) * 100 == pytest.approx(result["iou_percent"], rel=0, abs=1e-10)
     for threshold, miou in recorded["official_sweep_0_15_to_0_34"]:
         assert scores.miou[round(threshold * 100)] * 100 == pytest.approx(miou, rel=0, abs=1e-10)
-
-
-def test_two_halves_equal_the_whole(photos: list[Photo]):
-    whole = swept(photos)
-
-    halves = swept(photos[:2]) + swept(photos[2:])
-
-    assert np.array_equal(halves.counts, whole.counts)
-    assert halves.num_photos == whole.num_photos == 4
 
 
 def test_label_map_of_an_ignored_photo_adds_nothing(photos: list[Photo]):

@@ -1,4 +1,5 @@
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import torch
 from torch import nn
 
 from tag2mask.config import SegmenterSettings
-from tag2mask.export.onnx import PhotoToLabels, export_onnx
+from tag2mask.export.onnx import PhotoToLabels
 from tag2mask.networks.deeplab import build_deeplab
 from tag2mask.prediction import Segmenter
 
@@ -30,9 +31,13 @@ def segmenter() -> Segmenter:
 
 
 @pytest.fixture(scope="module")
-def exported(segmenter: Segmenter, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported(segmenter: Segmenter, tag2mask: Callable, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the command writes of a model folder."""
+    model = tmp_path_factory.mktemp("model")
+    segmenter.save(model)
     path = tmp_path_factory.mktemp("onnx") / "segmenter.onnx"
-    export_onnx(segmenter, path)
+    outcome = tag2mask("export", model, "--to", "onnx", "--out", path)
+    assert outcome.status == 0, outcome.err
     return path
 
 

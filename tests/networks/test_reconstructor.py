@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tag2mask.config import ClassifierSettings, ReconstructorSettings
-from tag2mask.networks.reconstructor import Reconstructor, build_reconstructor, check_side
+from tag2mask.networks.reconstructor import Reconstructor, build_reconstructor
 
 CLASSIFIER = ClassifierSettings(backbone="test_resnet", output_stride=16)  # features of strides 2, 4, 8, 16, 16
 SETTINGS = ReconstructorSettings(features=(2, -1), feature_channels=(4, 6), width=4, depth=4, max_width_factor=4)
@@ -149,25 +149,6 @@ def test_channels_last_gives_the_same():
         ).segments[0]
 
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("image_side", "crop", "told"),
-    [
-        (0, 200, "data.crop is 200, but a reconstructor of depth 8 needs a multiple of 256: take 256, or "
-                 "reconstructor.depth 3"),
-        (96, 256, "reconstructor.image_side is 96, .* multiple of 256: take 256, or reconstructor.depth 5"),
-        (0, 385, "take 512$"),
-    ],
-)  # fmt: skip
-def test_side_that_does_not_fit_the_depth_is_refused(image_side: int, crop: int, told: str):
-    with pytest.raises(ValueError, match=told):
-        check_side(ReconstructorSettings(image_side=image_side), crop)
-
-
-def test_side_that_fits_the_depth_is_accepted():
-    check_side(ReconstructorSettings(), 512)
-    check_side(ReconstructorSettings(depth=5, image_side=64), 200)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from tag2mask.config import ReconstructorSettings
 from tag2mask.networks.backbones.weights import load_strictly, rename_released
@@ -94,3 +95,18 @@ def test_norm_is_absent_in_the_first_and_the_last_level_down():
 
     assert [isinstance(level[1], nn.InstanceNorm2d) for level in decoder.down] == [False, True, True, False]
     assert all(isinstance(level[1], nn.InstanceNorm2d) for level in decoder.up)
+
+
+def test_last_convolution_equals_one_of_the_doubled_grid():
+    decoder = UNetDecoder(6, ReconstructorSettings(width=4, depth=2))
+    last = decoder.final[1]
+    levels = torch.randn(2, 8, 3, 5, requires_grad=True)
+    direction = torch.randn(2, 3, 6, 10)
+
+    images = decoder.final(levels)
+    expected = F.conv2d(F.interpolate(levels, scale_factor=2, mode="nearest"), last.weight, last.bias, padding=1)
+
+    torch.testing.assert_close(images, expected)
+    inputs = (levels, last.weight, last.bias)
+    found = torch.autograd.grad((images * direction).sum(), inputs)
+    torch.testing.assert_close(found, torch.autograd.grad((expected * direction).sum(), inputs))

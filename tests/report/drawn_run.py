@@ -51,7 +51,7 @@ def draw_run(folder: Path, *, with_masks: bool) -> DrawnRun:
         _write_labels(run / part, train, REACH[level], unsure=level == "pseudo-label")
     for method in ("acr", "masks"):
         _write_labels(run / "6-predictions" / method / "masks", val, REACH["segmenter"] * (method == "acr"))
-    (run / "4-pseudo-labels" / "acr" / "threshold.json").write_text('{"used": 0.31, "estimated": 0.44}')
+    (run / "4-pseudo-labels" / "acr" / "threshold.json").write_text('{"used": 0.31, "source": "fixed"}')
     _write_examples(run / "1-classifier" / "acr", train, generator)
     if with_masks:
         _measure(run, train, val)
@@ -143,6 +143,8 @@ def _measure(run: Path, train: list[Record], val: list[Record]) -> None:
     ):  # fmt: skip
         labels = [open_label_map(run / folder / f"{record.name}.png") for record in records]
         row = _row(method, level, "val" if level == "segmenter" else "train", len(records))
+        if level == "pseudo-label":
+            row = replace(row, threshold=0.31, threshold_source="fixed")
         scores = _measure_labels(run / "scores" / f"{level}-{method}", records, labels)
         _add_scores(run, [replace(row, **vars(scores))])
 

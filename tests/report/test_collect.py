@@ -1,4 +1,5 @@
 import csv
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,6 +74,17 @@ def test_examples_of_the_training_are_found(content: ReportContent):
     assert list(strip.folders) == list(range(1, 10))
     assert [record.name for record in strip.records] == [EVIL_NAME, "train_01", "train_02"]
     assert [part.name for part in content.restorations] == [EVIL_NAME, "train_01"]
+
+
+def test_epochs_stand_in_the_order_of_their_numbers(tmp_path: Path, masked_run: DrawnRun):
+    save_recipe(tmp_path / "config.yaml", Recipe())
+    source = masked_run.folder / "1-classifier" / "acr" / "epochs" / "01"
+    for epoch in ("09", "10", "11", "99", "100", "101"):
+        shutil.copytree(source, tmp_path / "1-classifier" / "acr" / "epochs" / epoch)
+
+    (strip,) = collect(tmp_path, masked_run.records, CLASS_NAMES).strips
+
+    assert list(strip.folders) == [9, 10, 11, 99, 100, 101]
 
 
 def test_a_run_that_has_only_begun_is_mostly_empty(tmp_path: Path, masked_run: DrawnRun):

@@ -124,6 +124,14 @@ def test_labels_have_a_colour_a_class_and_black_where_nothing_is_known():
     assert unknown.max() < background.min()
 
 
+def test_no_class_looks_like_what_is_unknown():
+    label_map = np.array([[*range(1, 255), 255]], np.uint8)
+
+    *classes, unknown = overlay_labels(np.zeros((1, 255, 3), np.uint8), label_map)[0].tolist()
+
+    assert unknown not in classes
+
+
 def test_levels_are_drawn_side_by_side(tmp_path: Path):
     photo = np.zeros((30, 40, 3), np.uint8)
     one = LevelRow(photo, "cat", {"CAM": photo})

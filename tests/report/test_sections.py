@@ -5,15 +5,7 @@ from drawn_run import CLASS_NAMES, DrawnRun
 
 from tag2mask.report.collect import collect
 from tag2mask.report.content import Setting
-from tag2mask.report.sections import class_colours, duration, level_rows
-
-
-def test_no_two_classes_share_a_colour():
-    colours = class_colours(254)
-
-    assert len(set(colours)) == 254
-    assert all(len(colour) == 7 and int(colour[1:], 16) >= 0 for colour in colours)
-    assert class_colours(3) == colours[:3]
+from tag2mask.report.sections import duration, level_rows
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tag2mask.report.tables import ScoreRow, read_scores, scores_markdown, scores_table, write_scores
+from tag2mask.report.tables import ScoreRow, read_scores, scores_table, write_scores
 
 
 def row(**changed: object) -> ScoreRow:
@@ -69,16 +69,6 @@ def test_table_is_in_percent_with_one_decimal():
     cells = [[cell.strip() for cell in line.strip("│").split("│")] for line in (first, second)]
     assert cells[0] == ["acr", "seed", "train", "60.3", "75.0", "76.1", "0.20 (best on this split)", "1,464", "3.2"]
     assert cells[1] == ["[red]", "segmenter", "train", "60.3", "75.0", "76.1", "-", "1,464", "4,322"]
-
-
-def test_markdown_has_the_same_cells():
-    lines = scores_markdown([row(method="a|b")]).splitlines()
-
-    assert lines == [
-        "| method | level | split | mIoU | precision | recall | threshold | photos | seconds |",
-        "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
-        "| a\\|b | seed | train | 60.3 | 75.0 | 76.1 | 0.20 (best on this split) | 1,464 | 3.2 |",
-    ]
 
 
 @pytest.mark.parametrize(

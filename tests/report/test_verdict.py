@@ -19,9 +19,10 @@ REFINED = row("refined", 0.519, source="best on this split")
 
 
 def test_verdict_tells_what_every_stage_gained_and_which_level_is_better():
-    rows = [BASELINE, SEED, CRF, REFINED, row("refined", 0.501, source="estimated"), row("pseudo-label", 0.501)]
+    rows = [BASELINE, SEED, CRF, REFINED, row("refined", 0.501, source="estimated")]
+    rows.append(row("pseudo-label", 0.501, source="estimated"))
 
-    assert verdict(rows, "irn", label_threshold="estimated") == [
+    assert verdict(rows, "irn") == [
         "ACR raised the seed from 41.0 to 49.2 mIoU (+8.2).",
         "The CRF helped (+3.1 against the seed).",
         "IRN did not help (−0.4 against the CRF): the CRF is the better level to use.",
@@ -42,14 +43,12 @@ def test_what_labels_lose_is_told_apart_into_threshold_and_unsure_pixels(miou: f
         row("refined", value, source=source)
         for value, source in ((0.587, "best on this split"), (0.4, "fixed"), (0.582, "estimated"))
     )
-    rows = [SEED, best, fixed, estimated, row("pseudo-label", miou)]
+    rows = [SEED, best, fixed, estimated, row("pseudo-label", miou, source="estimated")]
 
-    found = change(rows, rows[-1], label_threshold="estimated")
+    found = change(rows, rows[-1])
 
     unsure = "pixels left unsure (255, counted as missed)"
-    assert verdict(rows, "irn", label_threshold="estimated")[-1] == "The pseudo-labels reach " + told.format(
-        unsure=unsure
-    )
+    assert verdict(rows, "irn")[-1] == "The pseudo-labels reach " + told.format(unsure=unsure)
     assert found is not None
     assert found.against == estimated
     assert found.points == pytest.approx(100 * miou - 58.2)
@@ -57,9 +56,9 @@ def test_what_labels_lose_is_told_apart_into_threshold_and_unsure_pixels(miou: f
 
 
 def test_unsure_pixels_alone_are_told_where_the_threshold_costs_nothing():
-    rows = [SEED, REFINED, row("refined", 0.519, source="fixed"), row("pseudo-label", 0.5)]
+    rows = [SEED, REFINED, row("refined", 0.519, source="fixed"), row("pseudo-label", 0.5, source="fixed")]
 
-    assert verdict(rows, "irn", label_threshold="fixed")[-1] == (
+    assert verdict(rows, "irn")[-1] == (
         "The pseudo-labels reach 50.0 mIoU: pixels left unsure (255, counted as missed) cost 1.9."
     )
 

@@ -210,10 +210,11 @@ def test_classifier_is_judged_by_features_without_dropout(batch: Batch, classifi
     settings = replace(SETTINGS, reconstructor_loss=ReconstructorLoss(classification=0))
     torch.manual_seed(0)
     reconstructor = learn(Reconstructor(DropsHalf(), None, features))
-    learner, output = learn(copy.deepcopy(classifier)), classifier(batch.images)
+    learner, other = learn(copy.deepcopy(classifier)), learn(classifier)
 
     losses = Acr(learner, reconstructor, settings).training_step(batch, 0)
-    expected = update_classifier(learn(classifier), reconstructor, batch, output=output, settings=settings)
+    output = other(batch.images)
+    expected = update_classifier(other, reconstructor, batch, output=output, settings=settings)
 
     assert {name: losses[name] for name in expected} == expected
 

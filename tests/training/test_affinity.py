@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.distributed as processes
 import torch.multiprocessing as multiprocessing
+from command_process import ready_processes
 from torch import Tensor, nn
 
 from tag2mask.config import RefinementSettings
@@ -141,7 +142,8 @@ def test_losses_and_gradients_equal_those_of_an_index_table():
 def test_two_processes_share_the_means_of_one(tmp_path: Path):
     losses, gradient = losses_of_photos([0, 1, 2, 3])
 
-    multiprocessing.start_processes(process_of_two, (str(tmp_path),), nprocs=2, start_method="spawn")
+    ready_processes()
+    multiprocessing.start_processes(process_of_two, (str(tmp_path),), nprocs=2, start_method="forkserver")
 
     parts = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
     torch.testing.assert_close((parts[0][0] + parts[1][0]) / 2, losses)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -162,9 +163,28 @@ def test_training_resumed_at_an_epoch_boundary_gives_the_same_digits(
     for row in expected + found:
         del row["seconds"]
     assert found == expected
+    weights = learned(resumed)
     for name, tensor in learned(unbroken).items():
-        assert torch.equal(learned(resumed)[name], tensor), name
-    assert not torch.equal(learned(begun)["classifier.head.weight"], learned(resumed)["classifier.head.weight"])
+        assert torch.equal(weights[name], tensor), name
+    assert not torch.equal(learned(begun)["classifier.head.weight"], weights["classifier.head.weight"])
+
+
+def test_checkpoint_brings_back_the_scale_of_the_losses(
+    shapes: Path, new_reconstructor: Callable, new_classifier: Callable, tmp_path: Path
+):
+    def scaling() -> tuple[Fabric, torch.amp.GradScaler]:
+        # Doubles in every other step, so that each epoch ends with another scale.
+        scaler = torch.amp.GradScaler("cpu", init_scale=4.0, growth_interval=2)
+        return Fabric(accelerator="cpu", devices=1, plugins=MixedPrecision("16-mixed", "cpu", scaler)), scaler
+
+    (begun, scaler), (resumed, new_scaler) = scaling(), scaling()
+    run(begun, adversaries(begun, new_reconstructor, new_classifier), loader_of(shapes), tmp_path, 1)
+    scale = scaler.get_scale()
+
+    run(resumed, adversaries(resumed, new_reconstructor, new_classifier), loader_of(shapes), tmp_path, 1)
+
+    assert scale > 4.0
+    assert new_scaler.get_scale() == scale
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -55,6 +55,8 @@ def cams_of_batch(classifier: PhotoClassifier, batch: Sequence[Record], settings
     """
     photos = [open_photo(record.image) for record in batch]
     width, height = photos[0].size
+    for record, photo in zip(batch, photos, strict=True):
+        assert photo.size == (width, height), f"{record.image}: {photo.size}, but {batch[0].image}: {(width, height)}"
     backbone = classifier.backbone
     outputs = raw_maps(classifier, photos, settings, mean=backbone.mean, std=backbone.std)
     stored = []

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from tag2mask.config import CamSettings, SegmenterSettings
+from tag2mask.config import CamSettings
 from tag2mask.data.transforms import Channels, normalise
 from tag2mask.networks.classifier import PhotoClassifier
 from tag2mask.networks.normalisation import normalise_cams
@@ -26,7 +26,7 @@ class ScaleOutput(NamedTuple):
     """Class logits (2, B, C)."""
 
 
-def scaled_sizes(size: Size, settings: CamSettings | SegmenterSettings) -> list[Size]:
+def scaled_sizes(size: Size, settings: CamSettings) -> list[Size]:
     """Size (width, height) of a photo at every scale; halves are rounded to even, as the released code does."""
     return [scaled_size(size, settings.long_side, scale) for scale in settings.scales]
 

@@ -7,8 +7,8 @@ from tag2mask.config import DataSettings
 from tag2mask.data.check_files import check_copies, check_label_maps, check_photos
 from tag2mask.data.check_tags import check_classes, check_splits, check_tags
 from tag2mask.data.faults import DataError, Fault, FaultLog
-from tag2mask.data.inspection import OnPhoto, RecordFacts
-from tag2mask.data.known_facts import KnownFacts, inspect_changed
+from tag2mask.data.inspection import RecordFacts
+from tag2mask.data.known_facts import KnownFacts, inspect_changed, remember
 from tag2mask.data.read import read_with_faults
 from tag2mask.data.records import ALL, DataSet, Record
 
@@ -45,17 +45,16 @@ class CheckResult:
 
 
 def check_data_set(
-    settings: DataSettings, *, splits: Sequence[str] | None = None, known: KnownFacts | None = None,
-    on_photo: OnPhoto | None = None,
-) -> CheckResult:  # fmt: skip
-    """Read a data set, open every photo and label map, and judge them.
+    settings: DataSettings, *, splits: Sequence[str] | None = None, known: KnownFacts | None = None
+) -> CheckResult:
+    """Read a data set, open every photo and label map, which shows its progress, and judge them.
 
     Args:
         settings: which data set; its training split is what tags are judged on.
         splits: open only the photos of these splits and of those in the settings; without, every photo.
         known: facts that an earlier check found; files that have not changed since are not opened.
-        on_photo: told how far it is.
     """
+    remember(known or {})
     data_set = read_with_faults(settings)
     log = FaultLog()
     log.faults.extend(data_set.faults)
@@ -64,7 +63,7 @@ def check_data_set(
     names = dict.fromkeys(name for name in (*chosen, *(data_set.splits if splits is None else splits)) if name)
     used = {name: train if name == settings.train_split else _split(data_set, name, log) for name in names}
     records = list(dict.fromkeys(record for photos in used.values() for record in photos))
-    facts, lasting = inspect_changed(records, known or {}, on_photo)
+    facts, lasting = inspect_changed(records, known or {})
 
     check_photos(data_set, facts, log)
     check_copies(data_set, facts, used, log)

@@ -8,6 +8,7 @@ from tag2mask.data.classes import BACKGROUND, IGNORE
 from tag2mask.data.drawn_masks import DrawnMask, LabelMap
 from tag2mask.data.faults import FaultLog
 from tag2mask.data.inspection import LabelMapFacts, PhotoFacts, RecordFacts
+from tag2mask.data.label_maps import refuse_other_size
 from tag2mask.data.photos import FileError
 from tag2mask.data.records import ALL, DataSet, Record
 
@@ -120,16 +121,18 @@ def _check_size(file: str, label_map: LabelMapFacts, photo: PhotoFacts | FileErr
     if isinstance(photo, FileError):
         return
     size, expected = (label_map.width, label_map.height), (photo.width, photo.height)
-    if size != expected:
+    try:
+        refuse_other_size(Path(file), size, expected)
+    except FileError as error:
         turned = photo.is_turned and size == expected[::-1]
         hint = "It fits the photo before its EXIF turn; turn the mask." if turned else ""
-        found = f"{size[0]}x{size[1]} pixels"
-        text = f"{expected[0]}x{expected[1]} as its photo"
-        log.error("mask-size", file, found=found, expected=text, hint=hint)
+        log.error(error.code, file, found=error.found, expected=error.expected, hint=hint)
 
 
 def _note_binary(file: str, data_set: DataSet, log: FaultLog) -> None:
-    hint = f"It looks binary: write 1 ({data_set.class_names[0]}) or another class's id in place of 255."
+    # Where no photo has a tag there is no class to name.
+    first = f"1 ({data_set.class_names[0]}) or another class's id" if data_set.class_names else "a class's id"
+    hint = f"It looks binary: write {first} in place of 255."
     found = "only the values 0 and 255, as in every mask"
     log.error("binary-mask", file, found=found, expected="class ids; 255 is ignored", hint=hint)
 

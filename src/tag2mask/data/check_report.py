@@ -97,24 +97,6 @@ def write_faults(path: Path, faults: Iterable[Fault]) -> None:
         writer.writerows([getattr(fault, column) for column in _COLUMNS] for fault in faults)
 
 
-def read_faults(path: Path) -> tuple[Fault, ...]:
-    """The faults that `write_faults` wrote."""
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    return tuple(
-        Fault(
-            "error" if row["severity"] == "error" else "warning",
-            row["code"],
-            row["file"],
-            int(row["row"]) if row["row"] else None,
-            row["found"],
-            row["expected"],
-            row["hint"],
-        )
-        for row in rows
-    )
-
-
 def _labelled(label: str, paragraphs: list[str]) -> list[str]:
     lines = []
     for index, paragraph in enumerate(paragraphs):

@@ -47,7 +47,7 @@ def read_class_folders(root: Path, log: FaultLog) -> DataSet:
     everything = [record for records in splits.values() for record in records]
     layout = f"a folder a class ({len(class_names)} classes, {len(everything):,} photos)"
     named = {split: records for split, records in splits.items() if split}
-    return DataSet(root, layout, class_names, group_in_splits(everything, named))
+    return DataSet(root, layout, class_names, group_in_splits(everything, named, log))
 
 
 def _subfolders(folder: Path) -> list[Path]:

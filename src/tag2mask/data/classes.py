@@ -62,6 +62,11 @@ def read_class_names(path: Path, log: FaultLog) -> tuple[str, ...] | None:
         log.error("classes", path.name, found=str(error), expected="UTF-8 text")
         return None
     names = lines[1:] if lines and is_background(lines[0]) else lines
+    for row, line in enumerate(lines[1:], start=2):
+        if is_background(line):
+            expected = "it in the first line or nowhere, as it is no class"
+            log.error("classes", path.name, row=row, found=repr(line), expected=expected)
+    names = [name for name in names if not is_background(name)]
     if not names:
         log.error("classes", path.name, found="no class", expected="one class name a line")
         return None

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from pycocotools import mask as coco_mask  # type: ignore[import-untyped]
 
+from tag2mask.data.classes import is_background
 from tag2mask.data.drawn_masks import DrawnMask, Outline
 from tag2mask.data.faults import FaultLog
 from tag2mask.data.names import without_suffix
@@ -82,7 +83,7 @@ def read_coco(root: Path, log: FaultLog) -> DataSet:
     _warn_of_other_masks(root, [path for path in masks.values() if path not in files], log)
     counts = f"{len(everything) - len(files):,} masks drawn from them, {len(files):,} from files"
     layout = f"COCO 2014, tags from the annotations ({len(class_names)} classes), {counts}"
-    return DataSet(root, layout, class_names, group_in_splits(everything, splits))
+    return DataSet(root, layout, class_names, group_in_splits(everything, splits, log))
 
 
 def _list_photos(root: Path, splits: Iterable[str], log: FaultLog) -> PhotoFiles:
@@ -147,6 +148,11 @@ def _read_annotations(root: Path, split: str, log: FaultLog) -> _Annotations | N
                 image = images[image_id]
                 frame = _Frame(f"{split}/{image['file_name']}", image["height"], image["width"])
                 outlines[image_id] += _outline(annotation["segmentation"], class_ids[category_id], frame, log)
+    class_names = tuple(category["name"] for category in categories)
+    for name in class_names:
+        if is_background(name):
+            expected = "classes alone, as the background is id 0"
+            log.error("classes", file, found=f"a category {name!r}", expected=expected)
     for name, count in unknown.items():
         found = f"{name} in {count:,} annotation{'s' if count > 1 else ''}"
         log.error("unknown-id", file, found=found, expected="the id of an image and of a category")
@@ -154,7 +160,7 @@ def _read_annotations(root: Path, split: str, log: FaultLog) -> _Annotations | N
     for image_id, image in images.items():
         label_map = DrawnMask(root / file, image_id, image["height"], image["width"], tuple(outlines[image_id]))
         photos.append(_Photo(image["file_name"], tuple(sorted(tags[image_id])), label_map))
-    return _Annotations(tuple(category["name"] for category in categories), tuple(photos))
+    return _Annotations(class_names, tuple(photos))
 
 
 def _read_json(path: Path, file: str, log: FaultLog) -> dict[str, list[dict[str, Any]]] | None:

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from tag2mask.config import Augmentation, DataSettings
 from tag2mask.data.augmentation import DeitAugmentation
 from tag2mask.data.batch import Batch, LabelledBatch
-from tag2mask.data.label_maps import open_label_map
+from tag2mask.data.label_maps import open_label_map, refuse_other_size
 from tag2mask.data.photos import open_photo
 from tag2mask.data.records import Record
 from tag2mask.data.transforms import (
@@ -117,11 +117,8 @@ class LabelledPhotos(Dataset[LabelledBatch]):
         record = self._records[index]
         assert record.label_map is not None
         photo, label_map = open_photo(record.image), open_label_map(record.label_map)
-        if label_map.shape != (photo.height, photo.width):
-            found = f"{label_map.shape[1]} x {label_map.shape[0]}"
-            raise ValueError(
-                f"{record.label_map}: found {found} pixels, expected {photo.width} x {photo.height} as {record.image}"
-            )
+        height, width = label_map.shape
+        refuse_other_size(record.label_map, (width, height), photo.size, photo=str(record.image))
         photo = reduce_photo(photo, self._long_side)
         label_map = resize_label_map(label_map, photo.size)
         generator = np.random.default_rng([self._seed, epoch, index])

@@ -26,7 +26,7 @@ def read_photos_with_table(root: Path, path: Path, log: FaultLog) -> DataSet:
     folder = next((root / name for name in PHOTO_FOLDERS if (root / name).is_dir()), root)
     photos = list_photos(root, folder, log, skip=MASK_FOLDERS)
     if table is None:
-        return DataSet(root, f"photos and {path.name}", given or (), group_in_splits([], {}))
+        return DataSet(root, f"photos and {path.name}", given or (), group_in_splits([], {}, log))
     rows = rows_by_photo(path, table, photos, log)
     warn_of_leftovers(photos, rows, log, place=path.name)
     # Sorted, because a table with a column of tags has no order of its own.
@@ -37,7 +37,7 @@ def read_photos_with_table(root: Path, path: Path, log: FaultLog) -> DataSet:
     layout = f"photos, {kind} in {path.name} ({len(table.rows):,} rows, {len(class_names)} classes)"
     everything = [record for records in splits.values() for record in records]
     named = {split: records for split, records in splits.items() if split}
-    return DataSet(root, layout, class_names, group_in_splits(everything, named))
+    return DataSet(root, layout, class_names, group_in_splits(everything, named, log))
 
 
 def _make_records(

@@ -1,9 +1,8 @@
 """Opens every photo and label map once and keeps the facts that a check judges."""
 
-import hashlib
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +10,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tag2mask.data.drawn_masks import LabelMap
+from tag2mask.data.digests import digest_content, digest_file
+from tag2mask.data.drawn_masks import DrawnMask, LabelMap
 from tag2mask.data.label_maps import open_label_map
 from tag2mask.data.photos import FileError, decode, is_turned, read_bytes, to_upright_rgb
 from tag2mask.data.records import Record
-
-OnPhoto = Callable[[int, int], None]
-"""Told after each photo how many of how many are done."""
+from tag2mask.progress import track
 
 
 @dataclass(frozen=True)
@@ -45,6 +43,8 @@ class LabelMapFacts:
     height: int
     ids: tuple[int, ...]
     """Sorted values that have a pixel."""
+    digest: str | None
+    """Of the file's content; None for one that is drawn from a file of many."""
 
 
 @dataclass(frozen=True)
@@ -56,17 +56,14 @@ class RecordFacts:
     """None for a record without a label map."""
 
 
-def inspect_records(records: Sequence[Record], on_photo: OnPhoto | None = None) -> list[RecordFacts]:
+def inspect_records(records: Sequence[Record]) -> list[RecordFacts]:
     """Facts of each record, in the order given. Threads share the work: Pillow decodes outside Python's lock."""
-    facts = []
+    # Processes beside the first one look at the same photos, and stay silent.
+    shown = os.environ.get("LOCAL_RANK", "0") == "0"
     with warnings.catch_warnings(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         # What Pillow warns of (too many pixels, broken EXIF) is either a fault of ours or does no harm.
         warnings.simplefilter("ignore")
-        for num_done, found in enumerate(pool.map(_inspect, records), start=1):
-            facts.append(found)
-            if on_photo is not None:
-                on_photo(num_done, len(records))
-    return facts
+        return list(track(pool.map(_inspect, records), len(records), "check of photos", shown=shown))
 
 
 def inspect_photo(path: Path) -> PhotoFacts:
@@ -86,7 +83,7 @@ def inspect_photo(path: Path) -> PhotoFacts:
         is_turned=is_turned(image),
         num_frames=_num_frames(image),
         num_bytes=len(content),
-        digest=hashlib.blake2b(content, digest_size=16).hexdigest(),
+        digest=digest_content(content),
     )
 
 
@@ -99,7 +96,8 @@ def inspect_label_map(source: LabelMap) -> LabelMapFacts:
     label_map = open_label_map(source)
     counts = np.bincount(label_map.ravel(), minlength=256)
     ids = tuple(int(value) for value in np.flatnonzero(counts))
-    return LabelMapFacts(width=label_map.shape[1], height=label_map.shape[0], ids=ids)
+    digest = None if isinstance(source, DrawnMask) else digest_file(source)
+    return LabelMapFacts(width=label_map.shape[1], height=label_map.shape[0], ids=ids, digest=digest)
 
 
 def _inspect(record: Record) -> RecordFacts:

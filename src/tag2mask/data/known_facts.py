@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tag2mask import __version__
+from tag2mask.data.digests import ALGORITHM, FileState, remember_digest, state_of_file
 from tag2mask.data.drawn_masks import DrawnMask
-from tag2mask.data.inspection import LabelMapFacts, OnPhoto, PhotoFacts, RecordFacts, inspect_records
+from tag2mask.data.inspection import LabelMapFacts, PhotoFacts, RecordFacts, inspect_records
 from tag2mask.data.photos import FileError
 from tag2mask.data.records import Record
+from tag2mask.data.voc_tags import remember_label_ids
 from tag2mask.files import replacing
 
 KnownFacts = Mapping[str, RecordFacts]
@@ -26,7 +28,7 @@ class Inspection(NamedTuple):
     """Those that hold as long as the files do not change: files that cannot be used are opened each time."""
 
 
-def inspect_changed(records: Sequence[Record], known: KnownFacts, on_photo: OnPhoto | None = None) -> Inspection:
+def inspect_changed(records: Sequence[Record], known: KnownFacts) -> Inspection:
     """Facts of each record; only files that `known` does not have in their present state are opened.
 
     A file counts as the same while its size and its time of writing are.
@@ -34,14 +36,29 @@ def inspect_changed(records: Sequence[Record], known: KnownFacts, on_photo: OnPh
     # Before the files are opened: what is written to one meanwhile is then seen by the next check.
     states = {record: _state(record) for record in records}
     changed = [record for record, state in states.items() if state not in known]
-    found = dict(zip(changed, inspect_records(changed, on_photo), strict=True))
+    found = dict(zip(changed, inspect_records(changed), strict=True))
     facts = {record: found[record] if record in found else known[state] for record, state in states.items()}
-    return Inspection(facts, {states[record]: fact for record, fact in facts.items() if _is_lasting(fact)})
+    lasting = {states[record]: fact for record, fact in facts.items() if _is_lasting(fact)}
+    remember(lasting)
+    return Inspection(facts, lasting)
+
+
+def remember(known: KnownFacts) -> None:
+    """Spare all that asks for the digests of these files, or for tags from their label maps, from opening them."""
+    for state, facts in known.items():
+        parts = json.loads(state)
+        for part, fact in zip((parts[:3], parts[3:6]), (facts.photo, facts.label_map), strict=True):
+            if isinstance(fact, PhotoFacts | LabelMapFacts) and fact.digest:
+                path, size, time = part
+                remember_digest((path, size, time), fact.digest)
+                if isinstance(fact, LabelMapFacts):
+                    remember_label_ids((path, size, time), fact.ids)
 
 
 def write_known_facts(path: Path, known: KnownFacts) -> None:
     """Write facts for the checks of this version of the package."""
-    content = {"version": __version__, "facts": {state: asdict(facts) for state, facts in known.items()}}
+    facts = {state: asdict(facts) for state, facts in known.items()}
+    content = {"version": __version__, "digests": ALGORITHM, "facts": facts}
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(content) + "\n", encoding="utf-8")
 
@@ -49,7 +66,7 @@ def write_known_facts(path: Path, known: KnownFacts) -> None:
 def read_known_facts(path: Path) -> KnownFacts:
     """The facts that `write_known_facts` wrote; none where there is no file, or another version's."""
     content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    if content.get("version") != __version__:
+    if (content.get("version"), content.get("digests")) != (__version__, ALGORITHM):
         return {}
     return {state: _facts(**values) for state, values in content["facts"].items()}
 
@@ -73,9 +90,8 @@ def _state(record: Record) -> str:
     return json.dumps(parts)
 
 
-def _stat(file: Path) -> tuple[str, int, int] | tuple[str]:
+def _stat(file: Path) -> FileState | tuple[str]:
     try:
-        stat = file.stat()
+        return state_of_file(file)
     except OSError:
         return (str(file.absolute()),)
-    return str(file.absolute()), stat.st_size, stat.st_mtime_ns

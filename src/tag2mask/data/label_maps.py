@@ -11,6 +11,9 @@ from tag2mask.data.drawn_masks import DrawnMask, LabelMap
 from tag2mask.data.photos import FileError, decode, read_bytes
 from tag2mask.files import replacing
 
+Size = tuple[int, int]
+"""Width and height."""
+
 _ID_MODES = ("P", "L", "1", "I", "I;16", "I;16B", "I;16L")
 _NUM_COLOURS_SHOWN = 6
 
@@ -32,6 +35,23 @@ def write_label_map(path: Path, label_map: NDArray[np.uint8], palette: Sequence[
     image.putpalette([channel for colour in palette for channel in colour])
     with replacing(path) as temporary:
         image.save(temporary, format="PNG")
+
+
+def refuse_other_size(label_map: LabelMap, size: Size, photo_size: Size, *, photo: str = "its photo") -> None:
+    """Refuse a label map that does not lie on its photo pixel by pixel.
+
+    Args:
+        label_map: its file, or what it is drawn from.
+        size: its width and height.
+        photo_size: those of the upright photo.
+        photo: what the message calls it.
+
+    Raises:
+        FileError: they differ.
+    """
+    if size != photo_size:
+        found, expected = (f"{width}x{height}" for width, height in (size, photo_size))
+        raise FileError("mask-size", Path(str(label_map)), found=f"{found} pixels", expected=f"{expected} as {photo}")
 
 
 def label_map_names(folder: Path) -> set[str]:

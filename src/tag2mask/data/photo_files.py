@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from tag2mask.data.faults import FaultLog
+from tag2mask.data.lists import ListedPhoto
 from tag2mask.data.names import PHOTO_SUFFIXES, NameIndex, path_inside, without_suffix
 
 MASK_FOLDERS = ("masks", "SegmentationClass", "SegmentationClassAug")
@@ -61,6 +62,35 @@ class LabelMapFiles:
         stem = name.rsplit("/", 1)[-1]
         found = self.files.get(name)
         return found if found or stem in self.shared_stems else self.files.get(stem)
+
+
+def find_listed(
+    listed: Iterable[ListedPhoto], photos: PhotoFiles, log: FaultLog, *, file: str
+) -> dict[str, Path | None]:
+    """Keys of the photos of a list, each with the label map that its line names, None where it names none.
+
+    Args:
+        listed: lines.
+        photos: those that there are.
+        log: where faults go, among them a photo that is there twice and counts once.
+        file: the list, as faults name it.
+    """
+    found: dict[str, Path | None] = {}
+    for photo in listed:
+        key = photos.resolve(photo.image, log, file=file, row=photo.row)
+        if key is None:
+            continue
+        if key in found:
+            hint = "It counts once."
+            log.warn("row-twice", file, row=photo.row, found=f"{photo.image!r} again", expected="it once", hint=hint)
+            continue
+        found[key] = None
+        if photo.label_map is not None:
+            inside = path_inside(photos.root, photo.label_map)
+            found[key] = photos.root / inside if inside else None
+            if inside is None or not (photos.root / inside).is_file():
+                log.error("row-without-mask", file, row=photo.row, found=photo.label_map, expected="a label map")
+    return found
 
 
 def list_photos(root: Path, folder: Path, log: FaultLog, *, skip: Iterable[str] = ()) -> PhotoFiles:

@@ -4,9 +4,12 @@ import io
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 _HEIC_BRANDS = (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypavif")
+_UPRIGHT = 1
+_ORIENTATIONS = range(1, 9)
+_QUARTER_TURNS = range(5, 9)
 
 
 class FileError(ValueError):
@@ -37,7 +40,9 @@ def open_photo(path: Path) -> Image.Image:
 def photo_size(path: Path) -> tuple[int, int]:
     """Width and height of the upright photo, from the head of its file alone."""
     with Image.open(path) as image:
-        return image.size[::-1] if int(image.getexif().get(274) or 1) >= 5 else image.size
+        # Pillow gives the size of a TIFF as it is once it has been turned, whether it is loaded or not.
+        on_its_side = _orientation(image) in _QUARTER_TURNS and image.format != "TIFF"
+        return image.size[::-1] if on_its_side else image.size
 
 
 def read_bytes(path: Path) -> bytes:
@@ -80,8 +85,7 @@ def decode(path: Path, content: bytes) -> Image.Image:
 
 def is_turned(image: Image.Image) -> bool:
     """Whether EXIF says that the stored picture is not upright."""
-    # 274 is EXIF's orientation, 1 upright.
-    return int(image.getexif().get(274) or 1) in range(2, 9)
+    return _orientation(image) != _UPRIGHT
 
 
 def to_upright_rgb(image: Image.Image, path: Path) -> Image.Image:
@@ -101,6 +105,12 @@ def to_upright_rgb(image: Image.Image, path: Path) -> Image.Image:
         ground = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(ground, image).convert("RGB")
     return image.convert("RGB")
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF's orientation, 1 to 8; whatever else is written there means nothing, so that it is upright."""
+    value = image.getexif().get(ExifTags.Base.Orientation, _UPRIGHT)
+    return int(value) if value in _ORIENTATIONS else _UPRIGHT
 
 
 def _from_16_bits(image: Image.Image, path: Path) -> Image.Image:

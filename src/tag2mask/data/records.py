@@ -1,13 +1,13 @@
 """What is known of a photo before it is opened, whatever the data set."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tag2mask.data.drawn_masks import DrawnMask, LabelMap
 from tag2mask.data.faults import DataError, Fault, FaultLog, did_you_mean
 from tag2mask.data.lists import find_list, read_list
-from tag2mask.data.photo_files import PhotoFiles
+from tag2mask.data.photo_files import PhotoFiles, find_listed
 
 ALL = "all"
 TRAIN = "train"
@@ -65,16 +65,22 @@ class DataSet:
         files = {key: record.image for key, record in records.items()}
         photos = PhotoFiles(self.root, folders[0] if folders else self.root, files)
         log = FaultLog()
-        keys = [photos.resolve(photo.image, log, file=str(path), row=photo.row) for photo in read_list(path)]
-        if log.faults:
+        listed = find_listed(read_list(path), photos, log, file=str(path))
+        if any(fault.severity == "error" for fault in log.faults):
             raise DataError(log.faults)
-        return tuple(records[key] for key in dict.fromkeys(keys) if key is not None)
+        return tuple(
+            replace(records[key], label_map=label_map) if label_map else records[key]
+            for key, label_map in listed.items()
+        )
 
 
 def group_in_splits(
-    everything: Iterable[Record], splits: Mapping[str, Iterable[Record]]
+    everything: Iterable[Record], splits: Mapping[str, Iterable[Record]], log: FaultLog
 ) -> dict[str, tuple[Record, ...]]:
-    """Splits with `all` added; where no split is named, every photo is for training."""
+    """Splits with `all` added, and another one of this name noted; where no split is named every photo is to train."""
+    if ALL in splits:
+        expected = f"another name, as {ALL} means every photo"
+        log.error("split-name", "splits", found=f"one called {ALL!r}", expected=expected)
     named = {name: tuple(records) for name, records in splits.items()}
     unique = {record.name: record for record in everything}
     photos = tuple(unique[name] for name in sorted(unique))

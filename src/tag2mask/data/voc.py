@@ -1,6 +1,6 @@
 """PASCAL VOC's folders: JPEGImages, SegmentationClass, ImageSets, Annotations, and an optional labels.csv."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -8,10 +8,17 @@ from typing import Literal
 from tag2mask.config import DataSettings
 from tag2mask.data.classes import VOC_CLASS_NAMES, read_class_names
 from tag2mask.data.faults import FaultLog
-from tag2mask.data.lists import find_list, is_class_list, read_list
-from tag2mask.data.names import path_inside, without_suffix
-from tag2mask.data.photo_files import LabelMapFiles, PhotoFiles, list_label_maps, list_photos, warn_of_leftovers
-from tag2mask.data.records import DataSet, Record, group_in_splits
+from tag2mask.data.lists import ListedPhoto, find_list, is_class_list, read_list
+from tag2mask.data.names import without_suffix
+from tag2mask.data.photo_files import (
+    LabelMapFiles,
+    PhotoFiles,
+    find_listed,
+    list_label_maps,
+    list_photos,
+    warn_of_leftovers,
+)
+from tag2mask.data.records import ALL, DataSet, Record, group_in_splits
 from tag2mask.data.tables import read_tag_table, rows_by_photo, tag_ids
 from tag2mask.data.voc_tags import tags_of_boxes, tags_of_label_maps
 
@@ -65,7 +72,7 @@ def read_voc(root: Path, settings: DataSettings, log: FaultLog) -> DataSet:
     records = {split: _make_records(entries, tags, photos) for split, entries in splits.items()}
     everything = _make_records(list(named.values()), tags, photos)
     layout = f"VOC folders, tags from {tags.source}"
-    return DataSet(root, layout, tags.class_names, group_in_splits(everything, records))
+    return DataSet(root, layout, tags.class_names, group_in_splits(everything, records, log))
 
 
 def _choose_source(root: Path, settings: DataSettings) -> Literal["csv", "boxes", "masks"]:
@@ -116,39 +123,24 @@ def _read_splits(
     for folder in LISTS:
         for path in sorted((root / folder).glob("*.txt")):
             name = path.stem if path.stem not in splits else f"{folder.name}/{path.stem}"
-            entries = _read_entries(path, photos, label_maps, log)
-            if entries is not None:
-                splits[name] = entries
-    for name in dict.fromkeys((settings.train_split, settings.seed_split)):
-        path_given = find_list(root, name) if name not in splits else None
-        if path_given is not None:
-            splits[name] = _read_entries(path_given, photos, label_maps, log) or []
+            listed = read_list(path)
+            if not is_class_list(listed):
+                splits[name] = _read_entries(path, listed, photos, label_maps, log)
+    # The last ones decide which of several masks of a photo its tags are read from: those it is trained with.
+    for given in (settings.val_split, settings.label_split, settings.train_split, settings.seed_split):
+        file = find_list(root, given) if given and given not in (*splits, ALL) else None
+        if given and file:
+            splits[given] = _read_entries(file, read_list(file), photos, label_maps, log)
     return splits
 
 
-def _read_entries(path: Path, photos: PhotoFiles, label_maps: LabelMapFiles, log: FaultLog) -> list[_Entry] | None:
-    """Photos of one list; none if it is about one class."""
-    listed = read_list(path)
-    if is_class_list(listed):
-        return None
+def _read_entries(
+    path: Path, listed: Iterable[ListedPhoto], photos: PhotoFiles, label_maps: LabelMapFiles, log: FaultLog
+) -> list[_Entry]:
+    """Photos of one list, each with the label map that its line names, or else the photo's own."""
     file = path.relative_to(photos.root).as_posix() if path.is_relative_to(photos.root) else str(path)
-    entries: dict[str, _Entry] = {}
-    for photo in listed:
-        key = photos.resolve(photo.image, log, file=file, row=photo.row)
-        if key is None:
-            continue
-        if key in entries:
-            hint = "It counts once."
-            log.warn("row-twice", file, row=photo.row, found=f"{photo.image!r} again", expected="it once", hint=hint)
-            continue
-        label_map = label_maps.find(without_suffix(key))
-        if photo.label_map is not None:
-            inside = path_inside(photos.root, photo.label_map)
-            label_map = photos.root / inside if inside else None
-            if label_map is None or not label_map.is_file():
-                log.error("row-without-mask", file, row=photo.row, found=photo.label_map, expected="a label map")
-        entries[key] = _Entry(key, label_map)
-    return list(entries.values())
+    found = find_listed(listed, photos, log, file=file)
+    return [_Entry(key, label_map or label_maps.find(without_suffix(key))) for key, label_map in found.items()]
 
 
 def _warn_of_unknown_tags(named: Mapping[str, _Entry], tags: _Tags, photos: PhotoFiles, log: FaultLog) -> None:

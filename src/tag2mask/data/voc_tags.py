@@ -9,9 +9,12 @@ from xml.etree import ElementTree
 import numpy as np
 
 from tag2mask.data.classes import BACKGROUND, IGNORE
+from tag2mask.data.digests import FileState, state_of_file
 from tag2mask.data.faults import FaultLog, did_you_mean
 from tag2mask.data.label_maps import open_label_map
 from tag2mask.data.photos import FileError
+
+_known_ids: dict[FileState, tuple[int, ...]] = {}
 
 
 def tags_of_boxes(
@@ -56,9 +59,16 @@ def tags_of_label_maps(
     return tags
 
 
+def remember_label_ids(state: FileState, ids: tuple[int, ...]) -> None:
+    """Take the values in a label map in some state of its file as known, so that it is not opened for its tags."""
+    _known_ids[state] = ids
+
+
 def _ids_or_error(path: Path) -> tuple[int, ...] | FileError:
-    try:
-        ids = np.unique(open_label_map(path))
-    except FileError as error:
-        return error
-    return tuple(int(class_id) for class_id in ids if class_id not in (BACKGROUND, IGNORE))
+    ids = _known_ids.get(state_of_file(path))
+    if ids is None:
+        try:
+            ids = tuple(np.unique(open_label_map(path)).tolist())
+        except FileError as error:
+            return error
+    return tuple(class_id for class_id in ids if class_id not in (BACKGROUND, IGNORE))

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tag2mask.data.classes import BACKGROUND
+from tag2mask.data.thresholds import NUM_STEPS, THRESHOLDS
 from tag2mask.evaluation.confusion import (
     ClassScores,
     Scores,
@@ -18,12 +19,6 @@ from tag2mask.evaluation.confusion import (
     unknown_class,
 )
 from tag2mask.files import replacing
-
-NUM_STEPS = 100
-"""Thresholds are 0, 1 / NUM_STEPS, ... 1."""
-
-THRESHOLDS: NDArray[np.float32] = (np.arange(NUM_STEPS + 1) / NUM_STEPS).astype(np.float32)
-"""The background scores that are tried, as float32 like the maps they are compared with."""
 
 
 @dataclass(frozen=True)
@@ -94,15 +89,6 @@ class ThresholdSweep:
             raise ValueError(unknown_class(label_map, self.num_classes))
         self.counts[:, classes[order]] += counts[..., : self.num_classes + 1]
         self.num_photos += 1
-
-    def __add__(self, other: "ThresholdSweep") -> "ThresholdSweep":
-        """The sweep over the photos of both, as several processes count them."""
-        if self.num_classes != other.num_classes:
-            raise ValueError(f"a sweep over {self.num_classes} classes was added to one over {other.num_classes}")
-        total = ThresholdSweep(self.num_classes)
-        total.counts = self.counts + other.counts
-        total.num_photos = self.num_photos + other.num_photos
-        return total
 
     def confusion(self) -> NDArray[np.int64]:
         """Pixels by threshold, predicted class and true class: (T, C + 1, C + 1)."""

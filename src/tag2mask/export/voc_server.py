@@ -3,27 +3,23 @@
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 from tag2mask.data.classes import VOC_CLASS_NAMES
 from tag2mask.data.label_maps import open_label_map
 from tag2mask.files import replacing
 
-Competition = Literal["comp5", "comp6"]
-"""`comp5`: trained on VOC alone; `comp6`: on anything else as well, a backbone's pretraining included."""
+# The competition for what was trained on more than VOC, as a pretrained backbone is.
+_FOLDER = "results/VOC2012/Segmentation/comp6_test_cls"
 
 
-def write_voc_package(
-    masks: Path, archive: Path, *, names: Sequence[str], class_names: Sequence[str], competition: Competition = "comp6"
-) -> None:
-    """Pack label maps as `results/VOC2012/Segmentation/COMPETITION_test_cls/NAME.png`.
+def write_voc_package(masks: Path, archive: Path, *, names: Sequence[str], class_names: Sequence[str]) -> None:
+    """Pack label maps as `results/VOC2012/Segmentation/comp6_test_cls/NAME.png`.
 
     Args:
         masks: folder of the predictions, `NAME.png` each.
         archive: to be written: `.tar`, or compressed `.tar.gz`.
         names: of the test photos, all of which the server wants.
         class_names: of the ids that the predictions hold.
-        competition: which one it is for.
 
     Raises:
         ValueError: the classes are not VOC's 20 in their order, a prediction is missing, or one has other ids.
@@ -39,8 +35,7 @@ def write_voc_package(
         _check(masks / f"{name}.png")
     with replacing(archive) as path, tarfile.open(path, "w:gz" if archive.suffix == ".gz" else "w") as package:
         for name in names:
-            inside = f"results/VOC2012/Segmentation/{competition}_test_cls/{name}.png"
-            package.add(masks / f"{name}.png", inside, filter=_without_owner)
+            package.add(masks / f"{name}.png", f"{_FOLDER}/{name}.png", filter=_without_owner)
 
 
 def _check(path: Path) -> None:

@@ -183,19 +183,6 @@ def build_reconstructor(
     return Reconstructor(backbone, head, settings, photos)
 
 
-def check_side(settings: ReconstructorSettings, crop: int) -> None:
-    """Refuse a U-Net that does not fit the side at which photos are restored; for the border, before training."""
-    side = settings.image_side or crop
-    step = 2**settings.depth
-    if side % step:
-        name = "reconstructor.image_side" if settings.image_side else "data.crop"
-        fitting = max(depth for depth in range(settings.depth) if side % 2**depth == 0)
-        raise ValueError(
-            f"{name} is {side}, but a reconstructor of depth {settings.depth} needs a multiple of {step}: "
-            f"take {max(1, round(side / step)) * step}" + (f", or reconstructor.depth {fitting}" if fitting else "")
-        )
-
-
 def _tapped_depths(settings: ReconstructorSettings, num_features: int) -> list[int]:
     """Depths of the backbone, each counted from the shallowest."""
     if len(settings.features) != len(settings.feature_channels):

@@ -6,6 +6,7 @@ released code of ACR has it.
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from tag2mask.config import ReconstructorSettings
 
@@ -32,7 +33,8 @@ class UNetDecoder(nn.Module):
         for width, dropout in zip(widths[-2::-1], dropouts[-2::-1], strict=True):
             self.up.append(_up(in_channels, width, dropout))
             in_channels = 2 * width  # itself and the downward level of its size
-        self.final = nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(in_channels, 3, 3, padding=1))
+        # The first place was that of an upsampling, and files of weights count it.
+        self.final = nn.Sequential(nn.Identity(), _DoublingConvolution(in_channels, 3, 3, padding=1))
 
     def forward(self, features: Tensor) -> Tensor:
         """Images (B, 3, H, W) from features (B, D, H, W), H and W multiples of 2 ** depth."""
@@ -46,11 +48,24 @@ class UNetDecoder(nn.Module):
         return images
 
 
+class _DoublingConvolution(nn.Conv2d):
+    """A 3x3 convolution of the grid doubled by nearest neighbours, without the doubled grid in memory.
+
+    Pixels of a block of 2x2 are equal, so a transposed convolution of 4x4 and stride 2 gives the same: each of its
+    weights sums those of the 3x3 ones that meet the same block.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        spread = F.pad(self.weight.flip(2, 3), (1, 1, 1, 1))
+        summed = 4 * F.avg_pool2d(spread, 2, stride=1)
+        return F.conv_transpose2d(x, summed.transpose(0, 1), self.bias, stride=2, padding=1)
+
+
 def _down(in_channels: int, width: int, norm: nn.Module, dropout: float) -> nn.Sequential:
     convolution = nn.Conv2d(in_channels, width, 4, stride=2, padding=1, bias=False)
-    return nn.Sequential(convolution, norm, nn.LeakyReLU(0.2), nn.Dropout(dropout))
+    return nn.Sequential(convolution, norm, nn.LeakyReLU(0.2, inplace=True), nn.Dropout(dropout))
 
 
 def _up(in_channels: int, width: int, dropout: float) -> nn.Sequential:
     convolution = nn.ConvTranspose2d(in_channels, width, 4, stride=2, padding=1, bias=False)
-    return nn.Sequential(convolution, nn.InstanceNorm2d(width), nn.ReLU(), nn.Dropout(dropout))
+    return nn.Sequential(convolution, nn.InstanceNorm2d(width), nn.ReLU(inplace=True), nn.Dropout(dropout))

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, is_dataclass, replace
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from types import NoneType
@@ -14,6 +15,7 @@ from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, set_pa
 from tag2mask.config import Recipe
 from tag2mask.data.faults import nearest
 from tag2mask.files import replacing
+from tag2mask.recipes.paths import with_absolute_paths
 from tag2mask.recipes.values import check_values
 from tag2mask.recipes.words import expected, shown, type_of, value_at
 
@@ -59,10 +61,9 @@ def load_recipe(name_or_path: str, flags: Sequence[str] = ()) -> Recipe:
 def save_recipe(path: Path, recipe: Recipe) -> None:
     """Write every setting of a recipe as YAML that `load_recipe` reads back to the same recipe.
 
-    The folder of the photos is written as an absolute path, so that it is found from any other folder.
+    Paths are written as absolute ones, so that their files are found from any other folder.
     """
-    root = recipe.data.root
-    kept = replace(recipe, extends=None, data=replace(recipe.data, root=root.absolute() if root else None))
+    kept = replace(with_absolute_paths(recipe), extends=None)
     with replacing(path) as temporary:
         temporary.write_text(yaml.safe_dump(_as_yaml(asdict(kept)), sort_keys=False))
 
@@ -78,6 +79,7 @@ def meant(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {near}?" if near else ""
 
 
+@cache
 def recipe_parser() -> ArgumentParser:
     """Parser of the flags, one for every setting."""
     parser = ArgumentParser(exit_on_error=False, add_help=False, allow_abbrev=False)

@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-# Okabe and Ito's colours, told apart by colour-blind readers; dark ones first.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#777777")
+from tag2mask.report.colours import LINE_COLOURS
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 14, 40
 _LABEL_ROOM = 10
@@ -79,7 +78,7 @@ def line_chart(
     titles: tuple[str, str],
     size: tuple[int, int],
     y_range: tuple[float, float] | None = None,
-    colours: Sequence[str] = COLOURS,
+    colours: Sequence[str] = LINE_COLOURS,
 ) -> Chart:
     """A chart of curves over the same places.
 

@@ -36,11 +36,11 @@ from tag2mask.report.content import (
 from tag2mask.report.galleries import find_galleries
 from tag2mask.report.tables import read_scores
 from tag2mask.run_folder import RECIPE_FILE, expect_run
+from tag2mask.stages import CLASSIFIERS, REFINEMENTS
 
 _SWEPT_LEVELS: tuple[Level, ...] = ("seed", "refined")
-_CLASSIFIERS = ("baseline", "mctformer", "reconstructor", "pretrained", "acr")
 # Stages of one folder, in the order in which they are done.
-_ORDER = (*_CLASSIFIERS, "crf", "relations", "network", "maps")
+_ORDER: tuple[str, ...] = (*CLASSIFIERS, *REFINEMENTS)
 
 
 def collect(
@@ -161,7 +161,7 @@ def _used_thresholds(run: Path, recipe: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _trainings(run: Path) -> tuple[TrainingCurves, ...]:
-    folders = [run / "1-classifier" / kind for kind in _CLASSIFIERS]
+    folders = [run / "1-classifier" / kind for kind in CLASSIFIERS]
     folders += [path.parent for path in sorted(run.glob("3-refined/*/network/losses.csv"))]
     folders += [path.parent for path in sorted(run.glob("5-segmenter/*/losses.csv"))]
     return tuple(_training(run, folder) for folder in folders if (folder / "losses.csv").is_file())
@@ -186,11 +186,12 @@ def _with_prefix(columns: Mapping[str, tuple[float, ...]], prefix: str) -> dict[
 def _strips(run: Path, records: Sequence[Record]) -> tuple[EpochStrip, ...]:
     strips = []
     for method in METHODS:
-        folders = [path for path in sorted(run.glob(f"1-classifier/{method}/epochs/*")) if path.name.isdigit()]
-        names = set.intersection(*(stored_names(folder) for folder in folders)) if folders else set()
+        found = run.glob(f"1-classifier/{method}/epochs/*")
+        folders = {int(path.name): path for path in found if path.name.isdigit()}
+        names = set.intersection(*(stored_names(folder) for folder in folders.values())) if folders else set()
         shown = tuple(record for record in records if record.name in names and record.tags)
         if shown:
-            strips.append(EpochStrip(method, {int(folder.name): folder for folder in folders}, shown))
+            strips.append(EpochStrip(method, dict(sorted(folders.items())), shown))
     return tuple(strips)
 
 

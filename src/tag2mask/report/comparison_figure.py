@@ -6,10 +6,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tag2mask.files import replacing
+from tag2mask.report.colours import OURS, PAPER
 from tag2mask.report.comparison import METRIC_NAMES, Comparison, Metric
 
-# Two of Okabe and Ito's colours, told apart by colour-blind readers.
-_OURS, _PAPER = "#0072B2", "#D55E00"
 _DOTS_PER_INCH = 130
 _ROW_INCHES = 0.5
 _SHIFT = 0.14
@@ -45,14 +44,14 @@ def _draw_panel(panel: Axes, comparison: Comparison, metric: Metric) -> None:
             deviation = None if spread.deviation is None else 100 * spread.deviation
             panel.errorbar(
                 100 * spread.mean, place - _SHIFT, xerr=deviation,
-                fmt="o", color=_OURS, capsize=4, label="ours, mean and standard deviation",
+                fmt="o", color=OURS, capsize=4, label="ours, mean and standard deviation",
             )  # fmt: skip
             if deviation is not None:
                 values = [100 * getattr(score, metric) for score in row.scores.values()]
-                panel.plot(values, [place - _SHIFT] * len(values), ".", color=_OURS, alpha=0.4, label="each seed")
+                panel.plot(values, [place - _SHIFT] * len(values), ".", color=OURS, alpha=0.4, label="each seed")
         value = getattr(row.paper, metric) if row.paper else None
         if value is not None:
-            panel.plot(100 * value, place + _SHIFT, "D", color=_PAPER, markerfacecolor="none", label="paper")
+            panel.plot(100 * value, place + _SHIFT, "D", color=PAPER, markerfacecolor="none", label="paper")
     panel.set_title(f"{METRIC_NAMES[metric]}, %", loc="left", fontsize=11)
     panel.grid(color="0.9", linewidth=0.8)
     panel.set_axisbelow(True)

@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
-from tag2mask.config import Level
+from tag2mask.config import Level, Method
 from tag2mask.data.records import Record
 from tag2mask.evaluation.sweep import SweepScores
 from tag2mask.report.tables import ScoreRow
 
-METHODS = ("baseline", "pretrained", "acr", "mctformer", "acr_vit")
+METHODS: tuple[Method, ...] = get_args(Method)
 """In the order in which they are shown."""
 
 

@@ -12,12 +12,11 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from tag2mask.data.classes import BACKGROUND, IGNORE
-from tag2mask.evaluation.sweep import NUM_STEPS, THRESHOLDS, SweepScores
+from tag2mask.data.thresholds import NUM_STEPS, THRESHOLDS
+from tag2mask.evaluation.sweep import SweepScores
 from tag2mask.files import replacing
+from tag2mask.report.colours import COLOURS, MASK_COLOUR
 
-# Okabe and Ito's colours, told apart by colour-blind readers; dark ones first.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-_MASK_COLOUR = np.array([0, 158, 115], np.float32)
 _DOTS_PER_INCH = 130
 _PANEL_INCHES = 2.6
 _HIGHEST_PANEL = 0.85
@@ -58,7 +57,7 @@ def threshold_curves(path: Path, sweeps: dict[str, SweepScores]) -> None:
     for panel, heading in zip(panels, ("mIoU", "precision", "recall"), strict=True):
         _set_up_panel(panel, heading)
     for number, (method, scores) in enumerate(sweeps.items()):
-        colour = _COLOURS[number % len(_COLOURS)]
+        colour = COLOURS[number % len(COLOURS)]
         best = round(scores.best() * NUM_STEPS)
         label = f"{method}: best mIoU {100 * scores.miou[best]:.1f} % at {THRESHOLDS[best]:.2f}"
         for panel, curve in zip(panels, (scores.miou, scores.precision, scores.recall), strict=True):
@@ -151,7 +150,7 @@ def overlay_labels(photo: NDArray[np.uint8], label_map: NDArray[np.uint8]) -> ND
     Returns:
         (H, W, 3).
     """
-    colours = np.array([to_rgb(colour) for colour in _COLOURS], np.float32) * 255
+    colours = np.stack([_channels(colour) for colour in COLOURS])
     # Class 1 has the first colour; past the last one they begin anew.
     chosen = colours[(label_map.astype(np.intp) - 1) % len(colours)]
     chosen[label_map == IGNORE] = 0
@@ -171,7 +170,12 @@ def overlay_mask(photo: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[n
         (H, W, 3).
     """
     grey = _grey(photo)
-    return np.rint(np.where(mask[..., None], 0.35 * grey + 0.65 * _MASK_COLOUR, grey)).astype(np.uint8)
+    return np.rint(np.where(mask[..., None], 0.35 * grey + 0.65 * _channels(MASK_COLOUR), grey)).astype(np.uint8)
+
+
+def _channels(colour: str) -> NDArray[np.float32]:
+    """Red, green and blue (3,) of a colour, 0 to 255."""
+    return np.array([round(255 * channel) for channel in to_rgb(colour)], np.float32)
 
 
 def _grey(photo: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -15,17 +15,15 @@ from markupsafe import Markup
 from tag2mask.data.records import Record
 from tag2mask.files import replacing
 from tag2mask.report.agreement import compare_levels
+from tag2mask.report.colours import METHOD_COLOURS, class_colours
 from tag2mask.report.content import Column, EpochStrip, Gallery, ReportContent
 from tag2mask.report.galleries import Group, GroupKey, candidates, choose_photos, evenly_spaced
 from tag2mask.report.pictures import PhotoPictures, photo_pictures, small_picture, strip_pictures
 from tag2mask.report.sections import (
-    METHOD_COLOURS,
     ThresholdPanel,
     chart_of_levels,
-    class_colours,
     class_table,
     duration,
-    label_threshold_source,
     level_rows,
     plain_method,
     start_threshold,
@@ -122,9 +120,7 @@ def _render(content: ReportContent, galleries: Sequence[ShownGallery], *, num_dr
     return environment.from_string(_asset("page.html")).render(
         content=content,
         title=content.run.resolve().name,
-        sentences=verdict(
-            content.scores, refinement, plain=plain_method(content), label_threshold=label_threshold_source(content)
-        ),
+        sentences=verdict(content.scores, refinement, plain=plain_method(content)),
         levels=level_rows(content),
         level_chart=chart_of_levels(content),
         unmeasured=[] if content.scores else _compare(content, labelled),

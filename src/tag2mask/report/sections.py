@@ -1,15 +1,15 @@
 """Content of a run arranged as the sections of the page show it: tables, charts, words."""
 
-import colorsys
 from collections.abc import Sequence
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 from tag2mask.config import TWIN, Level
 from tag2mask.data.classes import BACKGROUND_NAME
-from tag2mask.evaluation.sweep import THRESHOLDS
-from tag2mask.report.charts import COLOURS, Chart, level_chart, line_chart
+from tag2mask.data.thresholds import THRESHOLDS
+from tag2mask.report.charts import Chart, level_chart, line_chart
+from tag2mask.report.colours import LINE_COLOURS, METHOD_COLOURS, class_colours
 from tag2mask.report.content import METHODS, Curve, ReportContent, TrainingCurves
-from tag2mask.report.tables import ScoreRow, ThresholdSource
+from tag2mask.report.tables import ScoreRow
 from tag2mask.report.verdict import (
     LEVELS,
     Change,
@@ -21,14 +21,6 @@ from tag2mask.report.verdict import (
 )
 from tag2mask.stages import PLAIN_TRAININGS
 
-METHOD_COLOURS = {
-    "baseline": COLOURS[0], "acr": COLOURS[1], "pretrained": COLOURS[2], "mctformer": COLOURS[3], "acr_vit": COLOURS[4],
-    TWIN: COLOURS[6],
-}  # fmt: skip
-
-# Okabe and Ito's, black left out.
-_CLASS_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
-_GOLDEN = 0.618034
 _WIDE, _SMALL = (460, 270), (300, 170)
 
 
@@ -87,35 +79,19 @@ class TrainingCharts(NamedTuple):
     rates: tuple[tuple[str, Chart], ...]
 
 
-def class_colours(num_classes: int) -> list[str]:
-    """A colour a class, no two alike: Okabe and Ito's, then hues that lie far from their neighbours."""
-    colours = list(_CLASS_COLOURS[:num_classes])
-    for number in range(len(_CLASS_COLOURS), num_classes):
-        lightness = (0.45, 0.6, 0.72)[number % 3]
-        channels = colorsys.hls_to_rgb(number * _GOLDEN % 1, lightness, 0.65)
-        colours.append("#" + "".join(f"{round(255 * channel):02X}" for channel in channels))
-    return colours
-
-
 def plain_method(content: ReportContent) -> str:
     """The method that trains on tags alone the network which then learns against a reconstructor."""
     chosen = content.setting("acr.classifier")
     return next(method for section, method in PLAIN_TRAININGS.items() if section == chosen)
 
 
-def label_threshold_source(content: ReportContent) -> ThresholdSource | None:
-    """Where the threshold of the pseudo-labels comes from."""
-    chosen = content.setting("labels.threshold_source")
-    return next((source for source in get_args(ThresholdSource) if source == chosen), None)
-
-
 def level_rows(content: ReportContent) -> list[LevelRow]:
     """Every measurement, in the order of the levels and methods."""
-    scores, plain, label_threshold = content.scores, plain_method(content), label_threshold_source(content)
+    scores, plain = content.scores, plain_method(content)
     ordered = sorted(scores, key=lambda row: (LEVELS.index(row.level), (*METHODS, TWIN).index(row.method)))
     return [
         LevelRow(
-            row, change(scores, row, plain=plain, label_threshold=label_threshold),
+            row, change(scores, row, plain=plain),
             share_of_full_supervision(scores, row), row == leading_row(scores, row.method, row.level),
         )
         for row in ordered
@@ -190,8 +166,8 @@ def training_charts(training: TrainingCurves) -> TrainingCharts:
     return TrainingCharts(
         training.folder,
         len(training.epochs),
-        charts(training.losses, "loss, mean over the epoch", COLOURS[0]),
-        charts(training.rates, "learning rate at the end of the epoch", COLOURS[2]),
+        charts(training.losses, "loss, mean over the epoch", LINE_COLOURS[0]),
+        charts(training.rates, "learning rate at the end of the epoch", LINE_COLOURS[2]),
     )
 
 

@@ -86,16 +86,6 @@ def scores_table(rows: Sequence[ScoreRow]) -> Table:
     return table
 
 
-def scores_markdown(rows: Sequence[ScoreRow]) -> str:
-    """The same table in Markdown."""
-    lines = [
-        (*_TEXT_HEADINGS, *_NUMBER_HEADINGS),
-        (*("---" for _ in _TEXT_HEADINGS), *("---:" for _ in _NUMBER_HEADINGS)),
-        *(tuple(cell.replace("|", "\\|") for cell in _cells(row)) for row in rows),
-    ]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
 _TEXT_HEADINGS = ("method", "level", "split")
 _NUMBER_HEADINGS = ("mIoU", "precision", "recall", "threshold", "photos", "seconds")
 

@@ -45,9 +45,7 @@ def leading_row(rows: Sequence[ScoreRow], method: str, level: Level, split: str 
     return min(of_split, key=lambda row: _PREFERENCE.index(row.threshold_source))
 
 
-def change(
-    rows: Sequence[ScoreRow], row: ScoreRow, *, plain: str = "baseline", label_threshold: ThresholdSource | None = None
-) -> Change | None:
+def change(rows: Sequence[ScoreRow], row: ScoreRow, *, plain: str = "baseline") -> Change | None:
     """Against the level before on the same photos; a seed against another method's at a threshold of the same source.
 
     Maps at another threshold than the best are compared with themselves at the best, pseudo-labels with the maps at the
@@ -57,7 +55,6 @@ def change(
         rows: measurements of a run.
         row: one of them.
         plain: method of the network that learns against a reconstructor, as it is after learning tags alone.
-        label_threshold: source of the pseudo-labels' threshold, as the recipe names it; None where they have none.
     """
     if row.level == "seed":
         same = {other.method: other for other in rows if other.key[1:] == row.key[1:]}
@@ -66,7 +63,7 @@ def change(
     leading = leading_row(rows, row.method, row.level, row.split)
     if leading and leading != row:
         return Change(100 * (row.miou - leading.miou), leading, "price of the threshold")
-    maps = _maps_of_labels(rows, row, label_threshold) if row.level == "pseudo-label" else None
+    maps = _maps_of_labels(rows, row) if row.level == "pseudo-label" else None
     if maps:
         found = _against(row, maps)
         # Made of these maps at this threshold, so nothing but the unsure pixels can differ.
@@ -84,20 +81,13 @@ def share_of_full_supervision(rows: Sequence[ScoreRow], row: ScoreRow) -> float 
     return row.miou / twin.miou if twin and twin.miou and row.level == "segmenter" and row.method != TWIN else None
 
 
-def verdict(
-    rows: Sequence[ScoreRow],
-    refinement: str = "",
-    *,
-    plain: str = "baseline",
-    label_threshold: ThresholdSource | None = None,
-) -> list[str]:
+def verdict(rows: Sequence[ScoreRow], refinement: str = "", *, plain: str = "baseline") -> list[str]:
     """Sentences on what each stage gained or lost, the most important first.
 
     Args:
         rows: measurements of a run.
         refinement: method of the refinement, as the recipe names it.
         plain: as for `change`.
-        label_threshold: as for `change`.
     """
     if not rows:
         return ["Whether the stages helped is not known: no masks to measure them with."]
@@ -105,7 +95,7 @@ def verdict(
     if not any(sentences):
         sentences.append(_on_baseline(rows))
     for method in METHODS:
-        sentences += _on_stages(rows, method, refinement, label_threshold)
+        sentences += _on_stages(rows, method, refinement)
     told = [sentence for sentence in sentences if sentence]
     return told or ["Whether the stages helped is not known: no two of them were measured on the same photos."]
 
@@ -130,11 +120,9 @@ def _reference(method: str, plain: str) -> str:
     return ""
 
 
-def _maps_of_labels(
-    rows: Sequence[ScoreRow], labels: ScoreRow, label_threshold: ThresholdSource | None
-) -> ScoreRow | None:
-    """The refined maps at the threshold that made pseudo-labels of them."""
-    key = (labels.method, "refined", labels.split, label_threshold)
+def _maps_of_labels(rows: Sequence[ScoreRow], labels: ScoreRow) -> ScoreRow | None:
+    """The refined maps at the threshold that made pseudo-labels of them; None for labels of another origin."""
+    key = (labels.method, "refined", labels.split, labels.threshold_source)
     return next((row for row in rows if row.key == key), None)
 
 
@@ -173,9 +161,7 @@ def _on_baseline(rows: Sequence[ScoreRow]) -> str:
     return f"The baseline gives a seed of {100 * row.miou:.1f} mIoU." if row else ""
 
 
-def _on_stages(
-    rows: Sequence[ScoreRow], method: str, refinement: str, label_threshold: ThresholdSource | None
-) -> list[str]:
+def _on_stages(rows: Sequence[ScoreRow], method: str, refinement: str) -> list[str]:
     """On CRF, refinement, pseudo-labels and segmenter of one method."""
     several = len({row.method for row in rows if row.level != "seed" and row.method != TWIN}) > 1
     of_method = f" of {_METHOD_NAMES[method]}" if several else ""
@@ -190,7 +176,7 @@ def _on_stages(
         sentences.append(_on_gain(name + of_method, row, gain, best, refinement))
         best = max((part for part in (best, row) if part), key=lambda part: part.miou)
     labels = leading_row(rows, method, "pseudo-label")
-    sentences.append(_on_labels(rows, labels, label_threshold) if labels else "")
+    sentences.append(_on_labels(rows, labels) if labels else "")
     segmenter = leading_row(rows, method, "segmenter")
     sentences.append(_on_segmenter(rows, segmenter, of_method) if segmenter else "")
     return sentences
@@ -210,11 +196,11 @@ def _on_gain(name: str, row: ScoreRow, gain: Change, best: ScoreRow | None, refi
     return f"{_capital(name)} did not help ({points}){': ' if better else ''}{better}."
 
 
-def _on_labels(rows: Sequence[ScoreRow], row: ScoreRow, label_threshold: ThresholdSource | None) -> str:
+def _on_labels(rows: Sequence[ScoreRow], row: ScoreRow) -> str:
     """How good they are, what their threshold costs, and what their unsure pixels do."""
-    maps = _maps_of_labels(rows, row, label_threshold)
+    maps = _maps_of_labels(rows, row)
     price = change(rows, maps) if maps else None
-    unsure = change(rows, row, label_threshold=label_threshold)
+    unsure = change(rows, row)
     parts = []
     if price and price.word == "price of the threshold" and price.points <= -_NOTHING:
         parts.append(f"the threshold, set without masks, costs {-price.points:.1f}")

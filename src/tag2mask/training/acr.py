@@ -109,6 +109,25 @@ def resize(maps: Tensor, side: int) -> Tensor:
     return F.interpolate(maps, size=(side, side), mode="bilinear", align_corners=False)
 
 
+def photo_to_restore(network: Reconstructor, images: Tensor, settings: AcrSettings) -> Tensor:
+    """What the decoder should restore: the photo at its side, in the space of the settings."""
+    photo = network.photos_to_restore(images)
+    match settings.image_space:
+        case "normalised":
+            return photo
+        case "unit":
+            return photo * network.std + network.mean
+
+
+def feed_side_of(cams: Tensor, side: int, settings: AcrSettings) -> int:
+    """Side at which features are cut apart."""
+    match settings.masking:
+        case "upsampled":
+            return side
+        case "feature_grid":
+            return int(cams.shape[-1])
+
+
 class Updated(NamedTuple):
     """What the reconstructor-updating phase leaves for the next one."""
 
@@ -134,7 +153,7 @@ def update_reconstructor(
     cam = target_cam(cams, batch.targets)
     remnants = draw_remnants(batch.grid_draws, settings.remnants, epoch)
     side = reconstructor.network.side(batch.images)
-    feed_side = _feed_side(cams, side, settings)
+    feed_side = feed_side_of(cams, side, settings)
     # What each segment lacks, by the segment's name: the target segment lacks 1 - A.
     lacking = {
         name: lacked
@@ -144,7 +163,7 @@ def update_reconstructor(
     fed = [1 - erase(resize(lacked, feed_side), _cells(remnants, feed_side)) for lacked in lacking.values()]
     output = reconstructor(batch.images, fed, bool(weights.whole))
 
-    photo = _photo(reconstructor.network, batch.images, settings)
+    photo = photo_to_restore(reconstructor.network, batch.images, settings)
     losses: dict[str, Tensor] = {}
     if weights.classification:
         losses["classification"] = F.binary_cross_entropy_with_logits(output.logits.float(), batch.tags)
@@ -183,39 +202,6 @@ def update_classifier(
             losses |= _adversarial_terms(network, features, batch, cams=output.cams, settings=settings)
     classifier.step(_weighted_sum(losses, weights))
     return {f"classifier/{name}": loss.detach() for name, loss in losses.items()}
-
-
-class SegmentRestorations(NamedTuple):
-    """What the reconstructor makes of photos, each (B, 3, S, S) in [0, 1]."""
-
-    photo: Tensor
-    """What it should restore."""
-    from_target: Tensor
-    """Restored from the features of the target segment."""
-    from_rest: Tensor
-    """Restored from the features of the rest."""
-
-
-@torch.no_grad()
-def restore_segments(
-    classifier: PhotoClassifier, reconstructor: Reconstructor, images: Tensor, *, targets: Tensor, settings: AcrSettings
-) -> SegmentRestorations:
-    """The restorations of the classifier-updating phase, to look at: the paper's figure 3.
-
-    Args:
-        classifier: in evaluation mode.
-        reconstructor: in evaluation mode.
-        images: (B, 3, H, H), normalised.
-        targets: class indices (B,).
-        settings: how features are cut.
-    """
-    cams = classifier(images).cams
-    cam = resize(target_cam(cams, targets), _feed_side(cams, reconstructor.side(images), settings))
-    features = reconstructor.encode(reconstructor.depths(images)).features
-    pictures = [_photo(reconstructor, images, settings), *reconstructor.restore(features, [cam, 1 - cam])]
-    if settings.image_space == "normalised":
-        pictures = [picture.float() * reconstructor.std + reconstructor.mean for picture in pictures]
-    return SegmentRestorations(*(picture.float().clamp(0, 1) for picture in pictures))
 
 
 class Acr:
@@ -287,7 +273,7 @@ def _adversarial_terms(
     """Eqs. (12) and (13), those of weight 0 left out."""
     weights = settings.classifier_loss
     side = network.side(batch.images)
-    feed_side = _feed_side(cams, side, settings)
+    feed_side = feed_side_of(cams, side, settings)
     cam = target_cam(cams, batch.targets)
     fed_cam = resize(cam, feed_side)
     masks = scored_masks(resize(cam, side), cams, batch.targets, weights)
@@ -297,30 +283,11 @@ def _adversarial_terms(
     ]
     terms = [term for term in terms if term[3]]
     restored = network.restore(features, [fed for _, fed, _, _ in terms])
-    photo = _photo(network, batch.images, settings)
+    photo = photo_to_restore(network, batch.images, settings)
     return {
         name: -masked_l1(image.float(), photo, scored)
         for (name, _, scored, _), image in zip(terms, restored, strict=True)
     }
-
-
-def _photo(network: Reconstructor, images: Tensor, settings: AcrSettings) -> Tensor:
-    """What the decoder should restore: the photo at its side, in the space of the settings."""
-    photo = network.photos_to_restore(images)
-    match settings.image_space:
-        case "normalised":
-            return photo
-        case "unit":
-            return photo * network.std + network.mean
-
-
-def _feed_side(cams: Tensor, side: int, settings: AcrSettings) -> int:
-    """Side at which features are cut apart."""
-    match settings.masking:
-        case "upsampled":
-            return side
-        case "feature_grid":
-            return int(cams.shape[-1])
 
 
 def _cells(grid: Tensor, side: int) -> Tensor:

@@ -63,7 +63,7 @@ def train(
     """
     folder.mkdir(parents=True, exist_ok=True)
     name = "/".join(folder.parts[-2:])
-    history = _resume(method, folder / "checkpoint.pt")
+    history = _resume(fabric, method, folder / "checkpoint.pt")
     if history and fabric.is_global_zero:
         _logger.info("%s: goes on after epoch %d of %d", name, len(history), num_epochs)
     for epoch in range(len(history), num_epochs):
@@ -73,7 +73,7 @@ def train(
         if after_epoch:
             after_epoch(epoch)
         if fabric.is_global_zero:
-            _save(method, history, folder)
+            _save(fabric, method, history, folder)
             losses = ", ".join(f"{name} {value:.4g}" for name, value in row.items() if name.startswith("loss/"))
             _logger.info("%s: epoch %d of %d, %s", name, epoch + 1, num_epochs, losses)
         fabric.barrier()
@@ -118,17 +118,18 @@ def _stop(fabric: Fabric, batch: AnyBatch, losses: dict[str, float], *, epoch: i
     )
 
 
-def _resume(method: TrainingMethod[Any], path: Path) -> list[Row]:
+def _resume(fabric: Fabric, method: TrainingMethod[Any], path: Path) -> list[Row]:
     if not path.exists():
         return []
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     for name, learner in method.learners.items():
         learner.load_state(checkpoint["learners"][name])
+    fabric.strategy.precision.load_state_dict(checkpoint.get("precision", {}))
     history: list[Row] = checkpoint["history"]
     return history
 
 
-def _save(method: TrainingMethod[Any], history: list[Row], folder: Path) -> None:
+def _save(fabric: Fabric, method: TrainingMethod[Any], history: list[Row], folder: Path) -> None:
     """Checkpoint, CSV and TensorBoard of all epochs so far."""
     with replacing(folder / "losses.csv") as path, path.open("w", newline="") as file:
         writer = csv.DictWriter(file, ["epoch", *history[-1]])
@@ -139,5 +140,7 @@ def _save(method: TrainingMethod[Any], history: list[Row], folder: Path) -> None
             events.add_scalar(name, value, len(history))
     # Last, for a run that is killed before this does the epoch again, and with it what is above.
     learners = {name: learner.state() for name, learner in method.learners.items()}
+    # The scale of the losses, which 16-mixed adapts.
+    precision = fabric.strategy.precision.state_dict()
     with replacing(folder / "checkpoint.pt") as path:
-        torch.save({"history": history, "learners": learners}, path)
+        torch.save({"history": history, "learners": learners, "precision": precision}, path)

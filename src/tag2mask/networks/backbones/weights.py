@@ -42,7 +42,7 @@ _RELEASED_TRUNK = re.compile(r"conv1a|b\d(_\d)?|bn7")
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Read a safetensors file, a PyTorch state dict (also one within a checkpoint) or an MXNet `.params` file."""
     if not path.is_file():
-        raise ValueError(f"weights {path}: no such file")
+        raise ValueError(f"weights {path}: no such file, expected a path, embedded, timm or none")
     with path.open("rb") as file:
         beginning = file.read(8)
     try:

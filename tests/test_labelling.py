@@ -1,0 +1,93 @@
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tag2mask.cams.store import StoredCams, stored_size, write_cams
+from tag2mask.config import LabelSettings
+from tag2mask.data.records import Record
+from tag2mask.labelling import (
+    ChosenThreshold,
+    check_maps,
+    choose_threshold,
+    read_threshold,
+    write_threshold,
+)
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Record:
+    """A photo of 48 x 36 pixels."""
+    Image.new("RGB", (48, 36)).save(tmp_path / "cat.png")
+    return Record("cat", tmp_path / "cat.png", (1,))
+
+
+def write_maps(folder: Path, *, class_id: int = 2, size: tuple[int, int] = (48, 36)) -> None:
+    """Maps of one class of the photo."""
+    width, height = size
+    maps = np.full((1, *stored_size(height, width)), 255, np.uint8)
+    write_cams(folder, "cat", StoredCams(np.array([class_id], np.uint8), maps, height, width))
+
+
+def test_maps_of_the_photos_are_taken(record: Record, tmp_path: Path):
+    write_maps(tmp_path / "maps")
+
+    check_maps([record], tmp_path / "maps", 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"class_id": 9}, "found class id 9, expected 1 to 2"),
+        ({"size": (36, 48)}, "found maps of a photo of 36 x 48 pixels, expected 48 x 36 as the photo has"),
+    ],
+)
+def test_maps_that_no_labels_can_be_made_of_are_refused_by_file(
+    changes: dict[str, object], told: str, record: Record, tmp_path: Path
+):
+    write_maps(tmp_path / "maps", **changes)  # type: ignore[arg-type]
+
+    with pytest.raises(ValueError, match=re.escape(f"{tmp_path / 'maps' / 'cat.npz'}: {told}")):
+        check_maps([record], tmp_path / "maps", 2)
+
+
+def test_fixed_threshold_is_chosen_without_a_look_at_the_photos(tmp_path: Path):
+    absent = Record("absent", tmp_path / "absent.png", (1,))
+    settings = LabelSettings(threshold=0.3)
+
+    assert choose_threshold([absent], tmp_path, settings) == (0.3, "fixed")
+    with pytest.raises(ValueError, match=r"absent\.png"):
+        choose_threshold([absent], tmp_path, replace(settings, threshold_source="estimated"))
+
+
+def test_threshold_that_was_written_is_read(tmp_path: Path):
+    write_threshold(tmp_path / "labels", ChosenThreshold(0.52, "estimated"))
+
+    assert read_threshold(tmp_path / "labels") == (0.52, "estimated")
+    assert read_threshold(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("kept", "source"),
+    [('{"used": 0.25, "estimated": 0.4}', "fixed"), ('{"used": 0.25, "estimated": 0.25}', "estimated"),
+     ('{"used": 0.25, "estimated": null}', "fixed")],
+)  # fmt: skip
+def test_threshold_that_was_kept_beside_an_estimate_is_read(kept: str, source: str, tmp_path: Path):
+    (tmp_path / "threshold.json").write_text(kept)
+
+    assert read_threshold(tmp_path) == (0.25, source)
+
+
+def test_photo_without_maps_and_maps_beyond_every_range_are_refused_by_file(record: Record, tmp_path: Path):
+    with pytest.raises(ValueError, match=r"cat\.npz: no such file"):
+        check_maps([record], tmp_path, 2)
+
+    # A map that is not finite, in a type that could hold it.
+    maps = np.full((1, 9, 12), np.nan, np.float32)
+    np.savez(tmp_path / "cat.npz", class_ids=np.array([1], np.uint8), maps=maps, height=36, width=48)
+
+    with pytest.raises(ValueError, match=r"cat\.npz: .* maps are float32, expected uint8 or uint16"):
+        check_maps([record], tmp_path, 2)
