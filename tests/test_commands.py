@@ -18,7 +18,7 @@ from tag2mask.data.check_report import fault_lines
 from tag2mask.data.faults import Fault
 from tag2mask.data.known_facts import read_known_facts, write_known_facts
 from tag2mask.recipes import load_recipe, save_recipe
-from tag2mask.run_folder import alone_in
+from tag2mask.runs.folder import alone_in
 
 
 def opened_files(root: Path, told: Path, *arguments: object) -> set[str]:

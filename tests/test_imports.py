@@ -21,13 +21,11 @@ MAY_IMPORT = {
     "refinement": {"config", "data", "neighbours", "refinement"},
     "pseudo_labels": {"data"},
     "evaluation": {"config", "files", "progress", "data", "evaluation"},
-    "report": {
-        "config", "files", "manifest", "run_folder", "stages", "data", "cams", "evaluation", "labelling",
-        "pseudo_labels", "report",
-    },
+    "runs": {"config", "files", "data", "recipes", "contradictions", "runs"},
+    "report": {"config", "files", "data", "cams", "evaluation", "pseudo_labels", "runs", "stages", "report"},
     "workers": {"progress"},
     "engine": {"config"},
-    "cams": {"config", "files", "progress", "data", "networks", "engine", "cams"},
+    "cams": {"config", "files", "progress", "data", "networks", "workers", "cams"},
 }  # fmt: skip
 # Modules outside networks and training that may import torch when they are imported themselves.
 WITH_TORCH = {
@@ -41,17 +39,17 @@ WITH_TORCH = {
     "cams/inference.py",
     "cams/multiscale.py",
     "engine.py",
-    "examples.py",
     "export/onnx.py",
     "pipeline.py",
-    "predicting.py",
     "prediction.py",
-    "refining.py",
-    "stage_work.py",
+    "stages/examples.py",
+    "stages/predictions.py",
+    "stages/walked_maps.py",
+    "stages/work.py",
 }
 WITH_FABRIC = {
-    "cams/attention.py", "cams/inference.py", "pipeline.py", "engine.py", "examples.py", "predicting.py",
-    "refining.py", "stage_work.py",
+    "cams/attention.py", "cams/inference.py", "engine.py", "pipeline.py", "stages/crf_labels.py", "stages/examples.py",
+    "stages/predictions.py", "stages/walked_maps.py", "stages/work.py", "workers.py",
 }  # fmt: skip
 
 
@@ -72,7 +70,8 @@ def imported(module: str, *, everywhere: bool) -> set[str]:
 def _run_at_import(tree: ast.AST) -> list[ast.AST]:
     found = []
     for node in ast.iter_child_nodes(tree):
-        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        for_types = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not for_types:
             found += [node, *_run_at_import(node)]
     return found
 

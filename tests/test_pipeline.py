@@ -97,7 +97,7 @@ def test_run_that_another_process_works_in_is_refused_and_stays_as_it_is(
     run: Path, tag2mask: Callable, tiny_recipe: Path
 ):
     before = (run / "config.yaml").read_bytes()
-    work = "import sys; from pathlib import Path; from tag2mask.run_folder import alone_in\n"
+    work = "import sys; from pathlib import Path; from tag2mask.runs.folder import alone_in\n"
     work += "with alone_in(Path(sys.argv[1])): print(flush=True); input()"
     command = [sys.executable, "-c", work, str(run)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:

@@ -6,11 +6,12 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from tag2mask.workers import for_each
+from tag2mask.workers import for_each, share_of
 
 
 class Terminal(io.StringIO):
@@ -24,6 +25,16 @@ def write_square(number: int, folder: Path) -> None:
     if number < 0:
         raise ValueError(f"{number} is negative")
     (folder / str(number)).write_text(str(number**2))
+
+
+def test_processes_share_what_waits_after_all_have_looked():
+    met = []
+    fabrics = [SimpleNamespace(global_rank=rank, world_size=3, barrier=lambda: met.append(1)) for rank in range(3)]
+
+    shares = [share_of(fabric, list("abcdefg")) for fabric in fabrics]
+
+    assert shares == [["a", "d", "g"], ["b", "e"], ["c", "f"]]
+    assert len(met) == 3
 
 
 @pytest.mark.parametrize("num_processes", [1, 2])
@@ -63,7 +74,7 @@ SLEEPERS = """
 import sys, time
 from functools import partial
 from pathlib import Path
-from tag2mask.workers import for_each
+from tag2mask.workers import for_each, share_of
 sys.path.insert(0, sys.argv[1])
 from test_workers import say_and_sleep
 if __name__ == "__main__":
@@ -114,7 +125,7 @@ INTERRUPTED = """
 import os, signal, sys, time
 from functools import partial
 from pathlib import Path
-from tag2mask.workers import for_each
+from tag2mask.workers import for_each, share_of
 
 def start_slowly(number):
     time.sleep(0.2)

@@ -19,7 +19,7 @@ from tag2mask.data.check_tags import VAL_SPLITS
 from tag2mask.data.records import ALL, DataSet
 from tag2mask.paper_tables import load_table, row_recipes
 from tag2mask.recipes import RecipeError, load_recipe, save_recipe, shipped_recipes
-from tag2mask.run_folder import (
+from tag2mask.runs.folder import (
     FACTS_FILE,
     RECIPE_FILE,
     alone_in,
@@ -27,7 +27,7 @@ from tag2mask.run_folder import (
     refuse_foreign,
     refuse_foreign_tables,
 )
-from tag2mask.stages import CLASSIFIERS, PLAIN_TRAININGS, REFINEMENTS, Kind
+from tag2mask.runs.stages import CLASSIFIERS, PLAIN_TRAININGS, REFINEMENTS, Kind
 
 _logger = logging.getLogger(__name__)
 _REPORT_FILE = "report.html"
@@ -106,7 +106,7 @@ def report(run: Path, num_photos: int) -> None:
     from tag2mask.data.check import check_data_set
     from tag2mask.data.known_facts import read_known_facts
     from tag2mask.results import write_run_report
-    from tag2mask.stages import photos_of
+    from tag2mask.runs.stages import photos_of
 
     expect_run(run)
     data = load_recipe(str(run / RECIPE_FILE)).data
@@ -125,8 +125,8 @@ def predict(photos: Path, model: Path, folder: Path) -> int:
     """
     from tag2mask.config import EngineSettings
     from tag2mask.engine import launch
-    from tag2mask.predicting import photos_below, predict_folder, refuse_other_model
     from tag2mask.prediction import Segmenter
+    from tag2mask.stages.predictions import photos_below, predict_folder, refuse_other_model
 
     model = _model_folder(model)
     segmenter = Segmenter.load(model)
@@ -183,8 +183,8 @@ def status(job: Job) -> None:
     """Tell which stages of a run are up to date, and why others are not."""
     from tag2mask.data.known_facts import read_known_facts, remember
     from tag2mask.data.read import read_data_set
-    from tag2mask.plan import plan
-    from tag2mask.stages import photos_of, state_of
+    from tag2mask.runs.plan import plan
+    from tag2mask.runs.stages import photos_of, state_of
 
     remember(read_known_facts(job.run / FACTS_FILE))
     photos = photos_of(read_data_set(job.recipe.data), job.recipe.data)
@@ -245,7 +245,7 @@ def _work(job: Job, kinds: Sequence[Kind]) -> None:
     # Only now: these bring torch, which takes seconds to import.
     from tag2mask.engine import launch
     from tag2mask.pipeline import Pipeline
-    from tag2mask.stages import photos_of
+    from tag2mask.runs.stages import photos_of
 
     recipe = job.recipe
     with _checked_data(recipe.data, job.run) as (data_set, warnings):

@@ -12,13 +12,13 @@ from tag2mask.data.records import DataSet
 from tag2mask.engine import launch
 from tag2mask.paper_tables import Table, TableRow
 from tag2mask.pipeline import Pipeline
-from tag2mask.plan import plan
 from tag2mask.report.comparison import ComparedRow, Comparison, write_comparison
 from tag2mask.report.comparison_figure import draw_comparison
 from tag2mask.report.tables import ScoreRow, read_scores
 from tag2mask.report.verdict import leading_row
-from tag2mask.run_folder import RECIPE_FILE
-from tag2mask.stages import Photos, Stage, photos_of, state_of
+from tag2mask.runs.folder import RECIPE_FILE
+from tag2mask.runs.plan import plan
+from tag2mask.runs.stages import Photos, Stage, photos_of, state_of
 
 _logger = logging.getLogger(__name__)
 

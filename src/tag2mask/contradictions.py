@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 from tag2mask.config import LabelSettings, OptimizerSettings, Recipe, ReconstructorSettings
 from tag2mask.data.thresholds import NUM_STEPS
-from tag2mask.stages import Kind, section_of
+from tag2mask.runs.stages import Kind, section_of
 
 
 def check_thresholds(recipe: Recipe) -> None:

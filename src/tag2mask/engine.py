@@ -1,8 +1,6 @@
 """The processes and devices of a run."""
 
-from collections.abc import Sequence
 from datetime import timedelta
-from typing import TypeVar
 
 import torch
 from lightning_fabric import Fabric
@@ -11,7 +9,6 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from tag2mask.config import EngineSettings
 
-Item = TypeVar("Item")
 # One process alone chooses the threshold and measures while others wait; torch's own limit is shorter than that takes.
 _PATIENCE = timedelta(days=1)
 
@@ -53,12 +50,3 @@ def _check_compiler(device: torch.device) -> None:
 
 def _add_one(x: torch.Tensor) -> torch.Tensor:
     return x + 1
-
-
-def share_of(fabric: Fabric, waiting: Sequence[Item]) -> Sequence[Item]:
-    """This process's part of what all processes found waiting to be done.
-
-    They wait for each other here, so that all have seen what is there before the first one adds to it.
-    """
-    fabric.barrier()
-    return waiting[fabric.global_rank :: fabric.world_size]

@@ -12,17 +12,17 @@ from lightning_fabric import Fabric
 from tag2mask.config import Recipe
 from tag2mask.contradictions import unread_label_settings
 from tag2mask.files import remove_leftovers
-from tag2mask.labelling import check_label_maps, check_maps
-from tag2mask.manifest import FILE_NAME, clear, seconds_so_far, write_manifest
 from tag2mask.memory import peak_mib, restart_peak
-from tag2mask.plan import plan
 from tag2mask.prediction import renew_settings
 from tag2mask.recipes import save_recipe
 from tag2mask.results import write_results
-from tag2mask.run_folder import RECIPE_FILE, alone_in
-from tag2mask.sharing import find_finished, take_over
-from tag2mask.stage_work import StageWork
-from tag2mask.stages import TRAININGS, Kind, Photos, Stage, state_of
+from tag2mask.runs.folder import RECIPE_FILE, alone_in
+from tag2mask.runs.manifest import FILE_NAME, clear, seconds_so_far, write_manifest
+from tag2mask.runs.plan import plan
+from tag2mask.runs.sharing import find_finished, take_over
+from tag2mask.runs.stages import TRAININGS, Kind, Photos, Stage, state_of
+from tag2mask.stages.labels import check_label_maps, check_maps
+from tag2mask.stages.work import StageWork
 
 _logger = logging.getLogger(__name__)
 

@@ -19,13 +19,14 @@ from tag2mask.cams.multiscale import scaled_size
 from tag2mask.config import SegmenterSettings
 from tag2mask.data.classes import BACKGROUND, BACKGROUND_NAME, voc_palette
 from tag2mask.data.photos import open_photo, to_upright_rgb
-from tag2mask.data.transforms import normalise, reduce_photo
+from tag2mask.data.sizes import reduce_photo
+from tag2mask.data.transforms import normalise
 from tag2mask.files import replacing
-from tag2mask.manifest import leaves
 from tag2mask.model_card import write_model_card
 from tag2mask.networks.backbones.weights import load_strictly, read_weights
 from tag2mask.networks.deeplab import DeepLab, build_deeplab
-from tag2mask.stage_settings import PREDICTION_SETTINGS
+from tag2mask.runs.manifest import leaves
+from tag2mask.runs.settings import PREDICTION_SETTINGS
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 """Files of a model folder, beside its card."""

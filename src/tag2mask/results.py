@@ -13,9 +13,6 @@ from tag2mask.data.label_maps import open_label_map
 from tag2mask.data.photos import open_photo
 from tag2mask.data.records import Record
 from tag2mask.evaluation.sweep import read_sweep
-from tag2mask.examples import one_a_class
-from tag2mask.labelling import read_threshold
-from tag2mask.measuring import read_label_scores
 from tag2mask.model_card import write_model_card
 from tag2mask.report.collect import collect
 from tag2mask.report.figures import (
@@ -30,7 +27,10 @@ from tag2mask.report.figures import (
 )
 from tag2mask.report.page import NUM_PHOTOS, write_report
 from tag2mask.report.tables import ScoreRow, ThresholdSource, write_scores
-from tag2mask.stages import Photos, Stage, seconds_with_all_before, state_of
+from tag2mask.runs.stages import Photos, Stage, seconds_with_all_before, state_of
+from tag2mask.stages.examples import one_a_class
+from tag2mask.stages.labels import read_threshold
+from tag2mask.stages.scores import read_label_scores
 
 
 def write_results(

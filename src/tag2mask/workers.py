@@ -1,4 +1,4 @@
-"""Photo-by-photo work without a network, shared by processes of this machine."""
+"""Work on many photos, shared by the processes of a run, and by further ones where it needs no network."""
 
 import multiprocessing
 import os
@@ -9,11 +9,24 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from tag2mask.progress import track
 
+# Whoever works without a network starts in half a second and 100 MiB without it, and in four and 900 with it.
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
 Item = TypeVar("Item")
+
+
+def share_of(fabric: "Fabric", waiting: Sequence[Item]) -> Sequence[Item]:
+    """This process's part of what all processes found waiting to be done.
+
+    They wait for each other here, so that all have seen what is there before the first one adds to it.
+    """
+    fabric.barrier()
+    return waiting[fabric.global_rank :: fabric.world_size]
 
 
 def for_each(

@@ -20,15 +20,8 @@ from tag2mask.data.photos import FileError, open_photo
 from tag2mask.data.read import read_data_set
 from tag2mask.data.records import Record
 from tag2mask.data.sampling import EpochBatches
-from tag2mask.data.transforms import (
-    augment,
-    augment_both,
-    normalise,
-    random_crop,
-    random_crop_both,
-    reduce_photo,
-    resize_label_map,
-)
+from tag2mask.data.sizes import reduce_photo, resize_label_map
+from tag2mask.data.transforms import augment, augment_both, normalise, random_crop, random_crop_both
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 

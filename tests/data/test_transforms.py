@@ -6,16 +6,7 @@ import torch
 from PIL import Image
 
 from tag2mask.config import DataSettings
-from tag2mask.data.transforms import (
-    augment,
-    augment_both,
-    normalise,
-    random_crop,
-    random_crop_both,
-    reduce_photo,
-    reduced_size,
-    resize_label_map,
-)
+from tag2mask.data.transforms import augment, augment_both, normalise, random_crop, random_crop_both
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -146,35 +137,6 @@ def test_thin_photo_keeps_a_pixel():
     settings = replace(DataSettings(), resize="long_side", resize_range=(10, 10))
 
     assert augment(photo(300, 2), settings, generator()).size == (10, 1)
-
-
-@pytest.mark.parametrize(
-    ("size", "long_side", "expected"),
-    [
-        ((6000, 4000), 384, (384, 256)),
-        ((2000, 3000), 200, (133, 200)),
-        ((9000, 2), 100, (100, 1)),
-        ((384, 200), 384, (384, 200)),
-        ((383, 200), 384, (383, 200)),
-        ((6000, 4000), 0, (6000, 4000)),
-    ],
-)
-def test_only_larger_photos_are_brought_down(size: tuple[int, int], long_side: int, expected: tuple[int, int]):
-    assert reduced_size(size, long_side) == expected
-
-
-def test_photo_that_is_small_enough_keeps_every_bit():
-    pixels = generator().integers(0, 256, (29, 37, 3), dtype=np.uint8)
-
-    for long_side in (0, 37, 400):
-        assert np.array_equal(np.asarray(reduce_photo(Image.fromarray(pixels), long_side)), pixels)
-        assert np.array_equal(resize_label_map(pixels[..., 0], (37, 29)), pixels[..., 0])
-
-
-def test_label_map_brought_down_has_no_ids_between():
-    label_map = np.kron(np.array([[0, 7], [255, 3]], np.uint8), np.ones((6, 9), np.uint8))
-
-    assert resize_label_map(label_map, (6, 4)).tolist() == [[0] * 3 + [7] * 3] * 2 + [[255] * 3 + [3] * 3] * 2
 
 
 def test_photo_and_label_map_are_resized_and_mirrored_alike():

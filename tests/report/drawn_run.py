@@ -16,9 +16,9 @@ from tag2mask.data.records import Record
 from tag2mask.evaluation.confusion import Scores
 from tag2mask.evaluation.label_maps import measure_label_maps, write_photo_scores
 from tag2mask.evaluation.sweep import ThresholdSweep, write_sweep
-from tag2mask.manifest import Manifest, write_manifest
 from tag2mask.recipes import save_recipe
 from tag2mask.report.tables import ScoreRow, read_scores, write_scores
+from tag2mask.runs.manifest import Manifest, write_manifest
 
 CLASS_NAMES = ("disc", "</script>")
 EVIL_NAME = "<img src=x onerror=alert(1)>"

@@ -13,7 +13,7 @@ from tag2mask.data.label_maps import open_label_map, write_label_map
 from tag2mask.data.photos import open_photo
 from tag2mask.data.read import read_data_set
 from tag2mask.data.records import Record
-from tag2mask.data.transforms import reduce_photo, resize_label_map
+from tag2mask.data.sizes import reduce_photo, resize_label_map
 from tag2mask.recipes import load_recipe
 from tag2mask.training.labelled import train_relations, train_segmenter
 from tag2mask.training.stage import TrainingStage

@@ -19,10 +19,10 @@ from tag2mask.config import MctformerSettings
 from tag2mask.data.photos import open_photo
 from tag2mask.data.records import Record
 from tag2mask.data.transforms import normalise
-from tag2mask.engine import share_of
 from tag2mask.networks.mctformer import Mctformer, spread
 from tag2mask.networks.normalisation import normalise_cams
 from tag2mask.progress import track
+from tag2mask.workers import share_of
 
 
 def infer_spread_cams(

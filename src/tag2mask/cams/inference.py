@@ -11,9 +11,9 @@ from tag2mask.cams.store import StoredCams, cams_from_full_size, stored_names, w
 from tag2mask.config import CamSettings
 from tag2mask.data.photos import open_photo, photo_size
 from tag2mask.data.records import Record
-from tag2mask.engine import share_of
 from tag2mask.networks.classifier import PhotoClassifier
 from tag2mask.progress import track
+from tag2mask.workers import share_of
 
 
 def infer_cams(

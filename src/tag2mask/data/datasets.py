@@ -15,16 +15,8 @@ from tag2mask.data.batch import Batch, LabelledBatch
 from tag2mask.data.label_maps import open_label_map, refuse_other_size
 from tag2mask.data.photos import open_photo
 from tag2mask.data.records import Record
-from tag2mask.data.transforms import (
-    Channels,
-    augment,
-    augment_both,
-    normalise,
-    random_crop,
-    random_crop_both,
-    reduce_photo,
-    resize_label_map,
-)
+from tag2mask.data.sizes import reduce_photo, resize_label_map
+from tag2mask.data.transforms import Channels, augment, augment_both, normalise, random_crop, random_crop_both
 
 
 class TrainingPhotos(Dataset[Batch]):

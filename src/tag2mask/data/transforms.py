@@ -1,4 +1,4 @@
-"""Photos and their label maps brought down in size, resized, mirrored and cropped at random, and normalised."""
+"""Photos and their label maps resized, mirrored and cropped at random, and normalised."""
 
 from typing import NamedTuple
 
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tag2mask.config import DataSettings
 from tag2mask.data.classes import IGNORE
+from tag2mask.data.sizes import scaled_size
 
 Channels = tuple[float, float, float]
 
@@ -30,27 +31,12 @@ class _Place(NamedTuple):
     target: tuple[slice, slice]
 
 
-def reduced_size(size: tuple[int, int], long_side: int) -> tuple[int, int]:
-    """Size (width, height) whose long side is at most `long_side`, 0 for no limit; a smaller one stays as it is."""
-    return _scaled(size, min(1.0, long_side / max(size))) if long_side else size
-
-
-def reduce_photo(photo: Image.Image, long_side: int) -> Image.Image:
-    """A photo brought down to `reduced_size` (bicubic)."""
-    return photo.resize(reduced_size(photo.size, long_side), Image.Resampling.BICUBIC)
-
-
-def resize_label_map(label_map: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Class ids (H, W) at another size (width, height): each pixel takes the id of the nearest."""
-    return np.asarray(Image.fromarray(label_map).resize(size, Image.Resampling.NEAREST))
-
-
 def augment(photo: Image.Image, settings: DataSettings, generator: np.random.Generator) -> Image.Image:
     """Resize a photo at random (bicubic) and mirror it half of the time."""
     low, high = settings.resize_range
     drawn = generator.uniform(low, high)
     factor = drawn / max(photo.size) if settings.resize == "long_side" else drawn
-    photo = photo.resize(_scaled(photo.size, factor), Image.Resampling.BICUBIC)
+    photo = photo.resize(scaled_size(photo.size, factor), Image.Resampling.BICUBIC)
     return _mirrored(photo) if generator.random() < 0.5 else photo
 
 
@@ -65,7 +51,7 @@ def augment_both(
         resize_range: of the factor, drawn uniformly.
         generator: of the draws.
     """
-    size = _scaled(photo.size, generator.uniform(*resize_range))
+    size = scaled_size(photo.size, generator.uniform(*resize_range))
     photo = photo.resize(size, Image.Resampling.BICUBIC)
     labels = Image.fromarray(label_map).resize(size, Image.Resampling.NEAREST)
     if generator.random() < 0.5:
@@ -126,10 +112,6 @@ def _cut(image: Tensor, place: _Place, side: int, *, padding: int) -> Tensor:
     crop = image.new_full((*image.shape[:-2], side, side), padding)
     crop[(..., *place.target)] = image[(..., *place.source)]
     return crop
-
-
-def _scaled(size: tuple[int, int], factor: float) -> tuple[int, int]:
-    return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
 
 
 def _mirrored(image: Image.Image) -> Image.Image:

@@ -19,8 +19,6 @@ from tag2mask.config import Level, Recipe
 from tag2mask.data.photos import photo_size
 from tag2mask.data.records import Record
 from tag2mask.evaluation.sweep import read_sweep
-from tag2mask.labelling import read_threshold
-from tag2mask.manifest import FILE_NAME, leaves, read_manifest
 from tag2mask.report.content import (
     METHODS,
     Command,
@@ -35,8 +33,10 @@ from tag2mask.report.content import (
 )
 from tag2mask.report.galleries import find_galleries
 from tag2mask.report.tables import read_scores
-from tag2mask.run_folder import RECIPE_FILE, expect_run
-from tag2mask.stages import CLASSIFIERS, REFINEMENTS
+from tag2mask.runs.folder import RECIPE_FILE, expect_run
+from tag2mask.runs.manifest import FILE_NAME, leaves, read_manifest
+from tag2mask.runs.stages import CLASSIFIERS, REFINEMENTS
+from tag2mask.stages.labels import read_threshold
 
 _SWEPT_LEVELS: tuple[Level, ...] = ("seed", "refined")
 # Stages of one folder, in the order in which they are done.

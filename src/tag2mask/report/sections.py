@@ -19,7 +19,7 @@ from tag2mask.report.verdict import (
     method_name,
     share_of_full_supervision,
 )
-from tag2mask.stages import PLAIN_TRAININGS
+from tag2mask.runs.stages import PLAIN_TRAININGS
 
 _WIDE, _SMALL = (460, 270), (300, 170)
 

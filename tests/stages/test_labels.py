@@ -9,7 +9,7 @@ from PIL import Image
 from tag2mask.cams.store import StoredCams, stored_size, write_cams
 from tag2mask.config import LabelSettings
 from tag2mask.data.records import Record
-from tag2mask.labelling import (
+from tag2mask.stages.labels import (
     ChosenThreshold,
     check_maps,
     choose_threshold,

@@ -4,15 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tag2mask import stage_settings
 from tag2mask.config import TWIN, Level, Method, Recipe
 from tag2mask.contradictions import check_acr, check_spreading, check_thresholds, check_warmup
 from tag2mask.data.digests import digest_file
 from tag2mask.data.records import Record
-from tag2mask.manifest import FILE_NAME, Manifest, digest, digest_records, read_manifest
 from tag2mask.recipes.paths import weights_file
-from tag2mask.stage_settings import Settings
-from tag2mask.stages import ADVERSARIAL_TRAININGS, PLAIN_TRAININGS, Kind, Photos, Stage
+from tag2mask.runs import settings as stage_settings
+from tag2mask.runs.manifest import FILE_NAME, Manifest, digest, digest_records, read_manifest
+from tag2mask.runs.settings import Settings
+from tag2mask.runs.stages import ADVERSARIAL_TRAININGS, PLAIN_TRAININGS, Kind, Photos, Stage
 
 
 def plan(recipe: Recipe, photos: Photos, run: Path) -> list[Stage]:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from tag2mask.config import CamSettings, ClassifierSection, Recipe, RefinementSettings, SegmenterSettings
-from tag2mask.manifest import flatten
-from tag2mask.stages import Kind, cam_settings_of, section_of
+from tag2mask.runs.manifest import flatten
+from tag2mask.runs.stages import Kind, cam_settings_of, section_of
 
 Settings = dict[str, Any]
 

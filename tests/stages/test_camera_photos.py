@@ -21,10 +21,11 @@ from tag2mask.cams.store import (
 from tag2mask.config import RefinementSettings
 from tag2mask.data.label_maps import open_label_map
 from tag2mask.data.records import Record
-from tag2mask.data.transforms import reduce_photo
+from tag2mask.data.sizes import reduce_photo
 from tag2mask.networks.affinitynet import AffinityNet, build_affinity_net
 from tag2mask.networks.irnet import BoundaryNet, build_boundary_net
-from tag2mask.refining import write_relations, write_walked_maps
+from tag2mask.stages.crf_labels import write_relations
+from tag2mask.stages.walked_maps import write_walked_maps
 
 LARGE, SMALL = (3000, 2000), (200, 133)
 SETTINGS = RefinementSettings(backbone="test_resnet", weights="none", output_stride=8, log_steps=4)

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from tag2mask.files import replacing
-from tag2mask.manifest import Manifest, clear, write_manifest
-from tag2mask.sharing import find_finished, take_over
-from tag2mask.stages import Stage
+from tag2mask.runs.manifest import Manifest, clear, write_manifest
+from tag2mask.runs.sharing import find_finished, take_over
+from tag2mask.runs.stages import Stage
 
 WANTED = Manifest({"acr.epochs": 3}, {"photos": "a"})
 

@@ -8,9 +8,9 @@ import pytest
 
 from tag2mask.config import DataSettings, Recipe
 from tag2mask.data.read import read_data_set
-from tag2mask.manifest import write_manifest
-from tag2mask.plan import plan
-from tag2mask.stages import Photos, Stage, cam_settings_of, photos_of, seconds_with_all_before, state_of
+from tag2mask.runs.manifest import write_manifest
+from tag2mask.runs.plan import plan
+from tag2mask.runs.stages import Photos, Stage, cam_settings_of, photos_of, seconds_with_all_before, state_of
 
 BASELINE, MCTFORMER, ALONE, PRETRAINED, ACR = (
     f"1-classifier/{name}" for name in ("baseline", "mctformer", "reconstructor", "pretrained", "acr")

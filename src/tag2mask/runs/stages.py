@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 from tag2mask.config import CamSettings, ClassifierSection, DataSettings, Level, Recipe
 from tag2mask.data.records import DataSet, Record
-from tag2mask.manifest import Manifest, read_manifest, why_redo
+from tag2mask.runs.manifest import Manifest, read_manifest, why_redo
 
 Kind = Literal[
     "baseline", "mctformer", "reconstructor", "pretrained", "acr", "cams", "crf", "relations", "network", "maps",

@@ -13,26 +13,26 @@ from tag2mask.cams.inference import infer_cams
 from tag2mask.config import ClassifierSettings, MctformerSettings, Recipe, RefinementSettings, SegmenterSettings
 from tag2mask.data.label_maps import label_map_names
 from tag2mask.data.records import Record
-from tag2mask.engine import share_of
-from tag2mask.examples import keep_epochs, keep_restorations, one_a_class
-from tag2mask.labelling import (
+from tag2mask.networks.backbones.hybrid_vit import HYBRID_BACKBONE
+from tag2mask.networks.classifier import PhotoClassifier
+from tag2mask.networks.mctformer import Mctformer
+from tag2mask.prediction import Segmenter
+from tag2mask.runs.stages import PLAIN_TRAININGS, Photos, Stage, cam_settings_of, section_of
+from tag2mask.stages.crf_labels import write_crf_labels, write_relations
+from tag2mask.stages.examples import keep_epochs, keep_restorations, one_a_class
+from tag2mask.stages.labels import (
     choose_threshold,
     copy_label_map,
     read_threshold,
     write_pseudo_label,
     write_threshold,
 )
-from tag2mask.measuring import measure
-from tag2mask.networks.backbones.hybrid_vit import HYBRID_BACKBONE
-from tag2mask.networks.classifier import PhotoClassifier
-from tag2mask.networks.mctformer import Mctformer
-from tag2mask.predicting import predict_records
-from tag2mask.prediction import Segmenter
-from tag2mask.refining import write_crf_labels, write_relations, write_walked_maps
-from tag2mask.stages import PLAIN_TRAININGS, Photos, Stage, cam_settings_of, section_of
+from tag2mask.stages.predictions import predict_records
+from tag2mask.stages.scores import measure
+from tag2mask.stages.walked_maps import write_walked_maps
 from tag2mask.training import classifiers, labelled
 from tag2mask.training.stage import TrainingStage, load_network
-from tag2mask.workers import for_each
+from tag2mask.workers import for_each, share_of
 
 
 class StageWork:

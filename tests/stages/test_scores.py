@@ -6,9 +6,9 @@ from PIL import Image
 
 from tag2mask.cams.store import StoredCams, write_cams
 from tag2mask.data.records import Record
-from tag2mask.manifest import Manifest
-from tag2mask.measuring import measure
-from tag2mask.stages import Stage
+from tag2mask.runs.manifest import Manifest
+from tag2mask.runs.stages import Stage
+from tag2mask.stages.scores import measure
 
 
 def test_photo_whose_maps_do_not_fit_its_mask_is_named(tmp_path: Path):

@@ -5,8 +5,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from tag2mask.manifest import read_manifest
-from tag2mask.stages import Stage
+from tag2mask.runs.manifest import read_manifest
+from tag2mask.runs.stages import Stage
 
 
 def find_finished(stage: Stage, runs: Sequence[Path]) -> Path | None:

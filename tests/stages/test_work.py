@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from tag2mask.config import ClassifierSettings, MctformerSettings, Recipe, SegmenterSettings
-from tag2mask.stage_work import without_pretrained
+from tag2mask.stages.work import without_pretrained
 
 
 def test_trained_networks_need_neither_files_nor_the_internet():

@@ -9,7 +9,7 @@ import pytest
 from tag2mask.config import AcrSettings, DataSettings
 from tag2mask.data.digests import digest_file
 from tag2mask.data.records import Record
-from tag2mask.manifest import (
+from tag2mask.runs.manifest import (
     Manifest,
     clear,
     digest,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tag2mask.run_folder import (
+from tag2mask.runs.folder import (
     LOCK_FILE,
     RECIPE_FILE,
     alone_in,
@@ -50,7 +50,7 @@ def test_tables_go_on_beside_the_runs_of_their_seeds_alone(tmp_path: Path):
 WORKER = """
 import os, sys, time
 from pathlib import Path
-from tag2mask.run_folder import alone_in
+from tag2mask.runs.folder import alone_in
 with alone_in(Path(sys.argv[1])):
     # Like a process of a loader: it lives on for a while when this one is killed.
     if os.fork() == 0:

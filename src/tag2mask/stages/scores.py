@@ -17,7 +17,7 @@ from tag2mask.evaluation.sweep import ThresholdSweep, write_sweep
 from tag2mask.files import replacing
 from tag2mask.progress import track
 from tag2mask.pseudo_labels import label_map_from_maps
-from tag2mask.stages import Stage
+from tag2mask.runs.stages import Stage
 
 _SCORES_FILE = "label_maps.json"
 LabelPair = tuple[str, NDArray[np.uint8], NDArray[np.uint8]]

@@ -19,11 +19,11 @@ from tag2mask.data.names import without_suffix
 from tag2mask.data.photo_files import list_photos
 from tag2mask.data.photos import FileError
 from tag2mask.data.records import Record
-from tag2mask.engine import share_of
 from tag2mask.files import replacing
-from tag2mask.manifest import Manifest, read_manifest, why_redo, write_manifest
 from tag2mask.prediction import CONFIG, WEIGHTS, Prediction, Segmenter, class_areas
 from tag2mask.progress import track
+from tag2mask.runs.manifest import Manifest, read_manifest, why_redo, write_manifest
+from tag2mask.workers import share_of
 
 _CONTENTS = "photos.json"
 """Digest of the photo that each mask was made of, by name."""

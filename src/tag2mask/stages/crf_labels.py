@@ -1,0 +1,85 @@
+"""The stages whose label maps a dense CRF makes: seeds that it sharpens, and sure labels to learn relations from."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tag2mask.cams.store import read_cams, resize, stored_maps
+from tag2mask.config import CamSettings, CrfSettings, RefinementSettings
+from tag2mask.data.classes import voc_palette
+from tag2mask.data.label_maps import label_map_names, write_label_map
+from tag2mask.data.photos import open_photo
+from tag2mask.data.records import Record
+from tag2mask.data.sizes import reduce_photo, reduced_size, resize_label_map
+from tag2mask.refinement.crf import affinity_relations, irn_relations, seed_labels
+from tag2mask.workers import for_each, share_of
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+LabelMaker = Callable[[NDArray[np.uint8], NDArray[np.float32], NDArray[np.uint8]], NDArray[np.uint8]]
+
+
+def write_crf_labels(
+    fabric: "Fabric", records: Sequence[Record], *, cams: Path, folder: Path, settings: CrfSettings,
+    cam_settings: CamSettings, num_processes: int,
+) -> None:  # fmt: skip
+    """Write the label maps of seeds after a dense CRF; those that are there already are left alone.
+
+    Args:
+        fabric: launched; its processes share the photos.
+        records: photos.
+        cams: folder of their activation maps.
+        folder: one PNG a photo.
+        settings: of the CRF.
+        cam_settings: their threshold is the score of a constant background.
+        num_processes: that each of them starts for its part; 0 = one a core.
+    """
+    maker = partial(seed_labels, settings=settings, threshold=cam_settings.threshold)
+    work = partial(_write_label, cams=cams, folder=folder, maker=maker)
+    _write_labels(fabric, records, folder, work, num_processes=num_processes)
+
+
+def write_relations(
+    fabric: "Fabric", records: Sequence[Record], *, cams: Path, folder: Path, settings: RefinementSettings,
+    num_processes: int,
+) -> None:  # fmt: skip
+    """Write the labels that relations between pixels are learned from, 255 where nothing is sure.
+
+    Args:
+        fabric: launched; its processes share the photos.
+        records: photos.
+        cams: folder of their activation maps.
+        folder: one PNG a photo; those that are there already are left alone.
+        settings: what counts as sure.
+        num_processes: that each of them starts for its part; 0 = one a core.
+    """
+    makers: dict[str, LabelMaker] = {
+        "irn": partial(irn_relations, settings=settings),
+        "affinity": partial(affinity_relations, settings=settings),
+    }
+    maker = makers[settings.method]
+    work = partial(_write_label, cams=cams, folder=folder, maker=maker, long_side=settings.long_side)
+    _write_labels(fabric, records, folder, work, num_processes=num_processes)
+
+
+def _write_labels(
+    fabric: "Fabric", records: Sequence[Record], folder: Path, work: Callable[[Record], None], *, num_processes: int
+) -> None:
+    done = label_map_names(folder)
+    share = share_of(fabric, [record for record in records if record.name not in done])
+    title = f"CRF, {folder.name}"
+    for_each(work, share, num_processes=num_processes, title=title, shown=fabric.is_global_zero)
+
+
+def _write_label(record: Record, *, cams: Path, folder: Path, maker: LabelMaker, long_side: int = 0) -> None:
+    stored = read_cams(cams, record.name)
+    width, height = reduced_size((stored.width, stored.height), long_side)
+    photo = np.asarray(reduce_photo(open_photo(record.image), long_side))
+    label_map = maker(photo, resize(stored_maps(stored), height, width), stored.class_ids)
+    label_map = resize_label_map(label_map, (stored.width, stored.height))
+    write_label_map(folder / f"{record.name}.png", label_map, voc_palette())

@@ -1,0 +1,228 @@
+import copy
+import csv
+import logging
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from drawn_segmenter import NAMES, SETTINGS, draw_network, write_photos
+from lightning_fabric import Fabric
+from PIL import Image
+
+from tag2mask.data.photos import open_photo
+from tag2mask.data.records import Record
+from tag2mask.networks.deeplab import DeepLab
+from tag2mask.prediction import Segmenter, predict_scores
+from tag2mask.stages.predictions import photos_below, predict_folder, predict_records
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def network() -> DeepLab:
+    return draw_network()
+
+
+@pytest.fixture(scope="module")
+def segmenter(network: DeepLab) -> Segmenter:
+    return Segmenter(network, SETTINGS, NAMES)
+
+
+@pytest.fixture(scope="module")
+def fabric() -> Fabric:
+    return Fabric(accelerator="cpu", devices=1)
+
+
+@pytest.fixture
+def folder(shapes: Path, tmp_path: Path) -> Path:
+    root = tmp_path / "photos"
+    write_photos(shapes, root)
+    return root
+
+
+def test_folder_of_photos_becomes_masks_overlays_and_areas(
+    segmenter: Segmenter, fabric: Fabric, folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    out = tmp_path / "out"
+    photos = photos_below(folder, without=out)
+
+    with caplog.at_level(logging.WARNING):
+        result = predict_folder(fabric, segmenter, photos, folder=out)
+
+    assert list(photos) == ["broken", "more/turned", "turned"]
+    assert result == (3, ("broken",))
+    assert [record.getMessage().startswith(f"skipped {folder / 'broken.jpg'}: found") for record in caplog.records] == [
+        True
+    ]
+    files = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    assert files == {
+        "areas.csv", "photos.json", "masks/turned.png", "overlays/turned.jpg", "masks/more/turned.png",
+        "overlays/more/turned.jpg",
+    }  # fmt: skip
+    mask = Image.open(out / "masks" / "turned.png")
+    prediction = segmenter.predict(folder / "turned.jpg")
+    assert (mask.mode, mask.size) == ("P", (36, 48))
+    assert np.array_equal(np.asarray(mask), prediction.label_map)
+    assert Image.open(out / "overlays" / "turned.jpg").size == (36, 48)
+    with (out / "areas.csv").open(encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["photo"] == "turned"]
+    assert {row["class"]: int(row["pixels"]) for row in rows} == prediction.areas
+    assert sum(float(row["share"]) for row in rows) == pytest.approx(1, abs=1e-5)
+
+
+def test_photo_that_needs_too_much_memory_is_named_and_the_others_go_on(
+    network: DeepLab, fabric: Fabric, folder: Path, shapes: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    photos = {"turned": folder / "turned.jpg", "lying": shapes / "00.png"}
+    greedy = copy.deepcopy(network)
+    # More than any machine has, for upright photos alone.
+    greedy.register_forward_pre_hook(
+        lambda _, images: torch.empty(2**55) if images[0].shape[2] > images[0].shape[3] else None
+    )
+
+    with caplog.at_level(logging.WARNING):
+        result = predict_folder(fabric, Segmenter(greedy, SETTINGS, NAMES), photos, folder=tmp_path / "out")
+
+    assert result == (2, ("turned",))
+    (line,) = (record.getMessage() for record in caplog.records)
+    assert line.startswith(f"skipped {folder / 'turned.jpg'}: out of memory")
+    assert "segmenter.long_side" in line
+
+
+def test_other_errors_of_a_network_stop_the_folder(network: DeepLab, fabric: Fabric, folder: Path, tmp_path: Path):
+    broken = copy.deepcopy(network)
+    broken.register_forward_pre_hook(lambda _, images: images[0][:, :2])
+
+    with pytest.raises(RuntimeError, match="channels"):
+        predict_folder(fabric, Segmenter(broken, SETTINGS, NAMES), {"a": folder / "turned.jpg"}, folder=tmp_path / "a")
+
+
+def test_predictions_go_on_where_they_were_stopped(segmenter: Segmenter, fabric: Fabric, folder: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    photos = photos_below(folder, without=out)
+    predict_folder(fabric, segmenter, photos, folder=out)
+    unbroken = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    (out / "masks" / "turned.png").unlink()
+    kept = (out / "masks" / "more" / "turned.png").stat().st_mtime_ns
+
+    predict_folder(fabric, segmenter, photos, folder=out)
+
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == unbroken
+    assert (out / "masks" / "more" / "turned.png").stat().st_mtime_ns == kept
+
+
+def test_other_photos_of_the_same_names_are_predicted_anew(
+    segmenter: Segmenter, fabric: Fabric, shapes: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    out, other = tmp_path / "out", tmp_path / "other"
+    first = {"1": shapes / "00.png", "2": shapes / "01.png"}
+    second = {"1": shapes / "02.png", "2": shapes / "01.png"}
+    predict_folder(fabric, segmenter, first, folder=out)
+    kept = (out / "masks" / "2.png").stat().st_mtime_ns
+    predict_folder(fabric, segmenter, second, folder=other)
+
+    with caplog.at_level(logging.INFO):
+        predict_folder(fabric, segmenter, second, folder=out)
+
+    for file in ("masks/1.png", "overlays/1.jpg", "areas.csv", "photos.json"):
+        assert (out / file).read_bytes() == (other / file).read_bytes(), file
+    assert (out / "masks" / "2.png").stat().st_mtime_ns == kept
+    told = f"1 of 2 photos are redone, for their masks in {out} were made of other ones: 1"
+    assert caplog.messages.count(told) == 1
+
+
+def test_photo_that_was_changed_is_predicted_anew_also_where_that_was_stopped(
+    segmenter: Segmenter, fabric: Fabric, shapes: Path, tmp_path: Path
+):
+    photo, out = tmp_path / "photo.png", tmp_path / "out"
+    shutil.copy(shapes / "00.png", photo)
+    predict_folder(fabric, segmenter, {"photo": photo}, folder=out)
+    photo.write_bytes(b"half a copy")
+    stopped = predict_folder(fabric, segmenter, {"photo": photo}, folder=out)
+    shutil.copy(shapes / "02.png", photo)
+
+    predict_folder(fabric, segmenter, {"photo": photo}, folder=out)
+
+    assert stopped.failed == ("photo",)
+    expected = segmenter.predict(photo).label_map
+    assert np.array_equal(np.asarray(Image.open(out / "masks" / "photo.png")), expected)
+
+
+def test_mask_of_a_photo_that_is_gone_is_not_taken_for_its_own(
+    segmenter: Segmenter, fabric: Fabric, shapes: Path, tmp_path: Path
+):
+    predict_folder(fabric, segmenter, {"photo": shapes / "00.png"}, folder=tmp_path)
+
+    result = predict_folder(fabric, segmenter, {"photo": tmp_path / "absent.png"}, folder=tmp_path)
+
+    assert result.failed == ("photo",)
+    assert not (tmp_path / "masks" / "photo.png").exists()
+
+
+def test_photos_that_would_be_called_the_same_keep_their_suffix(shapes: Path, tmp_path: Path):
+    shutil.copy(shapes / "00.png", tmp_path / "a.png")
+    shutil.copy(shapes / "00.png", tmp_path / "a.jpg")
+
+    assert list(photos_below(tmp_path, without=tmp_path / "out")) == ["a.jpg", "a.png"]
+
+
+def test_earlier_predictions_are_no_photos(folder: Path, shapes: Path):
+    out = folder / "predictions"
+    out.mkdir()
+    shutil.copy(shapes / "00.png", out / "mask.png")
+
+    assert "predictions/mask" not in photos_below(folder, without=out)
+
+
+def test_single_photo_is_taken(folder: Path, tmp_path: Path):
+    assert photos_below(folder / "turned.jpg", without=tmp_path) == {"turned": folder / "turned.jpg"}
+
+
+def test_place_without_photos_is_told_when_it_does_not_exist(tmp_path: Path):
+    with pytest.raises(ValueError, match="no such file or folder, expected a photo or a folder of photos"):
+        photos_below(tmp_path / "none", without=tmp_path / "out")
+
+
+@pytest.mark.parametrize("out", ["photos", "photos/more/..", "."])
+def test_photos_are_not_looked_for_where_predictions_go(out: str, folder: Path, tmp_path: Path):
+    with pytest.raises(ValueError, match=r"holds the photos of .*, expected a folder beside or below it"):
+        photos_below(folder, without=tmp_path / out)
+
+
+def test_predictions_need_a_folder(folder: Path):
+    with pytest.raises(ValueError, match="found a file, expected a folder for predictions"):
+        photos_below(folder / "turned.jpg", without=folder / "broken.jpg")
+
+
+def test_folder_without_photos_is_told(tmp_path: Path):
+    with pytest.raises(ValueError, match="found no photo, expected"):
+        photos_below(tmp_path, without=tmp_path / "out")
+
+
+def test_records_are_predicted_with_the_settings_of_now(
+    segmenter: Segmenter, network: DeepLab, fabric: Fabric, shapes: Path, tmp_path: Path
+):
+    settings = replace(SETTINGS, scales=(1.0,))
+    record = Record("sub/00", shapes / "00.png", ())
+
+    predict_records(fabric, segmenter, [record], folder=tmp_path, settings=settings)
+
+    expected = predict_scores(network, open_photo(shapes / "00.png"), settings).argmax(0).numpy()
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "masks" / "sub" / "00.png")), expected)
+
+
+def test_record_that_cannot_be_read_stops_the_stage(segmenter: Segmenter, fabric: Fabric, folder: Path, tmp_path: Path):
+    record = Record("broken", folder / "broken.jpg", ())
+
+    with pytest.raises(ValueError, match="1 of 1 photos failed, as told above: broken"):
+        predict_records(fabric, segmenter, [record], folder=tmp_path / "out", settings=SETTINGS)
