@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tag2mask.cams.multiscale import batches_of_one_size, fuse, raw_maps, scaled_sizes
+from tag2mask.cams.multiscale import batches_of_one_size, fuse, inference_sizes, raw_maps
 from tag2mask.config import CamSettings
 from tag2mask.data.transforms import normalise
 from tag2mask.networks.classifier import PhotoClassifier, build_classifier
@@ -31,7 +31,7 @@ def one_by_one(classifier: PhotoClassifier, photos: list[Image.Image], settings:
     fused = []
     for photo in photos:
         maps = []
-        for size in scaled_sizes(photo.size, settings):
+        for size in inference_sizes(photo.size, settings):
             resized = photo.resize(size, Image.Resampling.BICUBIC)
             image = normalise(resized, backbone.mean, backbone.std)[None].to(device)
             maps.append(torch.stack([classifier(image).cams, classifier(image.flip(3)).cams])[:, 0, CLASSES])

@@ -9,8 +9,8 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from tag2mask.data.thresholds import THRESHOLDS
 from tag2mask.evaluation.sweep import ThresholdSweep
+from tag2mask.evaluation.thresholds import THRESHOLDS
 
 HEIGHT, WIDTH = 375, 500
 PASSES = 20

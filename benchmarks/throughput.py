@@ -25,7 +25,7 @@ from plain_acr import clock, draw_batch
 from step_parts import StepParts
 from step_ways import NUM_PHOTOS, WAYS, Training, begin, step_without_dropout
 
-from tag2mask.cams.multiscale import scaled_sizes
+from tag2mask.cams.multiscale import inference_sizes
 from tag2mask.config import Recipe
 from tag2mask.data.batch import Batch, collate
 from tag2mask.data.datasets import TrainingPhotos
@@ -164,7 +164,7 @@ def print_cams(recipe: Recipe, num_photos: int, num_classes: int) -> None:
         print(f"CAMs {words}: {rates[-1]:.2f} photos/s, {rates[-1] / rates[0]:.2f}x", flush=True)
     start = time.perf_counter()
     for photo in photos:
-        for size in scaled_sizes(photo.size, recipe.cams):
+        for size in inference_sizes(photo.size, recipe.cams):
             photo.resize(size, Image.Resampling.BICUBIC)
     print(f"of which resizing on the processor alone: {num_photos / (time.perf_counter() - start):.2f} photos/s")
 

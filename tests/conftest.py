@@ -6,11 +6,18 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pytest
 from PIL import Image
+
+# Tests without networks start without torch.
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+    from tag2mask.networks.deeplab import DeepLab
+    from tag2mask.prediction import Segmenter
 
 # What the tests compile is small: starting processes for it takes longer than compiling it.
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
@@ -128,6 +135,53 @@ def whole_run(tag2mask: Command, whole_recipe: Path, tmp_path_factory: pytest.Te
     outcome = tag2mask("run", whole_recipe, "--run", folder)
     assert outcome.status == 0, outcome.err
     return folder
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Threads of several small networks spend their time waiting for each other."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def fabric() -> "Fabric":
+    """One process on the processor."""
+    from lightning_fabric import Fabric
+
+    return Fabric(accelerator="cpu", devices=1)
+
+
+@pytest.fixture(scope="module")
+def drawn_network() -> "DeepLab":
+    """Network of `drawn_segmenter`."""
+    from drawn_segmenter import draw_network
+
+    return draw_network()
+
+
+@pytest.fixture(scope="module")
+def segmenter(drawn_network: "DeepLab") -> "Segmenter":
+    """Segmenter of the drawn network."""
+    from drawn_segmenter import NAMES, SETTINGS
+
+    from tag2mask.prediction import Segmenter
+
+    return Segmenter(drawn_network, SETTINGS, NAMES)
+
+
+@pytest.fixture
+def photo_folder(shapes: Path, tmp_path: Path) -> Path:
+    """Folder of the photos of `drawn_segmenter`."""
+    from drawn_segmenter import write_photos
+
+    root = tmp_path / "photos"
+    write_photos(shapes, root)
+    return root
 
 
 def _folder_or_skip(variable: str, usual: Path) -> Path:

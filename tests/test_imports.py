@@ -19,10 +19,13 @@ MAY_IMPORT = {
     "neighbours": {"neighbours"},
     "training": {"config", "files", "progress", "data", "networks", "neighbours", "training"},
     "refinement": {"config", "data", "neighbours", "refinement"},
-    "pseudo_labels": {"data"},
+    "pseudo_labels": {"data", "evaluation"},
     "evaluation": {"config", "files", "progress", "data", "evaluation"},
-    "runs": {"config", "files", "data", "recipes", "contradictions", "runs"},
-    "report": {"config", "files", "data", "cams", "evaluation", "pseudo_labels", "runs", "stages", "report"},
+    "recipes": {"config", "files", "data", "dotted_names", "recipes"},
+    "runs": {"config", "files", "data", "dotted_names", "recipes", "contradictions", "runs"},
+    "report": {
+        "config", "dotted_names", "files", "data", "cams", "evaluation", "pseudo_labels", "runs", "stages", "report",
+    },
     "workers": {"progress"},
     "engine": {"config"},
     "cams": {"config", "files", "progress", "data", "networks", "workers", "cams"},
@@ -49,7 +52,8 @@ WITH_TORCH = {
 }
 WITH_FABRIC = {
     "cams/attention.py", "cams/inference.py", "engine.py", "pipeline.py", "stages/crf_labels.py", "stages/examples.py",
-    "stages/predictions.py", "stages/walked_maps.py", "stages/work.py", "workers.py",
+    "stages/labels.py", "stages/missing.py", "stages/predictions.py", "stages/walked_maps.py", "stages/work.py",
+    "workers.py",
 }  # fmt: skip
 
 

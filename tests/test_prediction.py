@@ -1,6 +1,5 @@
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from drawn_segmenter import NAMES, SETTINGS, draw_network, write_photos
+from drawn_segmenter import NAMES, SETTINGS
 from lightning_fabric import Fabric
 from PIL import Image
 
@@ -21,42 +20,14 @@ from tag2mask.networks.deeplab import DeepLab
 from tag2mask.prediction import Prediction, Segmenter, predict_scores, renew_settings
 from tag2mask.stages.predictions import predict_folder
 
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def network() -> DeepLab:
-    return draw_network()
-
-
-@pytest.fixture(scope="module")
-def segmenter(network: DeepLab) -> Segmenter:
-    return Segmenter(network, SETTINGS, NAMES)
-
-
-@pytest.fixture(scope="module")
-def fabric() -> Fabric:
-    return Fabric(accelerator="cpu", devices=1)
-
-
-@pytest.fixture
-def folder(shapes: Path, tmp_path: Path) -> Path:
-    root = tmp_path / "photos"
-    write_photos(shapes, root)
-    return root
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.mark.parametrize("fuse", ["max", "mean"])
-def test_scores_join_scales_and_mirror_images(fuse: Any, network: DeepLab, shapes: Path):
+def test_scores_join_scales_and_mirror_images(fuse: Any, drawn_network: DeepLab, shapes: Path):
     photo = open_photo(shapes / "00.png")
 
-    scores = predict_scores(network.eval(), photo, replace(SETTINGS, fuse=fuse))
+    scores = predict_scores(drawn_network.eval(), photo, replace(SETTINGS, fuse=fuse))
 
     found = []
     for size in ((24, 18), (48, 36), (72, 54)):
@@ -64,7 +35,7 @@ def test_scores_join_scales_and_mirror_images(fuse: Any, network: DeepLab, shape
             image = photo.resize(size, Image.Resampling.BICUBIC)
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if turned else image
             with torch.no_grad():
-                logits = network(normalise(image, network.backbone.mean, network.backbone.std)[None])
+                logits = drawn_network(normalise(image, drawn_network.backbone.mean, drawn_network.backbone.std)[None])
             full = F.interpolate(logits, size=(36, 48), mode="bilinear")[0].softmax(0)
             found.append(full.flip(2) if turned else full)
     expected = torch.stack(found).amax(0) if fuse == "max" else torch.stack(found).mean(0)
@@ -72,13 +43,13 @@ def test_scores_join_scales_and_mirror_images(fuse: Any, network: DeepLab, shape
     assert scores.shape == (3, 36, 48)
 
 
-def test_camera_photo_is_labelled_as_brought_down_and_at_its_own_size(network: DeepLab, shapes: Path):
+def test_camera_photo_is_labelled_as_brought_down_and_at_its_own_size(drawn_network: DeepLab, shapes: Path):
     photo = open_photo(shapes / "00.png").resize((3000, 2250))
     settings = replace(SETTINGS, scales=(1.0,), long_side=200)
 
-    label_map = Segmenter(network, settings, NAMES).predict(photo).label_map
+    label_map = Segmenter(drawn_network, settings, NAMES).predict(photo).label_map
 
-    scores = predict_scores(network, reduce_photo(photo, 200), settings)
+    scores = predict_scores(drawn_network, reduce_photo(photo, 200), settings)
     expected = F.interpolate(scores[None], size=(2250, 3000), mode="bilinear")[0].argmax(0).numpy()
     assert scores.shape == (3, 150, 200)
     assert len(np.unique(label_map)) > 1
@@ -87,20 +58,20 @@ def test_camera_photo_is_labelled_as_brought_down_and_at_its_own_size(network: D
     assert (label_map == expected).mean() > 0.9999
 
 
-def test_photo_that_is_not_larger_is_labelled_as_ever(segmenter: Segmenter, network: DeepLab, shapes: Path):
+def test_photo_that_is_not_larger_is_labelled_as_ever(segmenter: Segmenter, drawn_network: DeepLab, shapes: Path):
     expected = segmenter.predict(shapes / "00.png").label_map
 
     for long_side in (48, 1000):
         settings = replace(SETTINGS, long_side=long_side)
-        assert np.array_equal(Segmenter(network, settings, NAMES).predict(shapes / "00.png").label_map, expected)
+        assert np.array_equal(Segmenter(drawn_network, settings, NAMES).predict(shapes / "00.png").label_map, expected)
 
 
-def test_crf_shares_every_pixel_among_the_labels_that_win_somewhere(network: DeepLab, shapes: Path):
+def test_crf_shares_every_pixel_among_the_labels_that_win_somewhere(drawn_network: DeepLab, shapes: Path):
     pytest.importorskip("tag2mask.refinement.crf")
     photo = open_photo(shapes / "00.png")
-    before = predict_scores(network, photo, SETTINGS)
+    before = predict_scores(drawn_network, photo, SETTINGS)
 
-    scores = predict_scores(network, photo, replace(SETTINGS, crf="mctformer"))
+    scores = predict_scores(drawn_network, photo, replace(SETTINGS, crf="mctformer"))
 
     winners = torch.unique(before.argmax(0)).tolist()
     torch.testing.assert_close(scores.sum(0), torch.ones(36, 48))
@@ -108,13 +79,13 @@ def test_crf_shares_every_pixel_among_the_labels_that_win_somewhere(network: Dee
     assert not torch.equal(scores.argmax(0), before.argmax(0))
 
 
-def test_prediction_is_the_label_of_the_highest_score(segmenter: Segmenter, network: DeepLab, shapes: Path):
+def test_prediction_is_the_label_of_the_highest_score(segmenter: Segmenter, drawn_network: DeepLab, shapes: Path):
     photo = open_photo(shapes / "00.png")
 
     prediction = segmenter.predict(shapes / "00.png")
 
     assert prediction.label_map.dtype == np.uint8
-    assert np.array_equal(prediction.label_map, predict_scores(network, photo, SETTINGS).argmax(0).numpy())
+    assert np.array_equal(prediction.label_map, predict_scores(drawn_network, photo, SETTINGS).argmax(0).numpy())
     assert len(prediction.areas) > 1
     for same in (photo, str(shapes / "00.png")):
         assert np.array_equal(segmenter.predict(same).label_map, prediction.label_map)
@@ -136,16 +107,16 @@ def test_areas_and_overlay_by_hand():
     assert overlay == [[200, 100, 0], [80, 117, 0], [200, 100, 0]]
 
 
-def test_photo_is_turned_upright_as_its_exif_says(segmenter: Segmenter, folder: Path, tmp_path: Path):
-    upright = open_photo(folder / "turned.jpg")
+def test_photo_is_turned_upright_as_its_exif_says(segmenter: Segmenter, photo_folder: Path, tmp_path: Path):
+    upright = open_photo(photo_folder / "turned.jpg")
     upright.save(tmp_path / "upright.png")
 
-    prediction = segmenter.predict(folder / "turned.jpg")
+    prediction = segmenter.predict(photo_folder / "turned.jpg")
 
     assert prediction.label_map.shape == (48, 36)
     assert np.array_equal(prediction.label_map, segmenter.predict(tmp_path / "upright.png").label_map)
     # As Pillow gives it, with its EXIF.
-    assert segmenter.predict(Image.open(folder / "turned.jpg")).label_map.shape == (48, 36)
+    assert segmenter.predict(Image.open(photo_folder / "turned.jpg")).label_map.shape == (48, 36)
 
 
 def test_copied_model_folder_predicts_the_same_bytes(
@@ -185,9 +156,9 @@ def test_model_folder_with_these_settings_is_left_alone(segmenter: Segmenter, tm
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
 
 
-def test_model_folder_tells_all_about_itself(network: DeepLab, tmp_path: Path):
+def test_model_folder_tells_all_about_itself(drawn_network: DeepLab, tmp_path: Path):
     settings = replace(SETTINGS, weights=str(tmp_path / "secret.safetensors"))
-    Segmenter(network, settings, ("a|b", "Vögel")).save(tmp_path / "model", {"mIoU on val": "52.0 %"})
+    Segmenter(drawn_network, settings, ("a|b", "Vögel")).save(tmp_path / "model", {"mIoU on val": "52.0 %"})
 
     config = json.loads((tmp_path / "model" / "config.json").read_text(encoding="utf-8"))
     card = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
@@ -227,6 +198,6 @@ def test_no_two_classes_share_a_colour():
     assert len(set(voc_palette())) == 256
 
 
-def test_photo_that_cannot_be_read_is_told(segmenter: Segmenter, folder: Path):
+def test_photo_that_cannot_be_read_is_told(segmenter: Segmenter, photo_folder: Path):
     with pytest.raises(FileError, match=r"broken\.jpg: found"):
-        segmenter.predict(folder / "broken.jpg")
+        segmenter.predict(photo_folder / "broken.jpg")

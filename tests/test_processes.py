@@ -1,6 +1,7 @@
 """Commands in processes of their own: several that work together, and some that are killed and started again."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,19 +22,28 @@ NETWORKS = (
     "acr/classifier",
     "acr/reconstructor",
 )
+# Stages whose photos the processes share, after the seeds.
+SHARED_WORK = (
+    "3-refined/acr/crf", "3-refined/acr/relations", "3-refined/acr/maps", "4-pseudo-labels/acr", "6-predictions/acr",
+    "6-predictions/masks",
+)  # fmt: skip
 
 
 def files(folder: Path, pattern: str) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob(pattern)}
 
 
+def run_on_two_devices(recipe: Path, run: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tag2mask", "run", str(recipe), "--run", str(run), "--engine.devices", "2"]
+    return subprocess.run(
+        command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
+    )
+
+
 def test_two_processes_give_the_weights_and_maps_of_one(finished_run: Path, tiny_recipe: Path, tmp_path: Path):
     run = tmp_path / "run"
 
-    command = [sys.executable, "-m", "tag2mask", "run", str(tiny_recipe), "--run", str(run), "--engine.devices", "2"]
-    done = subprocess.run(
-        command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
-    )
+    done = run_on_two_devices(tiny_recipe, run)
 
     assert done.returncode == 0, done.stderr
     for name in NETWORKS:
@@ -50,6 +60,23 @@ def test_two_processes_give_the_weights_and_maps_of_one(finished_run: Path, tiny
     assert done.stdout.count("results: ") == 1
     # Each thing is told once, by the first process.
     assert done.stderr.count("stage 1/10") == 1
+
+
+def test_two_processes_give_the_labels_and_predictions_of_one(whole_run: Path, whole_recipe: Path, tmp_path: Path):
+    run = Path(shutil.copytree(whole_run, tmp_path / "run"))
+    for folder in SHARED_WORK:
+        shutil.rmtree(run / folder)
+
+    done = run_on_two_devices(whole_recipe, run)
+
+    assert done.returncode == 0, done.stderr
+    # Nothing was trained again.
+    assert files(run, "*.safetensors") == files(whole_run, "*.safetensors")
+    for folder in SHARED_WORK:
+        found, expected = (files(parent / folder, "*.*") for parent in (run, whole_run))
+        # Manifests tell how long it took.
+        assert {*found} == {*expected}
+        assert {name for name in expected if found[name] != expected[name]} <= {"manifest.json"}, folder
 
 
 def test_killed_run_goes_on_to_the_same_weights_and_maps(

@@ -3,9 +3,9 @@ from itertools import product
 import numpy as np
 import pytest
 
-from tag2mask.data.thresholds import THRESHOLDS
 from tag2mask.evaluation.confusion import confusion_matrix
 from tag2mask.evaluation.sweep import ThresholdSweep
+from tag2mask.evaluation.thresholds import THRESHOLDS
 from tag2mask.pseudo_labels import estimate_threshold, label_map_from_maps
 
 Photo = tuple[np.ndarray, np.ndarray]

@@ -269,6 +269,20 @@ def test_labels_at_an_estimated_threshold_say_so(run: Path, tag2mask: Callable, 
     assert (labels.threshold, labels.miou) == (maps.threshold, pytest.approx(maps.miou))
 
 
+def test_maps_made_anew_are_not_measured_at_the_threshold_of_older_labels(
+    run: Path, tag2mask: Callable, whole_recipe: Path
+):
+    flags = ("--labels.threshold_source", "estimated", "--segmenter.supervision", "[]", "--run", run)
+    tag2mask("label", whole_recipe, *flags)
+
+    for command in ("refine", "evaluate"):
+        assert tag2mask(command, whole_recipe, "--refinement.log_steps", 4, *flags).status == 0
+
+    sources = {(row.level, row.threshold_source) for row in read_scores(run / "scores.json")}
+    assert ("refined", "best on this split") in sources
+    assert "estimated" not in {source for _, source in sources}
+
+
 def test_labels_of_the_crf_have_no_threshold_and_a_changed_one_is_told_to_be_unread(
     run: Path, tag2mask: Callable, whole_recipe: Path
 ):

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 
 from tag2mask.config import LabelSettings, OptimizerSettings, Recipe, ReconstructorSettings
-from tag2mask.data.thresholds import NUM_STEPS
+from tag2mask.evaluation.thresholds import NUM_STEPS
 from tag2mask.runs.stages import Kind, section_of
 
 

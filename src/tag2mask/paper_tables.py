@@ -11,9 +11,9 @@ from typing import Any, get_args
 import yaml
 
 from tag2mask.config import TWIN, Level, Method, Recipe, Supervision
+from tag2mask.dotted_names import leaves
 from tag2mask.recipes import RecipeError, load_recipe, meant
 from tag2mask.report.comparison import PaperScores
-from tag2mask.runs.manifest import leaves
 
 _METHODS = (*get_args(Method), TWIN)
 _WITHOUT_EFFECT = ("extends", "methods", "refined_methods", "segmenter.supervision")

@@ -15,17 +15,17 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tag2mask import __version__
-from tag2mask.cams.multiscale import scaled_size
+from tag2mask.cams.multiscale import inference_size
 from tag2mask.config import SegmenterSettings
 from tag2mask.data.classes import BACKGROUND, BACKGROUND_NAME, voc_palette
 from tag2mask.data.photos import open_photo, to_upright_rgb
 from tag2mask.data.sizes import reduce_photo
 from tag2mask.data.transforms import normalise
+from tag2mask.dotted_names import leaves
 from tag2mask.files import replacing
 from tag2mask.model_card import write_model_card
 from tag2mask.networks.backbones.weights import load_strictly, read_weights
 from tag2mask.networks.deeplab import DeepLab, build_deeplab
-from tag2mask.runs.manifest import leaves
 from tag2mask.runs.settings import PREDICTION_SETTINGS
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -157,7 +157,7 @@ def predict_scores(network: DeepLab, photo: Image.Image, settings: SegmenterSett
     join = torch.maximum if settings.fuse == "max" else torch.add
     joined: Tensor | None = None
     for scale in settings.scales:
-        resized = photo.resize(scaled_size(photo.size, 0, scale), Image.Resampling.BICUBIC)
+        resized = photo.resize(inference_size(photo.size, 0, scale), Image.Resampling.BICUBIC)
         image = normalise(resized, network.backbone.mean, network.backbone.std).to(device)
         logits = network(torch.stack([image, image.flip(2)])).float()
         logits = F.interpolate(logits, size=(photo.height, photo.width), mode="bilinear", align_corners=False)

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from tag2mask.data.classes import BACKGROUND, IGNORE
-from tag2mask.data.thresholds import NUM_STEPS, THRESHOLDS
+from tag2mask.evaluation.thresholds import NUM_STEPS, THRESHOLDS
 
 # Cells from the centre of the window in which texture is seen: about 20 pixels across at the maps' stride of 4.
 _REACH = 2

@@ -47,7 +47,7 @@ def write_results(
     """
     done = [stage for stage in stages if state_of(stage, run).state == "up to date"]
     measured = [stage for stage in done if stage.level]
-    rows = [row for stage in measured for row in _rows(recipe, photos, stage, stages, run)]
+    rows = [row for stage in measured for row in _rows(recipe, photos, stage, done, run)]
     write_scores(run / "scores.json", rows)
     _write_model_cards(recipe, photos, rows, run)
     seeds = [stage for stage in measured if stage.level == "seed"]
@@ -91,8 +91,8 @@ def _write_model_cards(recipe: Recipe, photos: Photos, rows: Sequence[ScoreRow],
             write_model_card(run / "5-segmenter" / row.method, recipe.segmenter, photos.class_names, facts=facts)
 
 
-def _rows(recipe: Recipe, photos: Photos, stage: Stage, stages: Sequence[Stage], run: Path) -> list[ScoreRow]:
-    """The rows of a measured stage, with the time of all that led to it."""
+def _rows(recipe: Recipe, photos: Photos, stage: Stage, done: Sequence[Stage], run: Path) -> list[ScoreRow]:
+    """The rows of a measured stage, with the time of all that led to it; labels of older maps tell it no threshold."""
     assert stage.level is not None
     (source,) = stage.before
     blank = ScoreRow(
@@ -109,7 +109,7 @@ def _rows(recipe: Recipe, photos: Photos, stage: Stage, stages: Sequence[Stage],
         "best on this split": sweep.best(),
         "fixed": recipe.cams.threshold if stage.level == "seed" else recipe.labels.threshold,
     }
-    for other in stages:
+    for other in done:
         if other.kind == "labels" and source in other.before:
             made_with = read_threshold(run / other.folder)
             if made_with and made_with.source == "estimated":

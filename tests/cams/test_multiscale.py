@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from tag2mask.cams.multiscale import ScaleOutput, batches_of_one_size, fuse, mean_scores, raw_maps, scaled_sizes
+from tag2mask.cams.multiscale import ScaleOutput, batches_of_one_size, fuse, inference_sizes, mean_scores, raw_maps
 from tag2mask.config import CamSettings
 from tag2mask.networks.classifier import Classifier
 
@@ -69,14 +69,14 @@ def random_photos(num: int, width: int = 24, height: int = 16) -> list[Image.Ima
 
 
 def test_sizes_are_rounded_as_in_the_released_code(released: Released):
-    sizes = scaled_sizes(released.photo.size, SETTINGS)
+    sizes = inference_sizes(released.photo.size, SETTINGS)
 
     expected = [tuple(released.values[f"scale{index}_size_hw"].tolist()) for index in range(4)]
     assert [(height, width) for width, height in sizes] == expected
 
 
 def test_resized_photos_equal_the_released_ones(released: Released):
-    for index, size in enumerate(scaled_sizes(released.photo.size, SETTINGS)):
+    for index, size in enumerate(inference_sizes(released.photo.size, SETTINGS)):
         resized = np.asarray(released.photo.resize(size, Image.Resampling.BICUBIC))
 
         assert np.array_equal(resized, released.values[f"scale{index}_image_rgb"])
@@ -144,12 +144,12 @@ def test_score_is_the_mean_over_scales_and_mirror_images():
 def test_long_side_replaces_the_photo_s_own_size():
     settings = replace(SETTINGS, long_side=256, scales=(0.5, 1.0))
 
-    assert scaled_sizes((512, 300), settings) == [(128, 75), (256, 150)]
-    assert scaled_sizes((100, 200), settings) == [(64, 128), (128, 256)]
+    assert inference_sizes((512, 300), settings) == [(128, 75), (256, 150)]
+    assert inference_sizes((100, 200), settings) == [(64, 128), (128, 256)]
 
 
 def test_very_thin_photo_keeps_a_pixel():
-    assert scaled_sizes((500, 1), replace(SETTINGS, scales=(0.25,))) == [(125, 1)]
+    assert inference_sizes((500, 1), replace(SETTINGS, scales=(0.25,))) == [(125, 1)]
 
 
 def test_batches_hold_photos_of_one_size_up_to_the_limit():

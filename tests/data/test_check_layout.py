@@ -212,17 +212,20 @@ def test_split_called_as_that_of_every_photo_is_refused_in_one_line(folder):
     folder.photos("a.png", "b.png", "c.png")
     folder.text("tags.csv", "image,tags,split\na.png,cat,all\nb.png,dog,train\nc.png,,train\n")
 
-    with pytest.raises(ValueError, match=r"^splits: found one called 'all', expected another name, as all means"):
+    with pytest.raises(ValueError, match=r"^splits: found a split 'all' of 1 of the 3 photos, expected another name"):
         folder.read()
 
 
-def test_list_called_as_the_split_of_every_photo_is_refused(folder):
-    folder.photos("JPEGImages/a.jpg", "JPEGImages/b.jpg")
-    for name, tag in (("a", "cat"), ("b", "dog")):
-        folder.text(f"Annotations/{name}.xml", f"<annotation><object><name>{tag}</name></object></annotation>")
-    folder.text("ImageSets/Main/all.txt", "a\n")
+def test_table_may_call_the_split_of_every_photo_all(folder):
+    folder.photos("a.png", "b.png")
+    folder.text("tags.csv", "image,tags,split\na.png,cat,all\nb.png,dog,all\n")
 
-    assert folder.fault("split-name").found == "one called 'all'"
+    splits = folder.read().splits
+
+    assert {name: [record.name for record in records] for name, records in splits.items()} == {
+        "train": ["a", "b"],
+        "all": ["a", "b"],
+    }
 
 
 def test_unknown_split_of_the_settings_is_told(pets):

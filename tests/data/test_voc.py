@@ -80,8 +80,58 @@ def test_list_is_read_in_the_same_way_whatever_split_it_is(devkit, setting):
 
 
 def test_verdicts_on_a_class_are_no_split(devkit):
-    with pytest.raises(DataError, match=r"cat_train.txt row 1: found '2007_1  1', expected a photo's name"):
+    with pytest.raises(DataError) as error:
         devkit.read(train_split="ImageSets/Main/cat_train.txt")
+
+    assert str(error.value) == ("ImageSets/Main/cat_train.txt: found a list of one class, expected a list of photos")
+
+
+def test_photos_whose_names_look_like_verdicts_are_a_split(devkit):
+    devkit.photo("JPEGImages/cat 1.jpg")
+    devkit.text("Annotations/cat 1.xml", BOXES.format("cat"))
+    path = str(devkit.text("some.txt", "cat 1\n"))
+
+    assert [record.name for record in devkit.read(train_split=path).split(path)] == ["cat 1"]
+
+
+@pytest.mark.parametrize("folder_of_list", ["Segmentation", "Main"])
+def test_list_called_all_may_name_every_photo(devkit, folder_of_list):
+    expected = devkit.read().splits
+    devkit.text(f"ImageSets/{folder_of_list}/all.txt", "2008_3\n2007_1\n2007_2\n")
+
+    assert devkit.read().splits == expected
+
+
+def test_list_of_all_photos_says_which_label_maps(devkit):
+    pair = "/JPEGImages/2007_1.jpg /SegmentationClassAug/2007_1.png"
+    devkit.text("ImageSets/Segmentation/all.txt", f"{pair}\n2007_2\n2008_3\n")
+
+    data_set = devkit.read()
+
+    assert data_set.splits["all"][0].label_map == devkit.root / "SegmentationClassAug/2007_1.png"
+    assert data_set.splits["train"][0].label_map == devkit.root / "SegmentationClass/2007_1.png"
+
+
+def test_photos_of_a_list_called_all_are_to_train_where_there_is_no_other(folder):
+    folder.photos("JPEGImages/a.jpg", "JPEGImages/b.jpg")
+    for name in ("a", "b"):
+        folder.text(f"Annotations/{name}.xml", BOXES.format("cat"))
+    folder.text("ImageSets/Segmentation/all.txt", "b\na\n")
+
+    assert [record.name for record in folder.read().split("train")] == ["a", "b"]
+
+
+@pytest.mark.parametrize("folder_of_list", ["Segmentation", "Main"])
+def test_list_called_all_that_names_some_photos_is_refused_with_its_file(devkit, folder_of_list):
+    devkit.text(f"ImageSets/{folder_of_list}/all.txt", "2007_1\n")
+
+    with pytest.raises(DataError) as error:
+        devkit.read()
+
+    assert str(error.value) == (
+        f"ImageSets/{folder_of_list}/all.txt: found a split 'all' of 1 of the 3 photos, "
+        "expected another name, as all means every photo"
+    )
 
 
 def test_tags_may_come_from_the_masks(devkit):

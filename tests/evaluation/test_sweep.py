@@ -4,9 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tag2mask.data.thresholds import THRESHOLDS
 from tag2mask.evaluation.confusion import confusion_matrix
 from tag2mask.evaluation.sweep import ThresholdSweep
+from tag2mask.evaluation.thresholds import THRESHOLDS
 
 NUM_CLASSES = 4
 

@@ -7,14 +7,13 @@ from pathlib import Path
 import pytest
 
 from tag2mask.config import AcrSettings, DataSettings
-from tag2mask.data.digests import digest_file
 from tag2mask.data.records import Record
+from tag2mask.dotted_names import flatten
 from tag2mask.runs.manifest import (
     Manifest,
     clear,
     digest,
     digest_records,
-    flatten,
     read_manifest,
     seconds_so_far,
     why_redo,
@@ -88,19 +87,6 @@ def test_digest_of_photos_is_of_their_content_wherever_and_whenever_it_was_writt
 
     assert digest_records([cat]) == before
     assert digest_records([copy]) == before
-
-
-def test_digest_of_a_file_changes_with_a_byte_of_it(tmp_path: Path):
-    path = tmp_path / "photo.jpg"
-    path.write_bytes(b"photo")
-    before = digest_file(path)
-
-    path.write_bytes(b"phot0")
-    os.utime(path, ns=(0, 1))
-
-    assert digest_file(path) != before
-    path.write_bytes(b"photo")
-    assert digest_file(path) == before
 
 
 def test_settings_become_dotted_names_as_on_the_command_line():

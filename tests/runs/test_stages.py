@@ -1,324 +1,65 @@
-import shutil
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tag2mask.config import DataSettings, Recipe
-from tag2mask.data.read import read_data_set
-from tag2mask.runs.manifest import write_manifest
-from tag2mask.runs.plan import plan
-from tag2mask.runs.stages import Photos, Stage, cam_settings_of, photos_of, seconds_with_all_before, state_of
-
-BASELINE, MCTFORMER, ALONE, PRETRAINED, ACR = (
-    f"1-classifier/{name}" for name in ("baseline", "mctformer", "reconstructor", "pretrained", "acr")
-)
-METHODS = ("baseline", "pretrained", "acr")
+from tag2mask.config import AcrSettings, CamSettings, ClassifierSection, MctformerSettings, Recipe
+from tag2mask.runs.manifest import Manifest, write_manifest
+from tag2mask.runs.stages import Kind, Stage, cam_settings_of, seconds_with_all_before, state_of
 
 
-@pytest.fixture
-def photos(shapes: Path) -> Photos:
-    settings = DataSettings(root=shapes)
-    return photos_of(read_data_set(settings), settings)
+def stage(kind: Kind, *before: Stage) -> Stage:
+    return Stage(kind, None, kind, (), Manifest({"cams.threshold": 0.25}, {"photos": "abc"}), before)
 
 
-@pytest.fixture
-def recipe() -> Recipe:
-    return changed(Recipe(methods=METHODS, refined_methods=()), {"acr.reconstructor_epochs": 1, "acr.warm_start": True})
+def test_stage_is_to_do_then_unfinished_then_up_to_date(tmp_path: Path):
+    cams = stage("cams")
+    folder = tmp_path / cams.folder
+
+    assert state_of(cams, tmp_path)[1:] == ("to do", "not made yet")
+    write_manifest(folder, cams.manifest)
+    assert state_of(cams, tmp_path)[1:] == ("unfinished", "")
+    write_manifest(folder, replace(cams.manifest, finished=True))
+    assert state_of(cams, tmp_path)[1:] == ("up to date", "")
+    write_manifest(folder, replace(cams.manifest, settings={"cams.threshold": 0.3}, finished=True))
+    assert state_of(cams, tmp_path)[1:] == ("to do", "cams.threshold changed from 0.3 to 0.25")
 
 
-def changed(settings: Any, changes: dict[str, Any]) -> Any:
-    """The same settings but for those of these dotted names."""
-    for name, value in changes.items():
-        first, _, rest = name.partition(".")
-        settings = replace(settings, **{first: changed(getattr(settings, first), {rest: value}) if rest else value})
-    return settings
+def test_files_of_somebody_else_are_up_to_date_and_said_to_be_so(tmp_path: Path):
+    foreign = replace(stage("cams"), foreign=True)
+
+    assert state_of(foreign, tmp_path)[1:] == ("up to date", "somebody else's, taken as they are")
 
 
-def folders(stages: Sequence[Stage]) -> list[str]:
-    return [stage.folder for stage in stages]
+def test_seconds_count_every_stage_before_once(tmp_path: Path):
+    baseline = stage("baseline")
+    reconstructor = stage("reconstructor", baseline)
+    acr = stage("acr", baseline, reconstructor)
+    for seconds, part in ((1, baseline), (10, reconstructor), (100, acr)):
+        write_manifest(tmp_path / part.folder, replace(part.manifest, finished=True, seconds=seconds))
 
-
-def finish(stages: Sequence[Stage], run: Path) -> None:
-    for stage in stages:
-        write_manifest(run / stage.folder, replace(stage.manifest, finished=True, seconds=10.0))
-
-
-def to_do(stages: Sequence[Stage], run: Path) -> dict[str, str]:
-    """Folder and reason of the stages that are to do."""
-    states = [state_of(stage, run) for stage in stages]
-    return {state.stage.folder: state.reason for state in states if state.state != "up to date"}
-
-
-def seeds(*methods: str) -> set[str]:
-    return {f"2-cams/{method}" for method in methods} | scores(*methods)
-
-
-def scores(*methods: str) -> set[str]:
-    return {f"scores/seed-{method}" for method in methods}
-
-
-def test_stages_stand_in_the_order_in_which_they_are_done(recipe: Recipe, photos: Photos, tmp_path: Path):
-    stages = plan(recipe, photos, tmp_path)
-
-    assert folders(stages) == [
-        BASELINE, ALONE, PRETRAINED, ACR,
-        "2-cams/baseline", "scores/seed-baseline", "2-cams/pretrained", "scores/seed-pretrained",
-        "2-cams/acr", "scores/seed-acr",
-    ]  # fmt: skip
-    done: set[str] = set()
-    for stage in stages:
-        assert {before.folder for before in stage.before} <= done
-        done.add(stage.folder)
+    assert seconds_with_all_before(reconstructor, tmp_path) == 11
+    assert seconds_with_all_before(acr, tmp_path) == 111
+    assert seconds_with_all_before(stage("cams", acr), tmp_path) == 111
 
 
 @pytest.mark.parametrize(
-    ("methods", "changes", "trainings"),
+    ("kind", "classifier", "scales"),
     [
-        (("baseline",), {}, [BASELINE]),
-        (("acr",), {}, [ACR]),
-        (("baseline", "acr"), {}, [BASELINE, ACR]),
-        (("acr",), {"acr.warm_start": True}, [BASELINE, ACR]),
-        (("acr",), {"acr.reconstructor_epochs": 2}, [BASELINE, ALONE, ACR]),
-        (("pretrained",), {"acr.reconstructor_epochs": 2}, [BASELINE, ALONE, PRETRAINED]),
-        (("baseline",), {"acr.reconstructor_epochs": 2}, [BASELINE]),
-        (("mctformer",), {}, [MCTFORMER]),
-        (("acr", "acr_vit"), {}, [MCTFORMER, ACR]),
-        (("acr",), {"acr.warm_start": True, "acr.classifier": "mctformer"}, [MCTFORMER, ACR]),
-        (("acr",), {"acr.reconstructor_epochs": 2, "acr.classifier": "mctformer"}, [MCTFORMER, ALONE, ACR]),
+        ("baseline", "mctformer", (2.0,)),
+        ("mctformer", "classifier", (0.5,)),
+        ("acr", "classifier", (2.0,)),
+        ("acr", "mctformer", (0.5,)),
+        ("pretrained", "mctformer", (0.5,)),
     ],
 )
-def test_only_what_the_methods_need_is_trained(
-    methods: Any, changes: dict[str, Any], trainings: list[str], photos: Photos, tmp_path: Path
+def test_maps_have_the_scales_of_the_network_that_gives_them(
+    kind: Kind, classifier: ClassifierSection, scales: tuple[float, ...]
 ):
-    stages = plan(changed(Recipe(methods=methods, refined_methods=()), changes), photos, tmp_path)
-
-    assert [folder for folder in folders(stages) if folder.startswith("1-")] == trainings
-    assert {folder for folder in folders(stages) if not folder.startswith("1-")} == seeds(*methods)
-
-
-def test_pretrained_without_a_reconstructor_is_refused(photos: Photos, tmp_path: Path):
-    with pytest.raises(ValueError, match=r"methods has pretrained, but acr\.reconstructor_epochs is 0"):
-        plan(Recipe(methods=("pretrained",), refined_methods=()), photos, tmp_path)
-
-
-def test_spread_seeds_without_those_that_are_spread_are_refused(photos: Photos, tmp_path: Path):
-    with pytest.raises(ValueError, match="methods has acr_vit, which spreads the seeds of acr, but not acr"):
-        plan(Recipe(methods=("baseline", "acr_vit")), photos, tmp_path)
-
-
-def test_seeds_that_are_spread_already_are_not_spread_again(photos: Photos, tmp_path: Path):
-    recipe = changed(Recipe(methods=("acr", "acr_vit"), refined_methods=()), {"acr.classifier": "mctformer"})
-
-    with pytest.raises(ValueError, match="the seeds of acr are spread already: leave out acr_vit"):
-        plan(recipe, photos, tmp_path)
-    plan(changed(recipe, {"mctformer.patch_affinity": False}), photos, tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("changes", "told"),
-    [
-        ({"mctformer.epochs": 5}, r"mctformer\.optimizer\.warmup_epochs is 5, but the training has 5 epochs"),
-        ({"classifier.optimizer.warmup_epochs": 40}, r"classifier\.optimizer\.warmup_epochs is 40"),
-        ({"acr.epochs": 1, "acr.reconstructor_optimizer.warmup_epochs": 1}, r"acr\.reconstructor_optimizer\.warmup"),
-        ({"refinement.optimizer.warmup_epochs": 3}, r"refinement\.optimizer\.warmup_epochs is 3"),
-        ({"segmenter.optimizer.warmup_epochs": 30}, r"segmenter\.optimizer\.warmup_epochs is 30"),
-    ],
-)
-def test_learning_rate_that_rises_to_the_end_is_refused(
-    changes: dict[str, Any], told: str, photos: Photos, tmp_path: Path
-):
-    recipe = Recipe(methods=("baseline", "acr", "mctformer"))
-
-    with pytest.raises(ValueError, match=told):
-        plan(changed(recipe, changes), photos, tmp_path)
-
-
-def test_seeds_are_spread_on_all_photos_that_go_on(photos: Photos, tmp_path: Path):
-    first, rest = photos.seed[:3], photos.seed[3:]
-    recipe = Recipe(methods=("acr_vit", "acr", "mctformer"), refined_methods=("acr_vit",))
-
-    stages = {stage.folder: stage for stage in plan(recipe, photos._replace(seed=first, label=rest), tmp_path)}
-
-    spread, acr = stages["2-cams/acr_vit"], stages["2-cams/acr"]
-    assert [before.folder for before in spread.before] == ["2-cams/acr", MCTFORMER]
-    assert spread.records == acr.records == [*first, *rest]
-    assert stages["2-cams/mctformer"].records == first
-    assert stages["3-refined/acr_vit/maps"].before[0] is spread
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "expected"),
-    [
-        ("mctformer.epochs", 30, {MCTFORMER, *seeds("mctformer", "acr_vit")}),
-        ("mctformer.patch_affinity", False, seeds("mctformer")),
-        ("mctformer.fused_blocks", 2, seeds("mctformer")),
-        ("classifier.epochs", 3, {BASELINE, ACR, *seeds("baseline", "acr", "acr_vit")}),
-        ("mctformer.long_side", 100, seeds("acr_vit")),
-        ("mctformer.scales", (0.5,), seeds("mctformer")),
-        ("data.crop", 512, {BASELINE, ACR, *seeds("baseline", "acr", "acr_vit")}),
-        ("cams.scales", (1.0,), seeds("baseline", "acr", "acr_vit")),
-        # DeiT's augmentation has sizes of its own.
-        ("data.resize_range", (40.0, 50.0), {BASELINE, ACR, *seeds("baseline", "acr", "acr_vit")}),
-        ("engine.seed", 1, None),
-    ],
-)
-def test_changed_setting_redoes_what_depends_on_it_of_two_classifiers(
-    name: str, value: Any, expected: set[str] | None, photos: Photos, tmp_path: Path
-):
-    recipe = Recipe(methods=("baseline", "acr", "mctformer", "acr_vit"), refined_methods=())
-    recipe = changed(recipe, {"acr.warm_start": True})
-    finish(plan(recipe, photos, tmp_path), tmp_path)
-
-    stages = plan(changed(recipe, {name: value}), photos, tmp_path)
-
-    assert to_do(stages, tmp_path).keys() == (set(folders(stages)) if expected is None else expected)
-
-
-def test_changed_fusion_redoes_what_learns_on_fused_maps(photos: Photos, tmp_path: Path):
-    recipe = Recipe(methods=("mctformer", "acr"), refined_methods=())
-    recipe = changed(recipe, {"acr.classifier": "mctformer", "acr.warm_start": True, "acr.reconstructor_epochs": 1})
-    finish(plan(recipe, photos, tmp_path), tmp_path)
-
-    found = to_do(plan(changed(recipe, {"mctformer.fused_blocks": 2}), photos, tmp_path), tmp_path)
-
-    assert found.keys() == {ALONE, ACR, *seeds("mctformer", "acr")}
-
-
-def test_photos_without_masks_are_not_measured(recipe: Recipe, photos: Photos, tmp_path: Path):
-    unmasked = photos._replace(seed=[replace(record, label_map=None) for record in photos.seed])
-
-    assert not [folder for folder in folders(plan(recipe, unmasked, tmp_path)) if folder.startswith("scores")]
-
-
-def test_finished_stages_are_up_to_date(recipe: Recipe, photos: Photos, tmp_path: Path):
-    assert set(to_do(plan(recipe, photos, tmp_path), tmp_path).values()) == {"not made yet"}
-
-    finish(plan(recipe, photos, tmp_path), tmp_path)
-
-    assert to_do(plan(recipe, photos, tmp_path), tmp_path) == {}
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "expected"),
-    [
-        ("cams.scales", (1.0,), seeds(*METHODS)),
-        # The counts that are kept hold every threshold.
-        ("cams.threshold", 0.3, set()),
-        ("engine.seed", 1, {BASELINE, ALONE, PRETRAINED, ACR, *seeds(*METHODS)}),
-        ("data.crop", 512, {BASELINE, ALONE, PRETRAINED, ACR, *seeds(*METHODS)}),
-        ("classifier.epochs", 3, {BASELINE, ALONE, PRETRAINED, ACR, *seeds(*METHODS)}),
-        ("acr.epochs", 3, {PRETRAINED, ACR, *seeds("pretrained", "acr")}),
-        ("acr.classifier_loss.target", 0.1, {PRETRAINED, ACR, *seeds("pretrained", "acr")}),
-        ("acr.remnants.grid", 8, {ALONE, PRETRAINED, ACR, *seeds("pretrained", "acr")}),
-        ("engine.compile", True, {BASELINE, ALONE, PRETRAINED, ACR, *seeds(*METHODS)}),
-        ("data.num_workers", 0, set()),
-        ("engine.devices", 2, set()),
-        ("engine.accelerator", "cpu", set()),
-    ],
-)
-def test_changed_setting_redoes_the_stages_that_depend_on_it(
-    name: str, value: Any, expected: set[str], recipe: Recipe, photos: Photos, tmp_path: Path
-):
-    finish(plan(recipe, photos, tmp_path), tmp_path)
-
-    found = to_do(plan(changed(recipe, {name: value}), photos, tmp_path), tmp_path)
-
-    assert found.keys() == expected
-    assert not expected or next(iter(found.values())).startswith(f"{name} changed from ")
-
-
-def test_stage_after_a_changed_one_says_so(recipe: Recipe, photos: Photos, tmp_path: Path):
-    finish(plan(recipe, photos, tmp_path), tmp_path)
-
-    found = to_do(plan(changed(recipe, {"cams.scales": (1.0,)}), photos, tmp_path), tmp_path)
-
-    assert found["2-cams/acr"] == "cams.scales changed from [0.5, 1.0, 1.5, 2.0] to [1.0]"
-    assert found["scores/seed-acr"] == "2-cams/acr changed"
-
-
-def test_without_warm_start_the_baseline_may_change(recipe: Recipe, photos: Photos, tmp_path: Path):
-    cold = changed(recipe, {"acr.warm_start": False, "acr.reconstructor_epochs": 0, "methods": ("baseline", "acr")})
-    finish(plan(cold, photos, tmp_path), tmp_path)
-
-    found = to_do(plan(changed(cold, {"classifier.epochs": 3}), photos, tmp_path), tmp_path)
-
-    assert found.keys() == {BASELINE, *seeds("baseline")}
-
-
-def test_changed_tags_redo_everything(recipe: Recipe, photos: Photos, tmp_path: Path):
-    finish(plan(recipe, photos, tmp_path), tmp_path)
-    first = replace(photos.train[0], tags=(1, 2))
-
-    found = to_do(
-        plan(recipe, photos._replace(train=[first, *photos.train[1:]], seed=[first, *photos.seed[1:]]), tmp_path),
-        tmp_path,
+    recipe = Recipe(
+        acr=AcrSettings(classifier=classifier),
+        cams=CamSettings(scales=(2.0,), threshold=0.3),
+        mctformer=MctformerSettings(scales=(0.5,)),
     )
 
-    assert found.keys() == set(folders(plan(recipe, photos, tmp_path)))
-    assert found[BASELINE] == "photos changed"
-
-
-def test_changed_masks_redo_the_scores(recipe: Recipe, photos: Photos, tmp_path: Path):
-    label_map = tmp_path / "mask.png"
-    shutil.copy(photos.seed[0].label_map, label_map)
-    masked = photos._replace(seed=[replace(photos.seed[0], label_map=label_map), *photos.seed[1:]])
-    finish(plan(recipe, masked, tmp_path), tmp_path)
-
-    label_map.write_bytes(b"another mask")
-
-    assert to_do(plan(recipe, masked, tmp_path), tmp_path).keys() == scores(*METHODS)
-
-
-def test_photos_without_tags_concern_the_baseline_alone(photos: Photos, tmp_path: Path):
-    cold = Recipe(methods=("baseline", "acr"), refined_methods=())
-    finish(plan(cold, photos, tmp_path), tmp_path)
-
-    found = to_do(plan(cold, photos._replace(train=photos.train[:-1]), tmp_path), tmp_path)
-
-    assert photos.train[-1].tags == ()
-    assert found.keys() == {BASELINE, *seeds("baseline")}
-
-
-def test_changed_weights_file_redoes_the_trainings(photos: Photos, tmp_path: Path):
-    weights = tmp_path / "weights.pth"
-    weights.write_bytes(b"1")
-    recipe = changed(Recipe(methods=("baseline",), refined_methods=()), {"classifier.weights": str(weights)})
-    finish(plan(recipe, photos, tmp_path), tmp_path)
-
-    assert to_do(plan(recipe, photos, tmp_path), tmp_path) == {}
-    weights.write_bytes(b"other weights")
-    assert to_do(plan(recipe, photos, tmp_path), tmp_path)[BASELINE] == "classifier.weights changed"
-
-
-def test_stage_that_was_stopped_is_unfinished(recipe: Recipe, photos: Photos, tmp_path: Path):
-    (stage, *_) = plan(recipe, photos, tmp_path)
-    write_manifest(tmp_path / stage.folder, stage.manifest)
-
-    assert state_of(stage, tmp_path)[1:] == ("unfinished", "")
-
-
-def test_seconds_count_every_stage_before_once(recipe: Recipe, photos: Photos, tmp_path: Path):
-    stages = {stage.folder: stage for stage in plan(recipe, photos, tmp_path)}
-    finish(list(stages.values()), tmp_path)
-
-    assert seconds_with_all_before(stages["2-cams/baseline"], tmp_path) == 20
-    # The baseline is counted once, though two trainings begin with it.
-    assert seconds_with_all_before(stages["2-cams/acr"], tmp_path) == 40
-
-
-def test_maps_have_the_scales_of_the_network_that_gives_them(recipe: Recipe):
-    recipe = changed(recipe, {"cams.scales": (2.0,), "mctformer.scales": (0.5,)})
-    both = {classifier: changed(recipe, {"acr.classifier": classifier}) for classifier in ("classifier", "mctformer")}
-
-    scales = {
-        (kind, classifier): cam_settings_of(kind, recipe).scales
-        for kind in ("baseline", "mctformer", "acr")
-        for classifier, recipe in both.items()
-    }
-
-    transformers = {("mctformer", "classifier"), ("mctformer", "mctformer"), ("acr", "mctformer")}
-    assert {key for key, found in scales.items() if found == (0.5,)} == transformers
-    assert {found for key, found in scales.items() if key not in transformers} == {(2.0,)}
+    assert cam_settings_of(kind, recipe) == replace(recipe.cams, scales=scales)

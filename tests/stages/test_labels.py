@@ -4,16 +4,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from lightning_fabric import Fabric
 from PIL import Image
 
 from tag2mask.cams.store import StoredCams, stored_size, write_cams
 from tag2mask.config import LabelSettings
+from tag2mask.data.classes import voc_palette
+from tag2mask.data.label_maps import open_label_map, write_label_map
 from tag2mask.data.records import Record
 from tag2mask.stages.labels import (
     ChosenThreshold,
     check_maps,
     choose_threshold,
+    copy_label_maps,
     read_threshold,
+    write_pseudo_labels,
     write_threshold,
 )
 
@@ -91,3 +96,31 @@ def test_photo_without_maps_and_maps_beyond_every_range_are_refused_by_file(reco
 
     with pytest.raises(ValueError, match=r"cat\.npz: .* maps are float32, expected uint8 or uint16"):
         check_maps([record], tmp_path, 2)
+
+
+def test_pseudo_labels_hold_the_class_where_its_map_passes_the_threshold(
+    record: Record, fabric: Fabric, tmp_path: Path
+):
+    # The edge lies between the third and the fourth of twelve columns of cells, of four pixels each.
+    maps = np.zeros((1, *stored_size(36, 48)), np.uint8)
+    maps[:, :, 3:] = 200
+    write_cams(tmp_path, "cat", StoredCams(np.array([2], np.uint8), maps, 36, 48))
+    settings, out = LabelSettings(threshold=0.5), tmp_path / "labels"
+
+    write_pseudo_labels(fabric, [record], maps=tmp_path, folder=out, settings=settings, num_processes=1)
+
+    assert read_threshold(out) == (0.5, "fixed")
+    label_map = open_label_map(out / "cat.png")
+    assert label_map.shape == (36, 48)
+    assert (label_map[:, :9] == 0).all()
+    assert (label_map[:, 15:] == 2).all()
+
+
+def test_label_maps_are_copied_and_have_no_threshold(record: Record, fabric: Fabric, tmp_path: Path):
+    crf, out = tmp_path / "crf", tmp_path / "labels"
+    write_label_map(crf / "cat.png", np.eye(36, 48, dtype=np.uint8), voc_palette())
+
+    copy_label_maps(fabric, [record], labels=crf, folder=out, num_processes=1)
+
+    assert (out / "cat.png").read_bytes() == (crf / "cat.png").read_bytes()
+    assert read_threshold(out) is None

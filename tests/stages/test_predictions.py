@@ -1,15 +1,17 @@
 import copy
 import csv
+import json
 import logging
+import os
 import shutil
-from collections.abc import Iterator
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from drawn_segmenter import NAMES, SETTINGS, draw_network, write_photos
+from drawn_segmenter import NAMES, SETTINGS
 from lightning_fabric import Fabric
 from PIL import Image
 
@@ -19,58 +21,31 @@ from tag2mask.networks.deeplab import DeepLab
 from tag2mask.prediction import Segmenter, predict_scores
 from tag2mask.stages.predictions import photos_below, predict_folder, predict_records
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def network() -> DeepLab:
-    return draw_network()
-
-
-@pytest.fixture(scope="module")
-def segmenter(network: DeepLab) -> Segmenter:
-    return Segmenter(network, SETTINGS, NAMES)
-
-
-@pytest.fixture(scope="module")
-def fabric() -> Fabric:
-    return Fabric(accelerator="cpu", devices=1)
-
-
-@pytest.fixture
-def folder(shapes: Path, tmp_path: Path) -> Path:
-    root = tmp_path / "photos"
-    write_photos(shapes, root)
-    return root
+_LONG_AGO = 1_000_000_000
 
 
 def test_folder_of_photos_becomes_masks_overlays_and_areas(
-    segmenter: Segmenter, fabric: Fabric, folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    segmenter: Segmenter, fabric: Fabric, photo_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
     out = tmp_path / "out"
-    photos = photos_below(folder, without=out)
+    photos = photos_below(photo_folder, without=out)
 
     with caplog.at_level(logging.WARNING):
         result = predict_folder(fabric, segmenter, photos, folder=out)
 
     assert list(photos) == ["broken", "more/turned", "turned"]
     assert result == (3, ("broken",))
-    assert [record.getMessage().startswith(f"skipped {folder / 'broken.jpg'}: found") for record in caplog.records] == [
-        True
-    ]
+    (line,) = caplog.messages
+    assert line.startswith(f"skipped {photo_folder / 'broken.jpg'}: found")
     files = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
     assert files == {
         "areas.csv", "photos.json", "masks/turned.png", "overlays/turned.jpg", "masks/more/turned.png",
         "overlays/more/turned.jpg",
     }  # fmt: skip
     mask = Image.open(out / "masks" / "turned.png")
-    prediction = segmenter.predict(folder / "turned.jpg")
+    prediction = segmenter.predict(photo_folder / "turned.jpg")
     assert (mask.mode, mask.size) == ("P", (36, 48))
     assert np.array_equal(np.asarray(mask), prediction.label_map)
     assert Image.open(out / "overlays" / "turned.jpg").size == (36, 48)
@@ -81,10 +56,11 @@ def test_folder_of_photos_becomes_masks_overlays_and_areas(
 
 
 def test_photo_that_needs_too_much_memory_is_named_and_the_others_go_on(
-    network: DeepLab, fabric: Fabric, folder: Path, shapes: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-):
-    photos = {"turned": folder / "turned.jpg", "lying": shapes / "00.png"}
-    greedy = copy.deepcopy(network)
+    drawn_network: DeepLab, fabric: Fabric, photo_folder: Path, shapes: Path, tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+):  # fmt: skip
+    photos = {"turned": photo_folder / "turned.jpg", "lying": shapes / "00.png"}
+    greedy = copy.deepcopy(drawn_network)
     # More than any machine has, for upright photos alone.
     greedy.register_forward_pre_hook(
         lambda _, images: torch.empty(2**55) if images[0].shape[2] > images[0].shape[3] else None
@@ -95,21 +71,26 @@ def test_photo_that_needs_too_much_memory_is_named_and_the_others_go_on(
 
     assert result == (2, ("turned",))
     (line,) = (record.getMessage() for record in caplog.records)
-    assert line.startswith(f"skipped {folder / 'turned.jpg'}: out of memory")
+    assert line.startswith(f"skipped {photo_folder / 'turned.jpg'}: out of memory")
     assert "segmenter.long_side" in line
 
 
-def test_other_errors_of_a_network_stop_the_folder(network: DeepLab, fabric: Fabric, folder: Path, tmp_path: Path):
-    broken = copy.deepcopy(network)
+def test_other_errors_of_a_network_stop_the_folder(
+    drawn_network: DeepLab, fabric: Fabric, photo_folder: Path, tmp_path: Path
+):
+    broken = copy.deepcopy(drawn_network)
     broken.register_forward_pre_hook(lambda _, images: images[0][:, :2])
+    segmenter = Segmenter(broken, SETTINGS, NAMES)
 
     with pytest.raises(RuntimeError, match="channels"):
-        predict_folder(fabric, Segmenter(broken, SETTINGS, NAMES), {"a": folder / "turned.jpg"}, folder=tmp_path / "a")
+        predict_folder(fabric, segmenter, {"a": photo_folder / "turned.jpg"}, folder=tmp_path / "a")
 
 
-def test_predictions_go_on_where_they_were_stopped(segmenter: Segmenter, fabric: Fabric, folder: Path, tmp_path: Path):
+def test_predictions_go_on_where_they_were_stopped(
+    segmenter: Segmenter, fabric: Fabric, photo_folder: Path, tmp_path: Path
+):
     out = tmp_path / "out"
-    photos = photos_below(folder, without=out)
+    photos = photos_below(photo_folder, without=out)
     predict_folder(fabric, segmenter, photos, folder=out)
     unbroken = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     (out / "masks" / "turned.png").unlink()
@@ -137,7 +118,7 @@ def test_other_photos_of_the_same_names_are_predicted_anew(
     for file in ("masks/1.png", "overlays/1.jpg", "areas.csv", "photos.json"):
         assert (out / file).read_bytes() == (other / file).read_bytes(), file
     assert (out / "masks" / "2.png").stat().st_mtime_ns == kept
-    told = f"1 of 2 photos are redone, for their masks in {out} were made of other ones: 1"
+    told = f"1 of 2 photos are redone, for their masks in {out} were made of other ones or before them: 1"
     assert caplog.messages.count(told) == 1
 
 
@@ -158,10 +139,54 @@ def test_photo_that_was_changed_is_predicted_anew_also_where_that_was_stopped(
     assert np.array_equal(np.asarray(Image.open(out / "masks" / "photo.png")), expected)
 
 
+def test_folder_of_an_earlier_version_keeps_the_masks_that_are_newer_than_their_photos(
+    segmenter: Segmenter, fabric: Fabric, shapes: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    out = tmp_path / "out"
+    photos = {name: Path(shutil.copy(shapes / f"0{name}.png", tmp_path)) for name in "012"}
+    predict_folder(fabric, segmenter, photos, folder=out)
+    contents = (out / "photos.json").read_bytes()
+    (out / "photos.json").unlink()
+    masks = {name: out / "masks" / f"{name}.png" for name in photos}
+    for name, seconds in (("0", 1), ("1", 0), ("2", -1)):
+        os.utime(photos[name], (_LONG_AGO, _LONG_AGO))
+        os.utime(masks[name], (_LONG_AGO + seconds, _LONG_AGO + seconds))
+
+    with caplog.at_level(logging.INFO):
+        predict_folder(fabric, segmenter, photos, folder=out)
+
+    kept = [name for name, mask in masks.items() if mask.stat().st_mtime <= _LONG_AGO + 1]
+    assert kept == ["0"]
+    assert f"2 of 3 photos are redone, for their masks in {out} were made of other ones or before them: 1, 2" in (
+        caplog.messages
+    )
+    assert (out / "photos.json").read_bytes() == contents
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file system has no such names")
+def test_photo_whose_name_is_not_utf_8_is_predicted(segmenter: Segmenter, fabric: Fabric, shapes: Path, tmp_path: Path):
+    name = "caf\udce9"
+    out = tmp_path / "out"
+    (tmp_path / "photos").mkdir()
+    shutil.copy(shapes / "00.png", tmp_path / "photos" / f"{name}.png")
+
+    for _ in range(2):
+        result = predict_folder(fabric, segmenter, photos_below(tmp_path / "photos", without=out), folder=out)
+
+    assert result == (1, ())
+    assert (out / "masks" / f"{name}.png").is_file()
+    assert list(json.loads((out / "photos.json").read_text(encoding="utf-8"))) == [name]
+    with (out / "areas.csv").open(encoding="utf-8", errors="surrogateescape") as file:
+        assert {row["photo"] for row in csv.DictReader(file)} == {name}
+
+
+@pytest.mark.parametrize("version", ["this", "earlier"])
 def test_mask_of_a_photo_that_is_gone_is_not_taken_for_its_own(
-    segmenter: Segmenter, fabric: Fabric, shapes: Path, tmp_path: Path
+    version: str, segmenter: Segmenter, fabric: Fabric, shapes: Path, tmp_path: Path
 ):
     predict_folder(fabric, segmenter, {"photo": shapes / "00.png"}, folder=tmp_path)
+    if version == "earlier":
+        (tmp_path / "photos.json").unlink()
 
     result = predict_folder(fabric, segmenter, {"photo": tmp_path / "absent.png"}, folder=tmp_path)
 
@@ -176,16 +201,16 @@ def test_photos_that_would_be_called_the_same_keep_their_suffix(shapes: Path, tm
     assert list(photos_below(tmp_path, without=tmp_path / "out")) == ["a.jpg", "a.png"]
 
 
-def test_earlier_predictions_are_no_photos(folder: Path, shapes: Path):
-    out = folder / "predictions"
+def test_earlier_predictions_are_no_photos(photo_folder: Path, shapes: Path):
+    out = photo_folder / "predictions"
     out.mkdir()
     shutil.copy(shapes / "00.png", out / "mask.png")
 
-    assert "predictions/mask" not in photos_below(folder, without=out)
+    assert "predictions/mask" not in photos_below(photo_folder, without=out)
 
 
-def test_single_photo_is_taken(folder: Path, tmp_path: Path):
-    assert photos_below(folder / "turned.jpg", without=tmp_path) == {"turned": folder / "turned.jpg"}
+def test_single_photo_is_taken(photo_folder: Path, tmp_path: Path):
+    assert photos_below(photo_folder / "turned.jpg", without=tmp_path) == {"turned": photo_folder / "turned.jpg"}
 
 
 def test_place_without_photos_is_told_when_it_does_not_exist(tmp_path: Path):
@@ -194,14 +219,14 @@ def test_place_without_photos_is_told_when_it_does_not_exist(tmp_path: Path):
 
 
 @pytest.mark.parametrize("out", ["photos", "photos/more/..", "."])
-def test_photos_are_not_looked_for_where_predictions_go(out: str, folder: Path, tmp_path: Path):
+def test_photos_are_not_looked_for_where_predictions_go(out: str, photo_folder: Path, tmp_path: Path):
     with pytest.raises(ValueError, match=r"holds the photos of .*, expected a folder beside or below it"):
-        photos_below(folder, without=tmp_path / out)
+        photos_below(photo_folder, without=tmp_path / out)
 
 
-def test_predictions_need_a_folder(folder: Path):
+def test_predictions_need_a_folder(photo_folder: Path):
     with pytest.raises(ValueError, match="found a file, expected a folder for predictions"):
-        photos_below(folder / "turned.jpg", without=folder / "broken.jpg")
+        photos_below(photo_folder / "turned.jpg", without=photo_folder / "broken.jpg")
 
 
 def test_folder_without_photos_is_told(tmp_path: Path):
@@ -210,19 +235,21 @@ def test_folder_without_photos_is_told(tmp_path: Path):
 
 
 def test_records_are_predicted_with_the_settings_of_now(
-    segmenter: Segmenter, network: DeepLab, fabric: Fabric, shapes: Path, tmp_path: Path
+    segmenter: Segmenter, drawn_network: DeepLab, fabric: Fabric, shapes: Path, tmp_path: Path
 ):
     settings = replace(SETTINGS, scales=(1.0,))
     record = Record("sub/00", shapes / "00.png", ())
 
     predict_records(fabric, segmenter, [record], folder=tmp_path, settings=settings)
 
-    expected = predict_scores(network, open_photo(shapes / "00.png"), settings).argmax(0).numpy()
+    expected = predict_scores(drawn_network, open_photo(shapes / "00.png"), settings).argmax(0).numpy()
     assert np.array_equal(np.asarray(Image.open(tmp_path / "masks" / "sub" / "00.png")), expected)
 
 
-def test_record_that_cannot_be_read_stops_the_stage(segmenter: Segmenter, fabric: Fabric, folder: Path, tmp_path: Path):
-    record = Record("broken", folder / "broken.jpg", ())
+def test_record_that_cannot_be_read_stops_the_stage(
+    segmenter: Segmenter, fabric: Fabric, photo_folder: Path, tmp_path: Path
+):
+    record = Record("broken", photo_folder / "broken.jpg", ())
 
     with pytest.raises(ValueError, match="1 of 1 photos failed, as told above: broken"):
         predict_records(fabric, segmenter, [record], folder=tmp_path / "out", settings=SETTINGS)

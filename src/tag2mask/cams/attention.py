@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from tag2mask.cams.multiscale import scaled_size
+from tag2mask.cams.multiscale import inference_size
 from tag2mask.cams.store import StoredCams, cams_from_stored_size, read_cams, stored_maps, stored_names, write_cams
 from tag2mask.config import MctformerSettings
 from tag2mask.data.photos import open_photo
@@ -53,7 +53,7 @@ def infer_spread_cams(
 @torch.inference_mode()
 def _spread_cams(network: Mctformer, record: Record, stored: StoredCams, settings: MctformerSettings) -> StoredCams:
     photo = open_photo(record.image)
-    size = scaled_size(photo.size, settings.long_side)
+    size = inference_size(photo.size, settings.long_side)
     image = normalise(photo.resize(size, Image.Resampling.BICUBIC), network.backbone.mean, network.backbone.std)
     device = next(network.parameters()).device
     maps = torch.from_numpy(stored_maps(stored)).to(device)

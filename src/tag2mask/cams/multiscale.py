@@ -10,11 +10,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tag2mask.config import CamSettings
+from tag2mask.data.sizes import Size
 from tag2mask.data.transforms import Channels, normalise
 from tag2mask.networks.classifier import PhotoClassifier
 from tag2mask.networks.normalisation import normalise_cams
-
-Size = tuple[int, int]
 
 
 class ScaleOutput(NamedTuple):
@@ -26,12 +25,12 @@ class ScaleOutput(NamedTuple):
     """Class logits (2, B, C)."""
 
 
-def scaled_sizes(size: Size, settings: CamSettings) -> list[Size]:
+def inference_sizes(size: Size, settings: CamSettings) -> list[Size]:
     """Size (width, height) of a photo at every scale; halves are rounded to even, as the released code does."""
-    return [scaled_size(size, settings.long_side, scale) for scale in settings.scales]
+    return [inference_size(size, settings.long_side, scale) for scale in settings.scales]
 
 
-def scaled_size(size: Size, long_side: int, scale: float = 1.0) -> Size:
+def inference_size(size: Size, long_side: int, scale: float = 1.0) -> Size:
     """Size (width, height) of a photo at one scale, its long side at scale 1 being `long_side`, 0 for its own."""
     factor = long_side / max(size) if long_side else 1.0
     return max(1, round(size[0] * factor * scale)), max(1, round(size[1] * factor * scale))
@@ -41,7 +40,7 @@ def batches_of_one_size(sizes: Sequence[Size], settings: CamSettings) -> Iterato
     """Indices of photos of the same size, as many together as `batch_pixels` allows at the largest scale."""
     order = sorted(range(len(sizes)), key=lambda index: sizes[index])
     for size, group in groupby(order, key=lambda index: sizes[index]):
-        largest = max(width * height for width, height in scaled_sizes(size, settings))
+        largest = max(width * height for width, height in inference_sizes(size, settings))
         # Each photo goes through the network with its mirror image.
         num_photos = max(1, settings.batch_pixels // (2 * largest))
         indices = list(group)
@@ -65,7 +64,7 @@ def raw_maps(
     """
     device = next(classifier.parameters()).device
     outputs = []
-    for size in scaled_sizes(photos[0].size, settings):
+    for size in inference_sizes(photos[0].size, settings):
         resized = [normalise(photo.resize(size, Image.Resampling.BICUBIC), mean, std) for photo in photos]
         images = torch.stack(resized).to(device)
         seeds = classifier.seed_maps(torch.cat([images, images.flip(3)]))

@@ -9,10 +9,8 @@ from PIL import Image
 
 from tag2mask.data.drawn_masks import DrawnMask, LabelMap
 from tag2mask.data.photos import FileError, decode, read_bytes
+from tag2mask.data.sizes import Size
 from tag2mask.files import replacing
-
-Size = tuple[int, int]
-"""Width and height."""
 
 _ID_MODES = ("P", "L", "1", "I", "I;16", "I;16B", "I;16L")
 _NUM_COLOURS_SHOWN = 6

@@ -75,13 +75,22 @@ class DataSet:
 
 
 def group_in_splits(
-    everything: Iterable[Record], splits: Mapping[str, Iterable[Record]], log: FaultLog
+    everything: Iterable[Record], splits: Mapping[str, Iterable[Record]], log: FaultLog, *, file_of_all: str = "splits"
 ) -> dict[str, tuple[Record, ...]]:
-    """Splits with `all` added, and another one of this name noted; where no split is named every photo is to train."""
-    if ALL in splits:
-        expected = f"another name, as {ALL} means every photo"
-        log.error("split-name", "splits", found=f"one called {ALL!r}", expected=expected)
+    """Splits with `all`, which holds every photo; where no other split is named these are to train.
+
+    Args:
+        everything: every photo of the data set.
+        splits: by name; one called `all` may be among them where it names every photo.
+        log: where it is noted that `all` names only some.
+        file_of_all: what the fault names: the file of this split, if it has one of its own.
+    """
     named = {name: tuple(records) for name, records in splits.items()}
     unique = {record.name: record for record in everything}
-    photos = tuple(unique[name] for name in sorted(unique))
+    listed = {record.name: record for record in named.pop(ALL, unique.values())}
+    if listed.keys() != unique.keys():
+        found = f"a split {ALL!r} of {len(listed):,} of the {len(unique):,} photos"
+        log.error("split-name", file_of_all, found=found, expected=f"another name, as {ALL} means every photo")
+    # A list of all photos may say which label map each of them has.
+    photos = tuple(record for _, record in sorted((unique | listed).items()))
     return {**(named or {TRAIN: photos}), ALL: photos}

@@ -4,14 +4,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+Size = tuple[int, int]
+"""Width and height."""
 
-def scaled_size(size: tuple[int, int], factor: float) -> tuple[int, int]:
-    """Size (width, height) times a factor, rounded, and at least one pixel."""
+
+def scaled_size(size: Size, factor: float) -> Size:
+    """Width and height times a factor, rounded, and at least one pixel."""
     return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
 
 
-def reduced_size(size: tuple[int, int], long_side: int) -> tuple[int, int]:
-    """Size (width, height) whose long side is at most `long_side`, 0 for no limit; a smaller one stays as it is."""
+def reduced_size(size: Size, long_side: int) -> Size:
+    """Width and height of which the longer is at most `long_side`, 0 for no limit; a smaller one stays as it is."""
     return scaled_size(size, min(1.0, long_side / max(size))) if long_side else size
 
 
@@ -20,6 +23,6 @@ def reduce_photo(photo: Image.Image, long_side: int) -> Image.Image:
     return photo.resize(reduced_size(photo.size, long_side), Image.Resampling.BICUBIC)
 
 
-def resize_label_map(label_map: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Class ids (H, W) at another size (width, height): each pixel takes the id of the nearest."""
+def resize_label_map(label_map: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
+    """Class ids (H, W) at another size: each pixel takes the id of the nearest."""
     return np.asarray(Image.fromarray(label_map).resize(size, Image.Resampling.NEAREST))

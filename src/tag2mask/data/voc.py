@@ -72,7 +72,9 @@ def read_voc(root: Path, settings: DataSettings, log: FaultLog) -> DataSet:
     records = {split: _make_records(entries, tags, photos) for split, entries in splits.items()}
     everything = _make_records(list(named.values()), tags, photos)
     layout = f"VOC folders, tags from {tags.source}"
-    return DataSet(root, layout, tags.class_names, group_in_splits(everything, records, log))
+    lists = (folder / f"{ALL}.txt" for folder in LISTS)
+    file_of_all = next((file.as_posix() for file in lists if (root / file).is_file()), "splits")
+    return DataSet(root, layout, tags.class_names, group_in_splits(everything, records, log, file_of_all=file_of_all))
 
 
 def _choose_source(root: Path, settings: DataSettings) -> Literal["csv", "boxes", "masks"]:
@@ -130,17 +132,31 @@ def _read_splits(
     for given in (settings.val_split, settings.label_split, settings.train_split, settings.seed_split):
         file = find_list(root, given) if given and given not in (*splits, ALL) else None
         if given and file:
-            splits[given] = _read_entries(file, read_list(file), photos, label_maps, log)
+            splits[given] = _read_given(file, photos, label_maps, log)
     return splits
+
+
+def _read_given(path: Path, photos: PhotoFiles, label_maps: LabelMapFiles, log: FaultLog) -> list[_Entry]:
+    """Photos of a list that the settings name, which may not be that of a class."""
+    listed = read_list(path)
+    # A photo may be called `cat 1`.
+    if is_class_list(listed) and not photos.index.find(listed[0].image):
+        log.error("list", _place(path, photos), found="a list of one class", expected="a list of photos")
+        return []
+    return _read_entries(path, listed, photos, label_maps, log)
 
 
 def _read_entries(
     path: Path, listed: Iterable[ListedPhoto], photos: PhotoFiles, label_maps: LabelMapFiles, log: FaultLog
 ) -> list[_Entry]:
     """Photos of one list, each with the label map that its line names, or else the photo's own."""
-    file = path.relative_to(photos.root).as_posix() if path.is_relative_to(photos.root) else str(path)
-    found = find_listed(listed, photos, log, file=file)
+    found = find_listed(listed, photos, log, file=_place(path, photos))
     return [_Entry(key, label_map or label_maps.find(without_suffix(key))) for key, label_map in found.items()]
+
+
+def _place(path: Path, photos: PhotoFiles) -> str:
+    """A list as faults name it."""
+    return path.relative_to(photos.root).as_posix() if path.is_relative_to(photos.root) else str(path)
 
 
 def _warn_of_unknown_tags(named: Mapping[str, _Entry], tags: _Tags, photos: PhotoFiles, log: FaultLog) -> None:

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tag2mask.data.classes import BACKGROUND
-from tag2mask.data.thresholds import NUM_STEPS, THRESHOLDS
 from tag2mask.evaluation.confusion import (
     ClassScores,
     Scores,
@@ -18,6 +17,7 @@ from tag2mask.evaluation.confusion import (
     label_columns,
     unknown_class,
 )
+from tag2mask.evaluation.thresholds import NUM_STEPS, THRESHOLDS
 from tag2mask.files import replacing
 
 

@@ -1,16 +1,30 @@
 """Which settings of a recipe are paths: they are kept so that a run can be looked at and gone on with from anywhere."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from tag2mask.config import Recipe
+from tag2mask.config import ClassifierSettings, MctformerSettings, Recipe, RefinementSettings, SegmenterSettings
 
+WithWeights = ClassifierSettings | MctformerSettings | RefinementSettings | SegmenterSettings
+"""Sections of a recipe whose network may begin with pretrained weights."""
 _NAMES_OF_WEIGHTS = ("none", "embedded", "timm")
 
 
 def weights_file(weights: str) -> Path | None:
     """The file that a setting of pretrained weights means, whether it is there or not; None for the other choices."""
     return None if weights in _NAMES_OF_WEIGHTS else Path(weights)
+
+
+def with_weights(recipe: Recipe, weights_of: Callable[[WithWeights], str]) -> Recipe:
+    """The recipe, every network of it with the pretrained weights that its section is given."""
+    return replace(
+        recipe,
+        classifier=replace(recipe.classifier, weights=weights_of(recipe.classifier)),
+        mctformer=replace(recipe.mctformer, weights=weights_of(recipe.mctformer)),
+        refinement=replace(recipe.refinement, weights=weights_of(recipe.refinement)),
+        segmenter=replace(recipe.segmenter, weights=weights_of(recipe.segmenter)),
+    )
 
 
 def with_absolute_paths(recipe: Recipe) -> Recipe:
@@ -20,7 +34,7 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
     """
     data = recipe.data
     return replace(
-        recipe,
+        with_weights(recipe, _absolute_weights),
         data=replace(
             data,
             root=data.root.absolute() if data.root else None,
@@ -29,16 +43,12 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
             label_split=_absolute_list(data.label_split) if data.label_split else None,
             val_split=_absolute_list(data.val_split) if data.val_split else None,
         ),
-        classifier=replace(recipe.classifier, weights=_absolute_weights(recipe.classifier.weights)),
-        mctformer=replace(recipe.mctformer, weights=_absolute_weights(recipe.mctformer.weights)),
-        refinement=replace(recipe.refinement, weights=_absolute_weights(recipe.refinement.weights)),
-        segmenter=replace(recipe.segmenter, weights=_absolute_weights(recipe.segmenter.weights)),
     )
 
 
-def _absolute_weights(weights: str) -> str:
-    file = weights_file(weights)
-    return str(file.absolute()) if file else weights
+def _absolute_weights(network: WithWeights) -> str:
+    file = weights_file(network.weights)
+    return str(file.absolute()) if file else network.weights
 
 
 def _absolute_list(split: str) -> str:

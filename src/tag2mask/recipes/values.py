@@ -4,7 +4,7 @@ import math
 from dataclasses import asdict
 
 from tag2mask.config import Recipe
-from tag2mask.runs.manifest import leaves
+from tag2mask.dotted_names import leaves
 
 
 def check_values(recipe: Recipe) -> None:

@@ -18,6 +18,7 @@ from tag2mask.cams.store import stored_names
 from tag2mask.config import Level, Recipe
 from tag2mask.data.photos import photo_size
 from tag2mask.data.records import Record
+from tag2mask.dotted_names import leaves
 from tag2mask.evaluation.sweep import read_sweep
 from tag2mask.report.content import (
     METHODS,
@@ -34,7 +35,7 @@ from tag2mask.report.content import (
 from tag2mask.report.galleries import find_galleries
 from tag2mask.report.tables import read_scores
 from tag2mask.runs.folder import RECIPE_FILE, expect_run
-from tag2mask.runs.manifest import FILE_NAME, leaves, read_manifest
+from tag2mask.runs.manifest import FILE_NAME, read_manifest
 from tag2mask.runs.stages import CLASSIFIERS, REFINEMENTS
 from tag2mask.stages.labels import read_threshold
 

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from tag2mask.data.classes import BACKGROUND, IGNORE
-from tag2mask.data.thresholds import NUM_STEPS, THRESHOLDS
 from tag2mask.evaluation.sweep import SweepScores
+from tag2mask.evaluation.thresholds import NUM_STEPS, THRESHOLDS
 from tag2mask.files import replacing
 from tag2mask.report.colours import COLOURS, MASK_COLOUR
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from tag2mask.config import TWIN, Level
 from tag2mask.data.classes import BACKGROUND_NAME
-from tag2mask.data.thresholds import THRESHOLDS
+from tag2mask.evaluation.thresholds import THRESHOLDS
 from tag2mask.report.charts import Chart, level_chart, line_chart
 from tag2mask.report.colours import LINE_COLOURS, METHOD_COLOURS, class_colours
 from tag2mask.report.content import METHODS, Curve, ReportContent, TrainingCurves

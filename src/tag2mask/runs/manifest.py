@@ -2,8 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, is_dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,25 +46,6 @@ def digest(value: Any) -> str:
 def digest_records(records: Sequence[Record]) -> str:
     """Of names, tags and content of the photos, not of label maps."""
     return digest([(record.name, record.tags, digest_file(record.image)) for record in records])
-
-
-def flatten(settings: Any, prefix: str) -> dict[str, Any]:
-    """Fields of nested dataclasses by their dotted names, as they are typed on a command line."""
-    assert is_dataclass(settings)
-    assert not isinstance(settings, type)
-    return leaves(asdict(settings), f"{prefix}.")
-
-
-def leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Values of nested mappings by their dotted names, as YAML can hold them."""
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= leaves(value, f"{prefix}{name}.")
-        else:
-            as_text = str(value) if isinstance(value, Path) else value
-            flat[f"{prefix}{name}"] = list(value) if isinstance(value, tuple) else as_text
-    return flat
 
 
 def read_manifest(folder: Path) -> Manifest | None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tag2mask.config import CamSettings, ClassifierSection, Recipe, RefinementSettings, SegmenterSettings
-from tag2mask.runs.manifest import flatten
+from tag2mask.dotted_names import flatten
 from tag2mask.runs.stages import Kind, cam_settings_of, section_of
 
 Settings = dict[str, Any]

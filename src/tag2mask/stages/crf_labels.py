@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from tag2mask.cams.store import read_cams, resize, stored_maps
 from tag2mask.config import CamSettings, CrfSettings, RefinementSettings
 from tag2mask.data.classes import voc_palette
-from tag2mask.data.label_maps import label_map_names, write_label_map
+from tag2mask.data.label_maps import write_label_map
 from tag2mask.data.photos import open_photo
 from tag2mask.data.records import Record
 from tag2mask.data.sizes import reduce_photo, reduced_size, resize_label_map
 from tag2mask.refinement.crf import affinity_relations, irn_relations, seed_labels
-from tag2mask.workers import for_each, share_of
+from tag2mask.stages.missing import write_missing
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -40,8 +40,9 @@ def write_crf_labels(
         num_processes: that each of them starts for its part; 0 = one a core.
     """
     maker = partial(seed_labels, settings=settings, threshold=cam_settings.threshold)
-    work = partial(_write_label, cams=cams, folder=folder, maker=maker)
-    _write_labels(fabric, records, folder, work, num_processes=num_processes)
+    write = partial(_write_label, cams=cams, folder=folder, maker=maker)
+    title = f"CRF, {folder.name}"
+    write_missing(fabric, write, records, folder=folder, num_processes=num_processes, title=title)
 
 
 def write_relations(
@@ -63,17 +64,9 @@ def write_relations(
         "affinity": partial(affinity_relations, settings=settings),
     }
     maker = makers[settings.method]
-    work = partial(_write_label, cams=cams, folder=folder, maker=maker, long_side=settings.long_side)
-    _write_labels(fabric, records, folder, work, num_processes=num_processes)
-
-
-def _write_labels(
-    fabric: "Fabric", records: Sequence[Record], folder: Path, work: Callable[[Record], None], *, num_processes: int
-) -> None:
-    done = label_map_names(folder)
-    share = share_of(fabric, [record for record in records if record.name not in done])
+    write = partial(_write_label, cams=cams, folder=folder, maker=maker, long_side=settings.long_side)
     title = f"CRF, {folder.name}"
-    for_each(work, share, num_processes=num_processes, title=title, shown=fabric.is_global_zero)
+    write_missing(fabric, write, records, folder=folder, num_processes=num_processes, title=title)
 
 
 def _write_label(record: Record, *, cams: Path, folder: Path, maker: LabelMaker, long_side: int = 0) -> None:

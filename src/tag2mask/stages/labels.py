@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,12 @@ from tag2mask.data.records import Record
 from tag2mask.files import replacing
 from tag2mask.progress import track
 from tag2mask.pseudo_labels import estimate_threshold, label_map_from_maps
+from tag2mask.stages.missing import write_missing
 
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+_TITLE = "pseudo-labels"
 _THRESHOLD_FILE = "threshold.json"
 
 
@@ -27,6 +33,51 @@ class ChosenThreshold(NamedTuple):
     used: float
     source: Literal["fixed", "estimated"]
     """As `labels.threshold_source` has it."""
+
+
+def write_pseudo_labels(
+    fabric: "Fabric", records: Sequence[Record], *, maps: Path, folder: Path, settings: LabelSettings,
+    num_processes: int,
+) -> None:  # fmt: skip
+    """Write the label maps of activation maps at one threshold; those that are there already are left alone.
+
+    Args:
+        fabric: launched; its processes share the photos.
+        records: photos.
+        maps: folder of their activation maps.
+        folder: for one PNG a photo and the threshold.
+        settings: which threshold is asked for, and what is unsure.
+        num_processes: that each of them starts for its part; 0 = one a core.
+
+    Raises:
+        ValueError: the threshold is to be estimated, and nothing follows from the photos.
+    """
+    if fabric.is_global_zero:
+        write_threshold(folder, choose_threshold(records, maps, settings))
+    # All processes read the one that the first has chosen.
+    fabric.barrier()
+    threshold = read_threshold(folder)
+    assert threshold is not None
+    write = partial(
+        _write_pseudo_label, maps=maps, folder=folder, threshold=threshold.used, uncertain=settings.uncertain
+    )
+    write_missing(fabric, write, records, folder=folder, num_processes=num_processes, title=_TITLE)
+
+
+def copy_label_maps(
+    fabric: "Fabric", records: Sequence[Record], *, labels: Path, folder: Path, num_processes: int
+) -> None:
+    """Take label maps as they are for pseudo-labels; those that are there already are left alone.
+
+    Args:
+        fabric: launched; its processes share the photos.
+        records: photos.
+        labels: folder of their label maps.
+        folder: for one PNG a photo.
+        num_processes: that each of them starts for its part; 0 = one a core.
+    """
+    write = partial(_copy_label_map, labels=labels, folder=folder)
+    write_missing(fabric, write, records, folder=folder, num_processes=num_processes, title=_TITLE)
 
 
 def choose_threshold(records: Sequence[Record], maps: Path, settings: LabelSettings) -> ChosenThreshold:
@@ -62,27 +113,6 @@ def read_threshold(folder: Path) -> ChosenThreshold | None:
     # At first the estimate was kept beside every threshold that was used.
     source = "estimated" if content["used"] == content.get("estimated") else "fixed"
     return ChosenThreshold(content["used"], content.get("source", source))
-
-
-def write_pseudo_label(record: Record, *, maps: Path, folder: Path, threshold: float, uncertain: float) -> None:
-    """Write the label map of one photo.
-
-    Args:
-        record: the photo.
-        maps: folder of activation maps.
-        folder: for one PNG a photo.
-        threshold: background score.
-        uncertain: as `label_map_from_maps` has it.
-    """
-    stored = read_cams(maps, record.name)
-    maps_of_photo = full_size_maps(stored)
-    label_map = label_map_from_maps(maps_of_photo, stored.class_ids, threshold=threshold, uncertain=uncertain)
-    write_label_map(folder / f"{record.name}.png", label_map, voc_palette())
-
-
-def copy_label_map(record: Record, *, labels: Path, folder: Path) -> None:
-    """Take the label map of one photo as it is for its pseudo-label."""
-    write_label_map(folder / f"{record.name}.png", open_label_map(labels / f"{record.name}.png"), voc_palette())
 
 
 def check_maps(records: Sequence[Record], folder: Path, num_classes: int) -> None:
@@ -123,3 +153,14 @@ def check_label_maps(records: Sequence[Record], folder: Path, num_classes: int) 
 def _small_photos(records: Sequence[Record], maps: Path) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
     for record in track(records, len(records), "threshold"):
         yield np.asarray(open_photo(record.image)), stored_maps(read_cams(maps, record.name))
+
+
+def _write_pseudo_label(record: Record, *, maps: Path, folder: Path, threshold: float, uncertain: float) -> None:
+    stored = read_cams(maps, record.name)
+    maps_of_photo = full_size_maps(stored)
+    label_map = label_map_from_maps(maps_of_photo, stored.class_ids, threshold=threshold, uncertain=uncertain)
+    write_label_map(folder / f"{record.name}.png", label_map, voc_palette())
+
+
+def _copy_label_map(record: Record, *, labels: Path, folder: Path) -> None:
+    write_label_map(folder / f"{record.name}.png", open_label_map(labels / f"{record.name}.png"), voc_palette())

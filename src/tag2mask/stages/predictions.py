@@ -90,8 +90,8 @@ def predict_folder(fabric: Fabric, segmenter: Segmenter, photos: Mapping[str, Pa
     """Write label map and overlay of every photo, and the areas of all; what is there of the same photo is left alone.
 
     A photo is the same while its content is: `photos.json` keeps what the masks were made of, and those of other photos
-    that were called the same are deleted first. Photos that cannot be read or need more memory than there is are named
-    in the log and skipped.
+    that were called the same are deleted first; a mask that it does not know is kept if it is newer than its photo.
+    Photos that cannot be read or need more memory than there is are named in the log and skipped.
 
     Args:
         fabric: launched; the processes share the photos.
@@ -143,24 +143,36 @@ def predict_records(
 
 
 def _delete_other_photos(folder: Path, photos: Mapping[str, Path]) -> None:
-    """Delete predictions that were made of other photos than those called so now, and keep which ones these are."""
+    """Delete predictions that are not of the photos called so now, and keep which ones these are."""
     path = folder / _CONTENTS
     before: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     contents = {name: _digest(photo) for name, photo in photos.items()}
     made = label_map_names(folder / "masks")
-    others = [name for name, content in contents.items() if name in made and before.get(name) != content]
+    masks = {name: folder / "masks" / f"{name}.png" for name in photos if name in made}
+    others = [
+        name
+        for name, mask in masks.items()
+        if not _is_mask_of(photos[name], mask, content=contents[name], before=before.get(name))
+    ]
     for name in others:
-        (folder / "masks" / f"{name}.png").unlink()
+        masks[name].unlink()
         (folder / "overlays" / f"{name}.jpg").unlink(missing_ok=True)
     if others:
         some = ", ".join(others[:_NUM_NAMED]) + ", ..." * (len(others) > _NUM_NAMED)
         _logger.info(
-            "%d of %d photos are redone, for their masks in %s were made of other ones: %s",
+            "%d of %d photos are redone, for their masks in %s were made of other ones or before them: %s",
             len(others), len(photos), folder, some,
         )  # fmt: skip
     # After the masks of others are gone and before one is made: a mask that is there is always of what this file says.
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(before | contents, indent=0, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(before | contents, indent=0) + "\n", encoding="utf-8")
+
+
+def _is_mask_of(photo: Path, mask: Path, *, content: str, before: str | None) -> bool:
+    """Whether a mask was made of this content, or where its own is not known, as in old folders, is the newer file."""
+    if before is not None:
+        return content == before
+    return bool(content) and mask.stat().st_mtime_ns > photo.stat().st_mtime_ns
 
 
 def _digest(photo: Path) -> str:
@@ -184,7 +196,11 @@ def _is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
 
 
 def _write_areas(folder: Path, names: Sequence[str], class_names: Sequence[str]) -> None:
-    with replacing(folder / "areas.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
+    # A file name that is not UTF-8 is written with the bytes that it has.
+    with (
+        replacing(folder / "areas.csv") as path,
+        path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
         writer = csv.writer(file)
         writer.writerow(["photo", "class", "pixels", "share"])
         for name in names:

@@ -1,38 +1,29 @@
 """The work of every kind of stage: from photos, settings and the stages before to the files of its folder."""
 
 import os
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from lightning_fabric import Fabric
 
 from tag2mask.cams.attention import infer_spread_cams
 from tag2mask.cams.inference import infer_cams
-from tag2mask.config import ClassifierSettings, MctformerSettings, Recipe, RefinementSettings, SegmenterSettings
-from tag2mask.data.label_maps import label_map_names
+from tag2mask.config import Recipe
 from tag2mask.data.records import Record
 from tag2mask.networks.backbones.hybrid_vit import HYBRID_BACKBONE
 from tag2mask.networks.classifier import PhotoClassifier
 from tag2mask.networks.mctformer import Mctformer
 from tag2mask.prediction import Segmenter
+from tag2mask.recipes.paths import WithWeights, with_weights
 from tag2mask.runs.stages import PLAIN_TRAININGS, Photos, Stage, cam_settings_of, section_of
 from tag2mask.stages.crf_labels import write_crf_labels, write_relations
 from tag2mask.stages.examples import keep_epochs, keep_restorations, one_a_class
-from tag2mask.stages.labels import (
-    choose_threshold,
-    copy_label_map,
-    read_threshold,
-    write_pseudo_label,
-    write_threshold,
-)
+from tag2mask.stages.labels import copy_label_maps, write_pseudo_labels
 from tag2mask.stages.predictions import predict_records
 from tag2mask.stages.scores import measure
 from tag2mask.stages.walked_maps import write_walked_maps
 from tag2mask.training import classifiers, labelled
 from tag2mask.training.stage import TrainingStage, load_network
-from tag2mask.workers import for_each, share_of
 
 
 class StageWork:
@@ -118,8 +109,15 @@ class StageWork:
                 )  # fmt: skip
             case "maps":
                 self._write_walked_maps(stage, folder)
+            case "labels" if stage.before[0].kind == "crf":
+                copy_label_maps(
+                    fabric, stage.records, labels=self._source(stage), folder=folder, num_processes=self._num_processes
+                )
             case "labels":
-                self._write_labels(stage, folder)
+                write_pseudo_labels(
+                    fabric, stage.records, maps=self._source(stage), folder=folder,
+                    settings=recipe.labels, num_processes=self._num_processes,
+                )  # fmt: skip
             case "predictions":
                 segmenter = Segmenter.load(self._source(stage))
                 predict_records(fabric, segmenter, stage.records, folder=folder, settings=recipe.segmenter)
@@ -197,43 +195,13 @@ class StageWork:
             cams=self._run / cams.folder, folder=folder, settings=self._recipe.refinement,
         )  # fmt: skip
 
-    def _write_labels(self, stage: Stage, folder: Path) -> None:
-        """Write the pseudo-labels that are not there yet."""
-        fabric, settings = self._fabric, self._recipe.labels
-        (source,) = stage.before
-        before = self._run / source.folder
-        work: Callable[[Record], None]
-        match source.kind:
-            case "crf":
-                work = partial(copy_label_map, labels=before, folder=folder)
-            case _:
-                if fabric.is_global_zero:
-                    write_threshold(folder, choose_threshold(stage.records, before, settings))
-                fabric.barrier()
-                threshold = read_threshold(folder)
-                assert threshold is not None
-                work = partial(
-                    write_pseudo_label, maps=before, folder=folder, threshold=threshold.used,
-                    uncertain=settings.uncertain,
-                )  # fmt: skip
-        done = label_map_names(folder)
-        share = share_of(fabric, [record for record in stage.records if record.name not in done])
-        title, shown = "pseudo-labels", fabric.is_global_zero
-        for_each(work, share, num_processes=self._num_processes, title=title, shown=shown)
-
 
 def without_pretrained(recipe: Recipe) -> Recipe:
     """The recipe of networks that are given trained weights: no file and no internet is needed."""
-    return replace(
-        recipe,
-        classifier=replace(recipe.classifier, weights=_at_hand(recipe.classifier)),
-        mctformer=replace(recipe.mctformer, weights=_at_hand(recipe.mctformer)),
-        refinement=replace(recipe.refinement, weights=_at_hand(recipe.refinement)),
-        segmenter=replace(recipe.segmenter, weights=_at_hand(recipe.segmenter)),
-    )
+    return with_weights(recipe, _at_hand)
 
 
-def _at_hand(network: ClassifierSettings | MctformerSettings | RefinementSettings | SegmenterSettings) -> str:
+def _at_hand(network: WithWeights) -> str:
     # Embedded ones are installed, and photos are normalised as they want it, also in a hybrid that begins with a file.
     with_embedded = network.weights == "embedded" or network.backbone == HYBRID_BACKBONE
     return "embedded" if with_embedded and network.weights != "none" else "none"

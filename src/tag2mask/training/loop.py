@@ -124,7 +124,8 @@ def _resume(fabric: Fabric, method: TrainingMethod[Any], path: Path) -> list[Row
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     for name, learner in method.learners.items():
         learner.load_state(checkpoint["learners"][name])
-    fabric.strategy.precision.load_state_dict(checkpoint.get("precision", {}))
+    if "precision" in checkpoint:
+        fabric.strategy.precision.load_state_dict(checkpoint["precision"])
     history: list[Row] = checkpoint["history"]
     return history
 
