@@ -15,6 +15,7 @@ from tag2mask.report.tables import ScoreRow
 from tag2mask.report.verdict import verdict
 
 README = Path(__file__).resolve().parents[1] / "README.md"
+_FIGURE = r"\d+\.\d"
 
 
 def test_python_example_runs(
@@ -50,9 +51,13 @@ def test_sentences_of_the_demo_follow_from_its_table():
     recipe = load_recipe("demo")
     rows = [_score_row(line) for line in re.findall(r"^│ (.*) │$", text, re.MULTILINE)]
 
-    sentences = verdict(rows, recipe.refinement.method)
+    sentences = "\n".join(verdict(rows, recipe.refinement.method))
 
-    assert "\n".join(["│", *sentences, "report:"]) in text
+    (shown,) = re.findall(r"│\n(ACR raised .*?)\nreport:", text, re.DOTALL)
+    assert re.sub(_FIGURE, "x", shown) == re.sub(_FIGURE, "x", sentences)
+    # The command takes differences before it rounds them.
+    expected = [pytest.approx(float(figure), abs=0.11) for figure in re.findall(_FIGURE, sentences)]
+    assert [float(figure) for figure in re.findall(_FIGURE, shown)] == expected
 
 
 def _score_row(line: str) -> ScoreRow:
