@@ -21,11 +21,6 @@ HEIGHT, WIDTH = 48, 64
 SETTINGS = MctformerSettings(backbone="test_vit", weights="none", long_side=64)
 
 
-@pytest.fixture(scope="module")
-def fabric() -> Fabric:
-    return Fabric(accelerator="cpu", devices=1)
-
-
 @pytest.fixture
 def network() -> Mctformer:
     torch.manual_seed(0)

@@ -24,11 +24,6 @@ SETTINGS = CamSettings(scales=(1.0, 0.5))
 
 
 @pytest.fixture(scope="module")
-def fabric() -> Fabric:
-    return Fabric(accelerator="cpu", devices=1)
-
-
-@pytest.fixture(scope="module")
 def classifier() -> Classifier:
     torch.manual_seed(0)
     return build_classifier(ClassifierSettings(backbone="test_resnet", output_stride=8), num_classes=2)

@@ -35,11 +35,6 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-@pytest.fixture(scope="session")
-def fabric() -> Fabric:
-    return Fabric(accelerator="cpu", devices=1)
-
-
 @pytest.fixture
 def batch() -> Batch:
     """Four photos of 64x64 with one to three tags."""
