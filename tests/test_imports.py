@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "pseudo_labels": {"data", "evaluation"},
     "evaluation": {"config", "files", "progress", "data", "evaluation"},
     "recipes": {"config", "files", "data", "dotted_names", "recipes"},
-    "runs": {"config", "files", "data", "dotted_names", "recipes", "contradictions", "runs"},
+    "runs": {"config", "files", "progress", "data", "dotted_names", "recipes", "contradictions", "runs"},
     "report": {
         "config", "dotted_names", "files", "data", "cams", "evaluation", "pseudo_labels", "runs", "stages", "report",
     },

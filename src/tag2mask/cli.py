@@ -3,7 +3,6 @@
 import argparse
 import io
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from tag2mask import commands
 from tag2mask.command_line import build_parser, refuse_file, refuse_unknown, split_settings
 from tag2mask.config import DataSettings
+from tag2mask.progress import is_first_process
 from tag2mask.recipes import RecipeError, load_recipe
 
 
@@ -20,8 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     own, settings = split_settings(sys.argv[1:] if arguments is None else arguments)
     typed, unknown = parser.parse_known_args(own)
-    # Processes beside the first one stay silent.
-    level = logging.INFO if os.environ.get("LOCAL_RANK", "0") == "0" else logging.ERROR
+    level = logging.INFO if is_first_process() else logging.ERROR
     # Of what libraries tell, only warnings.
     logging.basicConfig(level=max(level, logging.WARNING), format="%(message)s", stream=sys.stderr, force=True)
     logging.getLogger("tag2mask").setLevel(level)
@@ -107,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
 def _fail(error: Exception, status: int, *, debug: bool) -> int:
     if debug:
         raise error
-    if isinstance(error, FloatingPointError) and os.environ.get("LOCAL_RANK", "0") != "0":
+    if isinstance(error, FloatingPointError) and not is_first_process():
         # All processes stop for the same reason: the first one tells it.
         return status
     print(f"tag2mask: {error}", file=sys.stderr)

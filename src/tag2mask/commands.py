@@ -2,11 +2,9 @@
 
 import json
 import logging
-import os
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
@@ -18,6 +16,7 @@ from tag2mask.config import DataSettings, Recipe
 from tag2mask.data.check_tags import VAL_SPLITS
 from tag2mask.data.records import ALL, DataSet
 from tag2mask.paper_tables import load_table, row_recipes
+from tag2mask.progress import is_first_process
 from tag2mask.recipes import RecipeError, load_recipe, save_recipe, shipped_recipes
 from tag2mask.runs.folder import (
     FACTS_FILE,
@@ -87,8 +86,9 @@ def table(name: str, recipe: str, flags: Sequence[str], *, num_seeds: int, run: 
     recipes = row_recipes(chosen, recipe, flags)
     # Only now: it brings torch.
     from tag2mask.comparison import TableRun
+    from tag2mask.runs.checked_data import checked_data
 
-    with _checked_data(recipes[0].data, run) as (data_set, warnings):
+    with checked_data(recipes[0].data, run) as (data_set, warnings):
         table_run = TableRun(chosen, recipes, name=Path(recipe).stem, data_set=data_set, run=run)
         comparison = table_run.do(num_seeds, warnings=warnings)
     if comparison:
@@ -168,7 +168,7 @@ def demo(job: Job) -> None:
     root = job.run / "data"
     refuse_foreign(job.run)
     recipe = replace(job.recipe, data=replace(job.recipe.data, root=root))
-    if os.environ.get("LOCAL_RANK", "0") == "0":
+    if is_first_process():
         with alone_in(job.run):
             # Photos without a recipe would look like somebody else's folder; a later recipe the run itself keeps.
             if not (job.run / RECIPE_FILE).exists():
@@ -245,42 +245,19 @@ def _work(job: Job, kinds: Sequence[Kind]) -> None:
     # Only now: these bring torch, which takes seconds to import.
     from tag2mask.engine import launch
     from tag2mask.pipeline import Pipeline
+    from tag2mask.runs.checked_data import checked_data
     from tag2mask.runs.stages import photos_of
 
     recipe = job.recipe
-    with _checked_data(recipe.data, job.run) as (data_set, warnings):
+    with checked_data(recipe.data, job.run) as (data_set, warnings):
         photos = photos_of(data_set, recipe.data)
         pipeline = Pipeline(launch(recipe.engine), recipe, photos, run=job.run, warnings=warnings)
         _logger.info("run folder: %s", job.run)
         pipeline.do(kinds)
-    if os.environ.get("LOCAL_RANK", "0") == "0":
+    if is_first_process():
         if "scores" in kinds:
             _tell_scores(job, measurable=any(record.label_map for record in photos.seed))
         print(f"results: {job.run}")
-
-
-@contextmanager
-def _checked_data(settings: DataSettings, run: Path) -> Iterator[tuple[DataSet, list[str]]]:
-    """The data set with the warnings of its check, which are told; a fault is an error.
-
-    Files are opened only where they have changed since the last check of the folder `run`, which keeps what was found.
-    """
-    from tag2mask.data.check import check_data_set
-    from tag2mask.data.check_report import fault_lines
-    from tag2mask.data.known_facts import read_known_facts, write_known_facts
-
-    known = read_known_facts(run / FACTS_FILE)
-    result = check_data_set(settings, splits=[], known=known)
-    result.raise_errors()
-    warnings = [warning.line for warning in result.warnings]
-    for severity, line in fault_lines(result.warnings):
-        _logger.info("%s: %s", severity, line)
-    try:
-        yield result.data_set, warnings
-    finally:
-        # Only now: settings that are refused leave no folder.
-        if run.is_dir() and result.known != known and os.environ.get("LOCAL_RANK", "0") == "0":
-            write_known_facts(run / FACTS_FILE, result.known)
 
 
 def _tell_scores(job: Job, *, measurable: bool) -> None:

@@ -1,6 +1,7 @@
 """Progress of long work: a bar on a terminal, a line at least each 30 seconds in a log."""
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -24,6 +25,11 @@ _SECONDS_BETWEEN_LINES = 30.0
 _ITEMS_BEFORE_ESTIMATE = 3
 _SECONDS_BEFORE_ESTIMATE = 1.0
 _logger = logging.getLogger(__name__)
+
+
+def is_first_process() -> bool:
+    """Whether this one tells how it goes, of the processes that a command has started; the others stay silent."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 def track(items: Iterable[Item], total: int, description: str, *, shown: bool = True) -> Iterator[Item]:

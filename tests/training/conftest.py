@@ -29,10 +29,9 @@ RECONSTRUCTOR = ReconstructorSettings(
 )
 
 
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> None:
-    # Threads of several small networks spend their time waiting for each other.
-    torch.set_num_threads(1)
+@pytest.fixture(autouse=True, scope="module")
+def in_one_thread(one_thread: None) -> None:
+    """For all tests of this folder."""
 
 
 @pytest.fixture

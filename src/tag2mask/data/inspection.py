@@ -15,7 +15,7 @@ from tag2mask.data.drawn_masks import DrawnMask, LabelMap
 from tag2mask.data.label_maps import open_label_map
 from tag2mask.data.photos import FileError, decode, is_turned, read_bytes, to_upright_rgb
 from tag2mask.data.records import Record
-from tag2mask.progress import track
+from tag2mask.progress import is_first_process, track
 
 
 @dataclass(frozen=True)
@@ -58,12 +58,10 @@ class RecordFacts:
 
 def inspect_records(records: Sequence[Record]) -> list[RecordFacts]:
     """Facts of each record, in the order given. Threads share the work: Pillow decodes outside Python's lock."""
-    # Processes beside the first one look at the same photos, and stay silent.
-    shown = os.environ.get("LOCAL_RANK", "0") == "0"
     with warnings.catch_warnings(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         # What Pillow warns of (too many pixels, broken EXIF) is either a fault of ours or does no harm.
         warnings.simplefilter("ignore")
-        return list(track(pool.map(_inspect, records), len(records), "check of photos", shown=shown))
+        return list(track(pool.map(_inspect, records), len(records), "check of photos", shown=is_first_process()))
 
 
 def inspect_photo(path: Path) -> PhotoFacts:

@@ -39,7 +39,7 @@ def inspect_changed(records: Sequence[Record], known: KnownFacts) -> Inspection:
     found = dict(zip(changed, inspect_records(changed), strict=True))
     facts = {record: found[record] if record in found else known[state] for record, state in states.items()}
     lasting = {states[record]: fact for record, fact in facts.items() if _is_lasting(fact)}
-    remember(lasting)
+    remember({state: fact for state, fact in lasting.items() if state not in known})
     return Inspection(facts, lasting)
 
 

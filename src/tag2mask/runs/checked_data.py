@@ -1,0 +1,38 @@
+"""The check that every run begins with."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tag2mask.config import DataSettings
+from tag2mask.data.check import check_data_set
+from tag2mask.data.check_report import fault_lines
+from tag2mask.data.known_facts import read_known_facts, write_known_facts
+from tag2mask.data.records import DataSet
+from tag2mask.progress import is_first_process
+from tag2mask.runs.folder import FACTS_FILE
+
+_logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def checked_data(settings: DataSettings, run: Path) -> Iterator[tuple[DataSet, list[str]]]:
+    """The data set with the warnings of its check, which are told.
+
+    Files are opened only where they have changed since the last check of the folder `run`, which keeps what was found.
+
+    Raises:
+        DataError: what the check found wrong.
+    """
+    known = read_known_facts(run / FACTS_FILE)
+    result = check_data_set(settings, splits=[], known=known)
+    result.raise_errors()
+    for severity, line in fault_lines(result.warnings):
+        _logger.info("%s: %s", severity, line)
+    try:
+        yield result.data_set, [warning.line for warning in result.warnings]
+    finally:
+        # Only now: settings that are refused leave no folder.
+        if run.is_dir() and result.known != known and is_first_process():
+            write_known_facts(run / FACTS_FILE, result.known)
