@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,9 @@ def test_version_is_told(tag2mask: Callable):
         (("--acr.epochs",), "--acr.epochs has no value"),
         (("--run", Path(__file__)), f"--run is the file {__file__}, expected a folder"),
         (("stray",), "stray"),
+        (("--epochs", 3), "run does not know --epochs 3; did you mean --classifier.epochs or --mctformer.epochs or "),
+        (("--recipe", "demo"), "run does not know --recipe demo"),
+        (("--extends", "demo"), "extends stands in a recipe's file"),
     ],
 )
 def test_mistaken_flag_exits_2_with_one_line_that_names_it(
@@ -186,6 +190,77 @@ def test_faults_of_the_data_exit_1_with_a_line_each(
 def test_debug_shows_where_an_error_arose(tag2mask: Callable, tiny_recipe: Path, shapes: Path):
     with pytest.raises(ValueError, match="not a run of tag2mask"):
         tag2mask("run", tiny_recipe, "--run", shapes, "--debug")
+
+
+def test_reader_that_has_enough_ends_the_command_quietly():
+    command = subprocess.Popen(
+        [sys.executable, "-m", "tag2mask", "run", "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert command.stdout
+    command.stdout.close()
+
+    _, err = command.communicate()
+
+    assert err == b""
+
+
+def test_folder_that_cannot_be_made_is_named_first(tag2mask: Callable, tiny_recipe: Path, tmp_path: Path):
+    file = tmp_path / "file"
+    file.touch()
+
+    outcome = tag2mask("run", tiny_recipe, "--run", file / "run")
+
+    assert outcome.status == 1
+    assert only_line(outcome.err).startswith(f"tag2mask: {file}")
+
+
+@pytest.mark.parametrize("named", ["", "config.yaml"])
+def test_run_names_its_recipe_and_its_folder(named: str, tag2mask: Callable, finished_run: Path):
+    outcome = tag2mask("status", finished_run / named)
+
+    assert outcome.status == 0
+    assert "up to date" in outcome.out
+    assert "not made yet" not in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.\nframe #0"),
+            "9 bytes.",
+        ),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB."), "Tried to allocate 2.00 GiB."),
+        (BrokenProcessPool("A process was terminated abruptly"), "terminated abruptly"),
+        (MemoryError(), "out of memory"),
+    ],
+)
+def test_want_of_memory_exits_1_with_one_line_that_says_what_takes_less(
+    error: Exception, told: str, tag2mask: Callable, tiny_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("tag2mask.commands._work", fail)
+
+    outcome = tag2mask("train", tiny_recipe, "--run", tmp_path / "run")
+
+    assert outcome.status == 1
+    line = only_line(outcome.err)
+    assert told in line
+    assert line.endswith("smaller crops, batches or long_side, or fewer engine.workers, take less")
+
+
+def test_fault_of_the_program_keeps_its_traceback(
+    tag2mask: Callable, tiny_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def fail(*_: object) -> None:
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr("tag2mask.commands._work", fail)
+
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        tag2mask("train", tiny_recipe, "--run", tmp_path / "run")
 
 
 def test_export_for_the_test_server_needs_masks_and_names(tag2mask: Callable, whole_run: Path, tmp_path: Path):

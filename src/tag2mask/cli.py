@@ -3,15 +3,20 @@
 import argparse
 import io
 import logging
+import os
 import sys
 from collections.abc import Sequence
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from tag2mask import commands
-from tag2mask.command_line import build_parser, refuse_file, refuse_unknown, split_settings
+from tag2mask.command_line import WITHOUT_SETTINGS, build_parser, refuse_file, refuse_unknown, split_settings
 from tag2mask.config import DataSettings
 from tag2mask.progress import is_first_process
 from tag2mask.recipes import RecipeError, load_recipe
+from tag2mask.runs.folder import RECIPE_FILE
+
+_LESS_MEMORY = "smaller crops, batches or long_side, or fewer engine.workers, take less"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,8 +34,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _dispatch(typed, settings)
     except RecipeError as error:
         return _fail(error, 2, debug=typed.debug)
+    except BrokenPipeError:
+        # Whoever reads, such as head, has enough. What is still to be printed must not fail at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (ValueError, FloatingPointError, OSError) as error:
         return _fail(error, 1, debug=typed.debug)
+    except (MemoryError, RuntimeError) as error:
+        if typed.debug or not _is_want_of_memory(error):
+            raise
+        told = str(error).partition("\n")[0]
+        return _fail(MemoryError(f"out of memory ({told}); {_LESS_MEMORY}"), 1, debug=False)
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return 130
@@ -44,7 +58,7 @@ def _print_any_character() -> None:
 
 
 def _dispatch(typed: argparse.Namespace, flags: Sequence[str]) -> int:
-    if typed.command in ("check", "env", "report", "predict", "export"):
+    if typed.command in WITHOUT_SETTINGS:
         refuse_unknown(flags, typed)
     else:
         refuse_file(typed.run)
@@ -70,8 +84,7 @@ def _dispatch(typed: argparse.Namespace, flags: Sequence[str]) -> int:
             run_folder = typed.run or Path("runs") / f"{Path(typed.recipe).stem}-tables"
             commands.table(typed.table, typed.recipe, flags, num_seeds=typed.seeds, run=run_folder)
             return 0
-    name = "demo" if typed.command == "demo" else typed.recipe
-    job = commands.Job(load_recipe(name, flags), typed.run or Path("runs") / Path(name).stem)
+    job = _demo(typed, flags) if typed.command == "demo" else _job(typed, flags)
     match typed.command:
         case "run":
             commands.run(job)
@@ -94,6 +107,19 @@ def _dispatch(typed: argparse.Namespace, flags: Sequence[str]) -> int:
     return 0
 
 
+def _demo(typed: argparse.Namespace, flags: Sequence[str]) -> commands.Job:
+    return commands.Job(load_recipe("demo", flags), typed.run or Path("runs") / "demo")
+
+
+def _job(typed: argparse.Namespace, flags: Sequence[str]) -> commands.Job:
+    """The recipe that is named; a run folder, or the recipe in it, names both."""
+    named = Path(typed.recipe)
+    folder = named.parent if named.name == RECIPE_FILE else named
+    if (folder / RECIPE_FILE).is_file():
+        return commands.Job(load_recipe(str(folder / RECIPE_FILE), flags), typed.run or folder)
+    return commands.Job(load_recipe(typed.recipe, flags), typed.run or Path("runs") / named.stem)
+
+
 def _parser() -> argparse.ArgumentParser:
     listed = (
         commands.demo, commands.run, commands.train, commands.cams, commands.refine, commands.label, commands.segment,
@@ -103,11 +129,21 @@ def _parser() -> argparse.ArgumentParser:
     return build_parser({command.__name__: command.__doc__ or "" for command in listed})
 
 
+def _is_want_of_memory(error: Exception) -> bool:
+    # torch says it in errors of several types, and a process that the system ended for it cannot say it.
+    return (
+        isinstance(error, MemoryError | BrokenProcessPool)
+        or "out of memory" in str(error)
+        or "can't allocate memory" in str(error)
+    )
+
+
 def _fail(error: Exception, status: int, *, debug: bool) -> int:
     if debug:
         raise error
     if isinstance(error, FloatingPointError) and not is_first_process():
         # All processes stop for the same reason: the first one tells it.
         return status
-    print(f"tag2mask: {error}", file=sys.stderr)
+    in_words = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else error
+    print(f"tag2mask: {in_words}", file=sys.stderr)
     return status

@@ -9,9 +9,11 @@ from typing import Literal, get_args
 from tag2mask import __version__
 from tag2mask.config import Layout, Recipe, TagSource
 from tag2mask.paper_tables import shipped_tables
-from tag2mask.recipes import RecipeError, meant, settings_help, shipped_recipes
+from tag2mask.recipes import RecipeError, meant, setting_names, settings_help, shipped_recipes
 
 ExportFormat = Literal["onnx", "voc-server"]
+WITHOUT_SETTINGS = ("check", "report", "predict", "export", "env")
+"""Commands that take no recipe, and so none of its settings."""
 
 
 def build_parser(texts: Mapping[str, str]) -> argparse.ArgumentParser:
@@ -76,11 +78,15 @@ def refuse_file(folder: Path | None) -> None:
 
 
 def refuse_unknown(arguments: Sequence[str], typed: argparse.Namespace) -> None:
-    """Refuse what the command does not know, with the flag that was probably meant."""
+    """Refuse what the command does not know, with the flags that were probably meant."""
     if not arguments:
         return
-    known = [f"--{name.replace('_', '-')}" for name in vars(typed)]
-    hint = meant(arguments[0], known)
+    own = vars(typed).keys() - {"command", "recipe"}
+    hint = meant(arguments[0], [f"--{known.replace('_', '-')}" for known in sorted(own)])
+    if not hint and typed.command not in WITHOUT_SETTINGS:
+        name = arguments[0].removeprefix("--").partition("=")[0]
+        settings = [f"--{setting}" for setting in setting_names() if setting.endswith(f".{name}")]
+        hint = f"; did you mean {' or '.join(settings)}?" if settings else ""
     raise RecipeError(f"command line: {typed.command} does not know {' '.join(arguments)}{hint}")
 
 
@@ -97,15 +103,15 @@ class _CommandParser(argparse.ArgumentParser):
 
 def _add_recipe(command: argparse.ArgumentParser, name: str) -> None:
     """Arguments of a command that works on a recipe in a folder; the demo has its own recipe."""
-    usual = "runs/RECIPE"
+    usual, named = "runs/RECIPE", "a path, or the folder of a run"
     if name == "table":
         command.add_argument("table", metavar="TABLE", help=f"{', '.join(shipped_tables())}, or a path")
         command.add_argument(
             "--seeds", type=_at_least_one, default=1, metavar="N", help="runs a row, from engine.seed upwards (1)"
         )
-        usual = "runs/RECIPE-tables; tables in one folder share what they have in common"
+        usual, named = "runs/RECIPE-tables; tables in one folder share what they have in common", "or a path"
     if name != "demo":
-        command.add_argument("recipe", metavar="RECIPE", help=f"{', '.join(shipped_recipes())}, or a path")
+        command.add_argument("recipe", metavar="RECIPE", help=f"{', '.join(shipped_recipes())}, {named}")
     command.add_argument("--run", type=Path, metavar="DIR", help=f"folder of the results ({usual})")
 
 

@@ -1,8 +1,9 @@
 """Recipes: YAML files of settings, shipped ones by name, and the reading of them with flags on top."""
 
 import re
+from argparse import SUPPRESS
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, is_dataclass, replace
+from dataclasses import asdict, fields, is_dataclass, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -21,6 +22,9 @@ from tag2mask.recipes.words import expected, shown, type_of, value_at
 
 # The settings' docstrings are the help of their flags.
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
+
+# The parser knows them, but on the command line they say nothing: files, and whole sections of settings.
+_FLAGLESS = {"recipe", "print_config", "extends", *(field.name for field in fields(Recipe) if is_dataclass(field.type))}
 
 
 class RecipeError(ValueError):
@@ -45,9 +49,9 @@ def load_recipe(name_or_path: str, flags: Sequence[str] = ()) -> Recipe:
     chain = [path for path in _chain(_find(name_or_path, Path())) if _read_yaml(path)]
     arguments = [part for path in chain for part in ("--recipe", str(path))]
     given = [(str(path), _read_yaml(path)) for path in chain]
-    given += [("command line", flag) for flag in _read_flags(parser, flags)]
+    given += [("command line", flag) for flag in _read_flags(flags)]
     for where, content in given:
-        _check_names(parser, content, where)
+        _check_names(content, where)
     try:
         parsed = parser.parse_args([*arguments, *flags])
     except ArgumentError as error:
@@ -70,7 +74,14 @@ def save_recipe(path: Path, recipe: Recipe) -> None:
 
 def settings_help() -> str:
     """Every setting with its flag, meaning and default."""
-    return recipe_parser().format_help().partition("options:")[2]
+    usage_and_settings = recipe_parser().format_help()
+    return usage_and_settings[usage_and_settings.index("\n\n") :]
+
+
+def setting_names() -> list[str]:
+    """Every setting and section, by its dotted name."""
+    names = [option.removeprefix("--") for action in recipe_parser()._actions for option in action.option_strings]
+    return [name for name in names if name not in ("recipe", "print_config")]
 
 
 def meant(word: str, known: Iterable[str]) -> str:
@@ -85,6 +96,9 @@ def recipe_parser() -> ArgumentParser:
     parser = ArgumentParser(exit_on_error=False, add_help=False, allow_abbrev=False)
     parser.add_argument("--recipe", action=ActionConfigFile)
     parser.add_class_arguments(Recipe)
+    for action in parser._actions:
+        if action.dest in _FLAGLESS:
+            action.help = SUPPRESS
     return parser
 
 
@@ -135,31 +149,35 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _check_names(parser: ArgumentParser, content: Mapping[str, Any], where: str, prefix: str = "") -> None:
+def _check_names(content: Mapping[str, Any], where: str, prefix: str = "") -> None:
     """Refuse a misspelt setting, with the one that was probably meant, and a section that has no settings."""
-    known = _known_names(parser)
+    known = setting_names()
     for key, value in content.items():
         name = f"{prefix}{key}"
         if name not in known:
             _refuse(name, known, where)
         first = next((other for other in known if other.startswith(f"{name}.")), None)
         if isinstance(value, dict):
-            _check_names(parser, value, where, f"{name}.")
+            _check_names(value, where, f"{name}.")
         elif value is None and NoneType not in get_args(type_of(name)) and not first:
             raise RecipeError(f"{where}: {name} is null, expected {expected(name)}")
         elif first:
             raise RecipeError(f"{where}: {name} is {shown(value)}, expected settings such as {first}")
 
 
-def _read_flags(parser: ArgumentParser, flags: Sequence[str]) -> Iterator[dict[str, Any]]:
+def _read_flags(flags: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Each setting on the command line with its value."""
-    known = _known_names(parser)
+    known = setting_names()
     for number, flag in enumerate(flags):
         name, equals, value = flag.removeprefix("--").partition("=")
         if not flag.startswith("--"):
             continue
         if name not in known:
             _refuse(name, known, "command line")
+        if name == "extends":
+            raise RecipeError(
+                "command line: extends stands in a recipe's file; name that recipe in the place of this one"
+            )
         if not equals:
             value = next(iter(flags[number + 1 : number + 2]), "--")
             if value.startswith("--"):
@@ -172,11 +190,6 @@ def _read_flags(parser: ArgumentParser, flags: Sequence[str]) -> Iterator[dict[s
 
 def _refuse(name: str, known: Sequence[str], where: str) -> NoReturn:
     raise RecipeError(f"{where}: no setting is called {name}{meant(name, known)}")
-
-
-def _known_names(parser: ArgumentParser) -> list[str]:
-    names = [option.removeprefix("--") for action in parser._actions for option in action.option_strings]
-    return [name for name in names if name != "recipe"]
 
 
 def _one_line(error: Exception) -> str:
