@@ -133,7 +133,7 @@ def _add_report(command: argparse.ArgumentParser) -> None:
 
 
 def _add_predict(command: argparse.ArgumentParser) -> None:
-    command.add_argument("photos", type=Path, metavar="PHOTOS", help="folder of photos, with its subfolders")
+    command.add_argument("photos", type=Path, metavar="PHOTOS", help="a photo, or a folder with its subfolders")
     command.add_argument("--model", type=Path, required=True, metavar="DIR", help="a run, or a model folder of it")
     command.add_argument("--out", type=Path, required=True, metavar="DIR", help="for masks, overlays and areas.csv")
 

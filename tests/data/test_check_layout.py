@@ -3,6 +3,9 @@
 import unicodedata
 
 import pytest
+from PIL import features
+
+from tag2mask.data.check_report import fault_lines
 
 
 def test_unrecognised_folder_is_told_with_its_entries_and_the_known_layouts(folder):
@@ -20,6 +23,39 @@ def test_folder_above_the_devkit_is_recognised_as_a_slip(folder):
     folder.photo("VOC2012/JPEGImages/a.jpg")
 
     assert folder.fault("no-layout").hint == "Did you mean its folder 'VOC2012'?"
+
+
+@pytest.mark.parametrize("place", ["cat/1.HEIC", "train/cat/1.heic"])
+def test_folder_of_photos_of_a_kind_that_is_not_read_is_told_what_to_do(folder, place):
+    folder.text(place, "x")
+    folder.text("dog/notes.txt", "x")
+
+    assert folder.fault("no-layout").hint == f"Convert its {place[-5:]} files to JPEG."
+
+
+def test_photos_of_kinds_that_are_not_read_are_counted(folder):
+    folder.photos("cat/0.jpg", "dog/1.jpg", "dog/2.jpg")
+    # The first one was converted.
+    for name in ("dog/1.heic", *(f"cat/{number}.HEIC" for number in range(3, 9)), "dog/10.cr2", "masks/3.heic"):
+        folder.text(name, "x")
+
+    lines = [line for _, line in fault_lines(folder.check().faults) if "left out" in line]
+
+    assert lines == [
+        "cat/3.HEIC, cat/4.HEIC, cat/5.HEIC and 3 more: found a .HEIC file, expected JPEG or PNG. It is left out. "
+        "Convert it to JPEG.",
+        "dog/10.cr2: found a .cr2 file, expected JPEG or PNG. It is left out. Convert it to JPEG.",
+    ]
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow does not read AVIF")
+def test_avif_photos_are_photos_where_pillow_reads_them(folder):
+    folder.photos("cat/1.avif", "dog/2.jpg")
+
+    result = folder.check()
+
+    assert [record.name for record in result.train] == ["cat/1", "dog/2"]
+    assert result.errors == ()
 
 
 @pytest.mark.parametrize("layout", ["voc", "coco", "csv", "class_folders"])
@@ -226,6 +262,22 @@ def test_table_may_call_the_split_of_every_photo_all(folder):
         "train": ["a", "b"],
         "all": ["a", "b"],
     }
+
+
+@pytest.mark.parametrize("layout", ["csv", "voc"])
+def test_photos_whose_row_names_no_split_are_counted_in_a_warning(folder, layout):
+    photos, table = {"csv": ("", "tags.csv"), "voc": ("JPEGImages/", "labels.csv")}[layout]
+    folder.photos(*(f"{photos}{name}.png" for name in "abcdef"))
+    folder.text(table, "image,tags,split\na,cat,train\nb,dog, \nc,,val\nd,cat,\ne,cat,\nf,dog,\n")
+
+    fault = folder.fault("no-split")
+
+    assert (fault.severity, fault.where, fault.expected) == ("warning", "splits", "each photo in one")
+    assert fault.found == "4 of the 6 photos in none (b, d, e, ...)"
+
+
+def test_table_without_splits_lacks_none(pets):
+    assert "no-split" not in {fault.code for fault in pets.check().faults}
 
 
 def test_unknown_split_of_the_settings_is_told(pets):

@@ -3,7 +3,8 @@
 import pytest
 
 from tag2mask.config import DataSettings
-from tag2mask.data.check_tags import check_classes, check_splits, check_tags, count_tags
+from tag2mask.data.check import check_data_set
+from tag2mask.data.check_tags import check_classes, check_overlap, check_tags, check_unlearned, count_tags
 from tag2mask.data.faults import FaultLog
 from tag2mask.data.read import read_data_set
 
@@ -114,13 +115,66 @@ def test_photo_in_train_and_val_is_a_warning(folder):
     assert (fault.severity, fault.found) == ("warning", "1 photo in both (b)")
 
 
+def write_lists(folder, **lists):
+    """Photos with tags in a table, and lists of them by name."""
+    folder.photos(*(f"{name}.png" for name in "abcdef"))
+    folder.text("tags.csv", "image,tags\na,cat\nb,cat\nc,dog\nd,dog\ne,cow\nf,cow\n")
+    for name, photos in lists.items():
+        folder.text(f"{name}.txt", "\n".join(photos))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("splits", "where"),
+    [
+        ({"train_split": "most.txt", "val_split": "some.txt"}, "most.txt and some.txt"),
+        ({"train_split": "all", "val_split": "all"}, "all and all"),
+        ({"train_split": "most.txt", "label_split": "all", "val_split": "rest.txt"}, "all and rest.txt"),
+    ],
+)
+def test_photo_that_is_learned_and_measured_is_a_warning_whatever_the_splits_are_called(folder, splits, where):
+    write_lists(folder, most="abcef", some="fd", rest="d")
+
+    for opened in (None, []):
+        faults = check_data_set(folder.settings(seed_split="all", **splits), splits=opened).faults
+
+        assert [fault.file for fault in faults if fault.code == "split-overlap"] == [where]
+
+
+def test_seeds_of_photos_that_were_learned_are_no_fault(folder):
+    write(folder, ["cat", "dog"])
+
+    assert "split-overlap" not in codes(folder)
+
+
+def test_class_that_is_used_but_not_learned_stops_whatever_the_splits_are_called(folder):
+    write_lists(folder, one="abcd", other="abcdef", third="af")
+
+    settings = folder.settings(train_split="one.txt", seed_split="other.txt", val_split="third.txt")
+    faults = [fault for fault in check_data_set(settings, splits=[]).faults if fault.code == "val-only"]
+
+    assert [(fault.severity, fault.file, fault.found, fault.expected) for fault in faults] == [
+        ("error", "cow", "photos in other.txt and third.txt only", "photos in one.txt too")
+    ]
+
+
+@pytest.mark.parametrize("val_split", ["val", None])
+def test_split_that_a_run_does_not_use_is_not_judged(folder, val_split):
+    write(folder, ["cat", "dog", "cat", "cow"], ["train", "train", "val", "test"])
+
+    result = check_data_set(folder.settings(val_split=val_split), splits=[])
+
+    assert result.errors == ()
+
+
 def test_tags_of_the_real_animals_are_fit_to_train_on(animals):
     data_set, log = read_data_set(DataSettings(root=animals)), FaultLog()
     train = data_set.split("train")
 
     check_classes(data_set, log)
     check_tags(data_set, train, log)
-    check_splits(data_set, train, "train", log)
+    check_unlearned(data_set, "train", {name: data_set.split(name) for name in ("train", "val")}, log)
+    check_overlap({"train": train}, {"val": data_set.split("val")}, log)
 
     assert {(fault.severity, fault.code, fault.file) for fault in log.faults} == {
         ("warning", "seldom-alone", "person"),

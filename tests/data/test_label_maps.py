@@ -1,10 +1,16 @@
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
+from lightning_fabric import Fabric
 from PIL import Image
 
 from tag2mask.data.classes import voc_palette
 from tag2mask.data.label_maps import open_label_map, write_label_map
 from tag2mask.data.photos import FileError
+from tag2mask.data.records import Record
+from tag2mask.stages.labels import copy_label_maps
 
 IDS = np.array([[0, 1, 20], [255, 7, 254]], np.uint8)
 
@@ -67,3 +73,15 @@ def test_ids_of_more_than_8_bits_are_told(tmp_path):
 
     with pytest.raises(FileError, match="value 300"):
         open_label_map(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("num_processes", [1, 2])
+def test_damaged_label_map_is_told_in_the_same_line_by_a_pool_of_processes(fabric: Fabric, tmp_path, num_processes):
+    for name in ("a", "b"):
+        write_label_map(tmp_path / "crf" / f"{name}.png", np.zeros((64, 64), np.uint8), voc_palette())
+    path = tmp_path / "crf" / "b.png"
+    path.write_bytes(path.read_bytes()[:-30])
+    records = [Record(name, Path(f"{name}.jpg"), ()) for name in ("a", "b")]
+
+    with pytest.raises(FileError, match=re.escape(f"{path}: found a damaged file (")):
+        copy_label_maps(fabric, records, labels=path.parent, folder=tmp_path / "out", num_processes=num_processes)

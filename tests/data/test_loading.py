@@ -1,7 +1,7 @@
 import pytest
 from torch.utils.data import Dataset
 
-from tag2mask.data.loading import Fault, SamplesOrFaults, collate_or_fault, raise_faults
+from tag2mask.data.loading import SampleFault, SamplesOrFaults, collate_or_fault, raise_faults
 
 
 class Roots(Dataset[float]):
@@ -18,14 +18,14 @@ def test_fault_comes_in_the_place_of_a_sample_and_of_its_batch():
 
     loaded = [samples[0, number] for number in (4, -1, 9, -2)]
 
-    fault = Fault("found -1, expected 0 or more")
-    assert loaded == [2, fault, 3, Fault("found -2, expected 0 or more")]
+    fault = SampleFault("found -1, expected 0 or more")
+    assert loaded == [2, fault, 3, SampleFault("found -2, expected 0 or more")]
     assert collate_or_fault(loaded, collate=sum) == fault
     assert collate_or_fault([2.0, 3.0], collate=sum) == 5
 
 
 def test_batches_come_up_to_the_first_fault():
-    batches = raise_faults([1.0, 2.0, Fault("found -1"), 3.0])
+    batches = raise_faults([1.0, 2.0, SampleFault("found -1"), 3.0])
 
     assert [next(batches), next(batches)] == [1, 2]
     with pytest.raises(ValueError, match=r"^found -1$"):

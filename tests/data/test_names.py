@@ -1,3 +1,5 @@
+import pytest
+
 from tag2mask.data.names import NameIndex, path_inside, without_suffix
 
 KEYS = ("a.jpg", "x/a.jpg", "x/b.v2.png", "y/c.png")
@@ -29,3 +31,23 @@ def test_path_inside_is_relative_and_none_when_it_leads_outside(tmp_path):
     assert path_inside(tmp_path, "/JPEGImages/a.jpg") == "JPEGImages/a.jpg"
     assert path_inside(tmp_path, "/JPEGImages/b.jpg") is None
     assert path_inside(tmp_path, "x/../../a.jpg") is None
+
+
+@pytest.mark.parametrize("root", ["real", "link"])
+@pytest.mark.parametrize("written", ["real", "link"])
+def test_absolute_path_is_inside_by_whatever_name_the_folder_has(tmp_path, root, written):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    # Photos may be links too.
+    (tmp_path / "real" / "x").symlink_to(tmp_path)
+
+    inside = path_inside(tmp_path / root, f"{tmp_path}/{written}/x/a.jpg")
+
+    assert inside == "x/a.jpg"
+
+
+def test_absolute_path_of_another_folder_is_not(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "really").mkdir()
+
+    assert path_inside(tmp_path / "real", f"{tmp_path}/really/a.jpg") is None

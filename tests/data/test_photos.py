@@ -1,9 +1,12 @@
+import pickle
+
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from tag2mask.data.photos import FileError, open_photo, photo_size
 
+AVIF = pytest.mark.skipif(not features.check("avif"), reason="this Pillow does not read AVIF")
 SIX = np.array([[0, 128, 255], [10, 20, 30]], np.uint8)
 
 
@@ -64,7 +67,7 @@ def test_photo_is_turned_upright_as_exif_says(tmp_path):
     np.testing.assert_array_equal(np.asarray(open_photo(path))[..., 0], np.rot90(SIX, k=-1))
 
 
-@pytest.mark.parametrize("name", ["photo.jpg", "photo.png", "photo.tif"])
+@pytest.mark.parametrize("name", ["photo.jpg", "photo.png", "photo.tif", pytest.param("photo.avif", marks=AVIF)])
 @pytest.mark.parametrize("orientation", [None, *range(11), 300])
 def test_size_in_the_head_is_that_of_the_upright_photo(tmp_path, name, orientation):
     exif = Image.Exif()
@@ -94,6 +97,13 @@ def test_what_is_no_photo_is_told_with_its_file(tmp_path, content, found):
 
     assert str(error.value).startswith(f"{path}: found ")
     assert found in str(error.value)
+
+
+def test_kind_that_is_not_read_is_told_even_where_pillow_finds_a_preview(tmp_path):
+    Image.fromarray(SIX).save(tmp_path / "photo.DNG", format="TIFF")
+
+    with pytest.raises(FileError, match=r"DNG: found a \.DNG file, expected JPEG or PNG\. Convert it to JPEG\.$"):
+        open_photo(tmp_path / "photo.DNG")
 
 
 @pytest.mark.parametrize("name", ["photo.jpg", "photo.png"])
@@ -131,3 +141,13 @@ def test_pixels_without_a_known_range_are_told(tmp_path):
 
     with pytest.raises(FileError, match="8 or 16 bits"):
         open_photo(path)
+
+
+@pytest.mark.parametrize("hint", ["", "Shrink it."])
+def test_error_of_a_file_travels_from_one_process_to_another(tmp_path, hint):
+    error = FileError("too-large", tmp_path / "a.png", found="9 pixels", expected="at most 8", hint=hint)
+
+    again = pickle.loads(pickle.dumps(error))
+
+    assert str(again) == str(error)
+    assert vars(again) == vars(error)

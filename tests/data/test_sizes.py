@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tag2mask.data.sizes import reduce_photo, reduced_size, resize_label_map
+from tag2mask.data.sizes import reduce_photo, reduced_size, resize_label_map, scaled_size
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,13 @@ from tag2mask.data.sizes import reduce_photo, reduced_size, resize_label_map
 )
 def test_only_larger_photos_are_brought_down(size: tuple[int, int], long_side: int, expected: tuple[int, int]):
     assert reduced_size(size, long_side) == expected
+
+
+def test_size_is_multiplied_by_one_factor_after_the_other_and_halves_go_to_even():
+    # 41 * (320 / 96) * 0.75 is a little more than 102.5, which 41 * (320 / 96 * 0.75) is.
+    assert scaled_size((41, 96), 320 / 96, 0.75) == (103, 240)
+    assert scaled_size((5, 7), 0.5) == (2, 4)
+    assert scaled_size((5, 1), 0.2) == (1, 1)
 
 
 def test_photo_that_is_small_enough_keeps_every_bit():

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -20,6 +22,12 @@ def test_features_are_at_an_eighth_of_any_size(network: AffinityNet, height: int
         features = network(torch.rand(2, 3, height, width))
 
     assert features.shape == (2, 448, -(-height // 8), -(-width // 8))
+
+
+def test_a_backbone_that_rounds_sizes_down_will_do():
+    network = build_affinity_net(replace(SETTINGS, backbone="test_convnext"))
+
+    assert network(torch.rand(1, 3, 37, 50)).shape == (1, 448, 5, 7)
 
 
 def test_the_last_three_depths_are_reduced_and_mixed(network: AffinityNet):

@@ -31,7 +31,7 @@ class GivenFeatures(nn.Module):
 
 
 def settings(head: Head, **changes: Any) -> SegmenterSettings:
-    return SegmenterSettings(backbone="test_resnet", head=head, **{"output_stride": 8} | changes)
+    return SegmenterSettings(head=head, **{"backbone": "test_resnet", "output_stride": 8} | changes)
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,18 @@ def test_logits_of_every_label_lie_on_the_head_s_grid(head: Head, size: tuple[in
         logits = network(torch.zeros(2, 3, 64, 66))
 
     assert logits.shape == (2, 4, *size)
+
+
+@pytest.mark.parametrize(
+    ("head", "size"), [("deeplab_v1", (5, 7)), ("deeplab_v2", (5, 7)), ("deeplab_v3plus", (10, 13))]
+)
+def test_a_backbone_that_rounds_sizes_down_will_do(head: Head, size: tuple[int, int]):
+    network = build_deeplab(settings(head, backbone="test_convnext"), 3).eval()
+
+    with torch.no_grad():
+        logits = network(torch.zeros(1, 3, 37, 50))
+
+    assert logits.shape == (1, 4, *size)
 
 
 def test_v1_is_two_convolutions_of_dilation_12():

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -22,6 +24,12 @@ def test_boundaries_are_at_a_quarter_of_any_size(network: BoundaryNet, height: i
 
     assert logits.shape == (2, 1, -(-height // 4), -(-width // 4))
     assert logits.std() > 0
+
+
+def test_a_backbone_that_rounds_sizes_down_will_do():
+    network = build_boundary_net(replace(SETTINGS, backbone="test_convnext"))
+
+    assert network(torch.rand(1, 3, 37, 50)).shape == (1, 1, 10, 13)
 
 
 def test_every_depth_is_reduced_normalised_and_brought_to_one_grid(network: BoundaryNet):

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tag2mask.config import CamSettings
-from tag2mask.data.sizes import Size
+from tag2mask.data.sizes import Size, scaled_size
 from tag2mask.data.transforms import Channels, normalise
 from tag2mask.networks.classifier import PhotoClassifier
 from tag2mask.networks.normalisation import normalise_cams
@@ -32,8 +32,7 @@ def inference_sizes(size: Size, settings: CamSettings) -> list[Size]:
 
 def inference_size(size: Size, long_side: int, scale: float = 1.0) -> Size:
     """Size (width, height) of a photo at one scale, its long side at scale 1 being `long_side`, 0 for its own."""
-    factor = long_side / max(size) if long_side else 1.0
-    return max(1, round(size[0] * factor * scale)), max(1, round(size[1] * factor * scale))
+    return scaled_size(size, long_side / max(size) if long_side else 1.0, scale)
 
 
 def batches_of_one_size(sizes: Sequence[Size], settings: CamSettings) -> Iterator[list[int]]:

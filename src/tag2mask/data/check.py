@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from tag2mask.config import DataSettings
 from tag2mask.data.check_files import check_copies, check_label_maps, check_photos
-from tag2mask.data.check_tags import check_classes, check_splits, check_tags
+from tag2mask.data.check_tags import VAL_SPLITS, check_classes, check_overlap, check_tags, check_unlearned
 from tag2mask.data.faults import DataError, Fault, FaultLog
 from tag2mask.data.inspection import RecordFacts
 from tag2mask.data.known_facts import KnownFacts, inspect_changed, remember
@@ -21,6 +21,8 @@ class CheckResult:
     train_split: str
     train: tuple[Record, ...]
     """Photos that the classifier learns from."""
+    measured: dict[str, tuple[Record, ...]]
+    """Splits that show how good what was learned is on other photos."""
     facts: dict[Record, RecordFacts]
     """Facts of every photo that was opened; where a photo has two label maps, of both."""
     faults: tuple[Fault, ...]
@@ -51,7 +53,8 @@ def check_data_set(
 
     Args:
         settings: which data set; its training split is what tags are judged on.
-        splits: open only the photos of these splits and of those in the settings; without, every photo.
+        splits: open only the photos of these splits and of those in the settings; without, every photo. Where the
+            settings name no `val_split`, those among them that are called like one are taken for it.
         known: facts that an earlier check found; files that have not changed since are not opened.
     """
     remember(known or {})
@@ -60,8 +63,11 @@ def check_data_set(
     log.faults.extend(data_set.faults)
     train = _split(data_set, settings.train_split, log)
     chosen = (settings.train_split, settings.seed_split, settings.label_split, settings.val_split)
-    names = dict.fromkeys(name for name in (*chosen, *(data_set.splits if splits is None else splits)) if name)
+    others = tuple(data_set.splits) if splits is None else splits
+    names = dict.fromkeys(name for name in (*chosen, *others) if name)
     used = {name: train if name == settings.train_split else _split(data_set, name, log) for name in names}
+    learned = {name: used[name] for name in (settings.train_split, settings.label_split) if name}
+    measured = {name: used[name] for name in _measured_splits(settings, others)}
     records = list(dict.fromkeys(record for photos in used.values() for record in photos))
     facts, lasting = inspect_changed(records, known or {})
 
@@ -70,9 +76,19 @@ def check_data_set(
     check_label_maps(data_set, facts, log)
     check_classes(data_set, log)
     check_tags(data_set, train, log)
-    check_splits(data_set, train, settings.train_split, log)
+    if train:
+        seed = {settings.seed_split: used[settings.seed_split]}
+        check_unlearned(data_set, settings.train_split, seed | learned | measured, log)
+        check_overlap(learned, measured, log)
     faults = dict.fromkeys(sorted(log.faults, key=lambda fault: fault.severity))
-    return CheckResult(data_set, settings.train_split, train, facts, tuple(faults), lasting)
+    return CheckResult(data_set, settings.train_split, train, measured, facts, tuple(faults), lasting)
+
+
+def _measured_splits(settings: DataSettings, others: Sequence[str]) -> tuple[str, ...]:
+    """The split that the settings name for it, else those of the others that are called like one."""
+    if settings.val_split:
+        return (settings.val_split,)
+    return tuple(name for name in others if name.casefold() in VAL_SPLITS and name != settings.train_split)
 
 
 def _split(data_set: DataSet, name: str, log: FaultLog) -> tuple[Record, ...]:

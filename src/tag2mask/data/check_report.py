@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tag2mask.data.check import CheckResult
-from tag2mask.data.check_tags import VAL_SPLITS, count_tags
+from tag2mask.data.check_tags import count_tags
 from tag2mask.data.classes import IGNORE
 from tag2mask.data.faults import Fault, describe
 from tag2mask.data.inspection import LabelMapFacts, PhotoFacts
@@ -138,10 +138,9 @@ def _splits_line(result: CheckResult) -> str:
     named = {name: records for name, records in result.data_set.splits.items() if name != ALL}
     text = "   ".join(f"{name} {len(records):,}" for name, records in named.items())
     train = {record.name for record in result.train}
-    for name, records in named.items():
-        if name.casefold() in VAL_SPLITS and train and name != result.train_split:
-            both = len(train & {record.name for record in records})
-            text += f"   {both or 'no'} photo{'s' if both > 1 else ''} in both {result.train_split} and {name}"
+    for name, records in result.measured.items() if train else ():
+        both = len(train & {record.name for record in records})
+        text += f"   {both or 'no'} photo{'s' if both > 1 else ''} in both {result.train_split} and {name}"
     return text
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from itertools import combinations
 
 from tag2mask.data.faults import FaultLog, did_you_mean
@@ -16,6 +17,10 @@ RARE_AS_TYPO = 0.1
 OTHER_SEPARATORS = r"[|,/+]"
 """What people put between tags where a semicolon is meant."""
 VAL_SPLITS = ("val", "valid", "validation", "test", "val2014")
+"""Names of splits to measure on, for where no setting says which it is."""
+
+Splits = Mapping[str, tuple[Record, ...]]
+"""Records by the name of their split."""
 
 
 def check_classes(data_set: DataSet, log: FaultLog) -> None:
@@ -55,21 +60,30 @@ def check_tags(data_set: DataSet, train: tuple[Record, ...], log: FaultLog) -> N
         log.warn("no-untagged", "tags", found="no photo without a tag", expected="a few", hint=hint)
 
 
-def check_splits(data_set: DataSet, train: tuple[Record, ...], train_split: str, log: FaultLog) -> None:
-    """Classes that are measured but never learned, and photos that are learned and measured."""
-    learned = {tag for record in train for tag in record.tags}
-    names = {record.name for record in train}
-    for split, records in data_set.splits.items():
-        if split.casefold() not in VAL_SPLITS or split == train_split or not train:
-            continue
-        for tag in sorted({tag for record in records for tag in record.tags} - learned):
-            name = data_set.class_names[tag - 1]
-            log.error("val-only", name, found=f"photos in {split} only", expected=f"photos in {train_split} too")
-        both = sorted(names & {record.name for record in records})
-        if both:
-            found = f"{_photos(len(both))} in both ({', '.join(both[:3])})"
-            hint = "What is measured was learned."
-            log.warn("split-overlap", f"{train_split} and {split}", found=found, expected="none", hint=hint)
+def check_unlearned(data_set: DataSet, train_split: str, used: Splits, log: FaultLog) -> None:
+    """Classes that photos of the splits in use show, but none that the classifier learns from.
+
+    Args:
+        data_set: that they are of.
+        train_split: of the classifier, one of those in use.
+        used: records by split.
+        log: where faults go.
+    """
+    shown = {split: {tag for record in records for tag in record.tags} for split, records in used.items()}
+    for tag in sorted(set().union(*shown.values()) - shown[train_split]):
+        found = f"photos in {' and '.join(split for split, tags in shown.items() if tag in tags)} only"
+        log.error("val-only", data_set.class_names[tag - 1], found=found, expected=f"photos in {train_split} too")
+
+
+def check_overlap(learned: Splits, measured: Splits, log: FaultLog) -> None:
+    """Photos that are learned and measured."""
+    for split, records in measured.items():
+        for train_split, train in learned.items():
+            both = sorted({record.name for record in train} & {record.name for record in records})
+            if both:
+                found = f"{_photos(len(both))} in both ({', '.join(both[:3])})"
+                hint = "What is measured was learned."
+                log.warn("split-overlap", f"{train_split} and {split}", found=found, expected="none", hint=hint)
 
 
 def count_tags(data_set: DataSet, records: tuple[Record, ...]) -> Counter[str]:

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Severity = Literal["error", "warning"]
 
@@ -47,6 +47,10 @@ class DataError(ValueError):
             shown = f", the first {len(lines)} shown" if len(lines) < len(self.faults) else ""
             lines.append(f"{len(self.faults):,} errors{shown}")
         super().__init__("\n".join(lines))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Python would hand the text alone to the new one, and so break a pool of processes.
+        return DataError, (self.faults,)
 
 
 class FaultLog:

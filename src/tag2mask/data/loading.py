@@ -12,43 +12,45 @@ from torch.utils.data import Dataset
 Sample = TypeVar("Sample")
 
 
-class Fault(NamedTuple):
+class SampleFault(NamedTuple):
     """Comes in the place of a sample or batch that could not be made."""
 
     line: str
     """What was found, what was expected, and where."""
 
 
-class SamplesOrFaults(Dataset[Sample | Fault]):
+class SamplesOrFaults(Dataset[Sample | SampleFault]):
     """Samples of a data set, and a fault for each that it refuses."""
 
     def __init__(self, samples: Dataset[Sample]) -> None:
         self._samples = samples
 
-    def __getitem__(self, place: tuple[int, int]) -> Sample | Fault:
+    def __getitem__(self, place: tuple[int, int]) -> Sample | SampleFault:
         try:
             return self._samples[place]
         except ValueError as error:
-            return Fault(str(error))
+            return SampleFault(str(error))
 
 
-def collate_or_fault(samples: list[Sample | Fault], collate: Callable[[list[Sample]], Sample]) -> Sample | Fault:
+def collate_or_fault(
+    samples: list[Sample | SampleFault], collate: Callable[[list[Sample]], Sample]
+) -> Sample | SampleFault:
     """The samples as one batch, or the first fault among them."""
     whole = []
     for sample in samples:
-        if isinstance(sample, Fault):
+        if isinstance(sample, SampleFault):
             return sample
         whole.append(sample)
     return collate(whole)
 
 
-def raise_faults(batches: Iterable[Sample | Fault]) -> Iterator[Sample]:
+def raise_faults(batches: Iterable[Sample | SampleFault]) -> Iterator[Sample]:
     """The batches, up to the first fault.
 
     Raises:
         ValueError: that fault.
     """
     for batch in batches:
-        if isinstance(batch, Fault):
+        if isinstance(batch, SampleFault):
             raise ValueError(batch.line)
         yield batch

@@ -5,7 +5,17 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"})
+from PIL import features
+
+_READ = {".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
+# Of phones, of newer web sites, and of cameras, some of which Pillow takes for TIFF files of a preview's few pixels.
+_NOT_READ = {".heic", ".heif", ".hif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2"}
+# Not every build of Pillow reads it.
+_AVIF = {".avif"}
+
+PHOTO_SUFFIXES = frozenset(_READ | _AVIF if features.check("avif") else _READ)
+UNREADABLE_SUFFIXES = frozenset(_NOT_READ | _AVIF) - PHOTO_SUFFIXES
+"""Of photos that would have to be converted first."""
 
 
 class NameIndex:
@@ -55,11 +65,19 @@ def path_inside(root: Path, name: str) -> str | None:
         return None
     if not PurePosixPath(text).is_absolute() and not PureWindowsPath(text).is_absolute():
         return str(PurePosixPath(text))
-    below = f"{root.resolve().as_posix()}/"
-    if text.startswith(below):
-        return text.removeprefix(below)
+    for folder in Path(text).parents if Path(text).is_absolute() else ():
+        if _is_same(folder, root):
+            return Path(text).relative_to(folder).as_posix()
     # The lists of VOC write /JPEGImages/name.jpg and mean the data set's folder by the first slash.
     return text.lstrip("/") if (root / text.lstrip("/")).is_file() else None
+
+
+def _is_same(folder: Path, root: Path) -> bool:
+    """Whether both are one folder, by whatever name: links may lead to it."""
+    try:
+        return folder.samefile(root)
+    except OSError:  # the folder is not there, or nobody may look
+        return False
 
 
 def _tails(key: str) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tag2mask.data.faults import FaultLog
 from tag2mask.data.lists import ListedPhoto
-from tag2mask.data.names import PHOTO_SUFFIXES, NameIndex, path_inside, without_suffix
+from tag2mask.data.names import PHOTO_SUFFIXES, UNREADABLE_SUFFIXES, NameIndex, path_inside, without_suffix
 
 MASK_FOLDERS = ("masks", "SegmentationClass", "SegmentationClassAug")
 
@@ -23,6 +23,8 @@ class PhotoFiles:
     """Folder that photos are named from, `root` or below it."""
     files: dict[str, Path]
     """Photo by its path below `folder`, in sorted order."""
+    unreadable: tuple[Path, ...] = ()
+    """Photos of kinds that are not read, but for those that are there as another kind too."""
 
     @cached_property
     def index(self) -> NameIndex:
@@ -94,19 +96,32 @@ def find_listed(
 
 
 def list_photos(root: Path, folder: Path, log: FaultLog, *, skip: Iterable[str] = ()) -> PhotoFiles:
-    """All photos below `folder`, but for the subfolders named in `skip`; two of one name are noted."""
+    """All photos below `folder`, but for the subfolders named in `skip`.
+
+    Two of one name are noted, and those of kinds that are not read.
+    """
     skipped = frozenset(skip)
     files = {}
     names: dict[str, str] = {}
+    unreadable = {}
     for path in _walk(folder):
         key = path.relative_to(folder).as_posix()
-        if path.suffix.lower() not in PHOTO_SUFFIXES or ("/" in key and key.split("/")[0] in skipped):
+        if "/" in key and key.split("/")[0] in skipped:
+            continue
+        if path.suffix.lower() in UNREADABLE_SUFFIXES:
+            unreadable[key.removesuffix(path.suffix)] = path
+        if path.suffix.lower() not in PHOTO_SUFFIXES:
             continue
         files[key] = path
         other = names.setdefault(without_suffix(key), key)
         if other != key:
             log.error("same-name", key, found=f"the name of {other}", expected="one photo of a name", hint="Rename it.")
-    return PhotoFiles(root, folder, files)
+    left_out = tuple(path for name, path in unreadable.items() if name not in names)
+    for path in left_out:
+        file = path.relative_to(root).as_posix()
+        hint = "It is left out. Convert it to JPEG."
+        log.warn("unreadable-kind", file, found=f"a {path.suffix} file", expected="JPEG or PNG", hint=hint)
+    return PhotoFiles(root, folder, files, left_out)
 
 
 def list_label_maps(root: Path, folders: Iterable[str], photos: PhotoFiles, log: FaultLog) -> LabelMapFiles:

@@ -1,11 +1,17 @@
 """Opens a photo of any kind as upright 8-bit RGB; nothing is ever written into a data set."""
 
 import io
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from tag2mask.data.names import UNREADABLE_SUFFIXES
+
+_KINDS = "JPEG or PNG"
+_CONVERT = "Convert it to JPEG."
 _HEIC_BRANDS = (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypavif")
 _UPRIGHT = 1
 _ORIENTATIONS = range(1, 9)
@@ -23,6 +29,11 @@ class FileError(ValueError):
         self.hint = hint
         text = f"{path}: found {found}, expected {expected}"
         super().__init__(f"{text}. {hint}" if hint else text)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Python would hand the text alone to the new one, and so break a pool of processes.
+        with_words = partial(FileError, found=self.found, expected=self.expected, hint=self.hint)
+        return with_words, (self.code, self.path)
 
 
 def open_photo(path: Path) -> Image.Image:
@@ -65,8 +76,10 @@ def decode(path: Path, content: bytes) -> Image.Image:
     """The first frame as it is stored: no turn, no change of mode.
 
     Raises:
-        FileError: not an image, damaged, or over Pillow's limit of pixels.
+        FileError: not an image, of a kind that is not read, damaged, or over Pillow's limit of pixels.
     """
+    if path.suffix.lower() in UNREADABLE_SUFFIXES:
+        raise FileError("unreadable-kind", path, found=f"a {path.suffix} file", expected=_KINDS, hint=_CONVERT)
     try:
         image = Image.open(io.BytesIO(content))
         _refuse_too_large(path, image.size)
@@ -131,6 +144,5 @@ def _refuse_too_large(path: Path, size: tuple[int, int]) -> None:
 
 def _not_an_image(path: Path, content: bytes) -> FileError:
     if content[4:12] in _HEIC_BRANDS:
-        hint = "Convert it to JPEG."
-        return FileError("not-an-image", path, found="a HEIC or AVIF photo", expected="JPEG or PNG", hint=hint)
+        return FileError("not-an-image", path, found="a HEIC or AVIF photo", expected=_KINDS, hint=_CONVERT)
     return FileError("not-an-image", path, found=f"content that begins {content[:8]!r}", expected="an image")

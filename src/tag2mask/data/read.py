@@ -9,6 +9,7 @@ from tag2mask.data.classes import MAX_CLASSES
 from tag2mask.data.coco import ANNOTATIONS, SPLITS, is_coco, read_coco
 from tag2mask.data.faults import DataError, FaultLog, did_you_mean
 from tag2mask.data.folder import TABLES, find_table, read_photos_with_table
+from tag2mask.data.names import UNREADABLE_SUFFIXES
 from tag2mask.data.records import ALL, DataSet
 from tag2mask.data.voc import PHOTOS, is_voc, read_voc
 
@@ -88,9 +89,16 @@ def _recognise(root: Path, settings: DataSettings, log: FaultLog) -> DataSet:
     more = f" and {len(entries) - _NUM_ENTRIES_SHOWN:,} more" if len(entries) > _NUM_ENTRIES_SHOWN else ""
     found = f"{', '.join(entries[:_NUM_ENTRIES_SHOWN])}{more}" if entries else "an empty folder"
     below = next((entry for entry in entries if (root / entry / PHOTOS).is_dir() or is_coco(root / entry)), None)
-    hint = f"Did you mean its folder {below!r}?" if below else ""
+    hint = f"Did you mean its folder {below!r}?" if below else _hint_at_kinds(root)
     log.error("no-layout", str(root), found=found, expected=_LAYOUTS, hint=hint)
     return _nothing(root)
+
+
+def _hint_at_kinds(root: Path) -> str:
+    """What to do where photos lie as they should, but are of kinds that are not read; else empty."""
+    suffixes = {path.suffix for pattern in ("*/*", "*/*/*") for path in root.glob(pattern)}
+    kinds = sorted(suffix for suffix in suffixes if suffix.lower() in UNREADABLE_SUFFIXES)
+    return f"Convert its {' and '.join(kinds)} files to JPEG." if kinds else ""
 
 
 def _two_layouts(root: Path, name: str, table: Path, log: FaultLog) -> DataSet:

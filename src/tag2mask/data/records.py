@@ -12,6 +12,8 @@ from tag2mask.data.photo_files import PhotoFiles, find_listed
 ALL = "all"
 TRAIN = "train"
 
+_NUM_NAMED = 3
+
 
 @dataclass(frozen=True)
 class Record:
@@ -82,7 +84,7 @@ def group_in_splits(
     Args:
         everything: every photo of the data set.
         splits: by name; one called `all` may be among them where it names every photo.
-        log: where it is noted that `all` names only some.
+        log: where it is noted that `all` names only some, and that photos are in no other split.
         file_of_all: what the fault names: the file of this split, if it has one of its own.
     """
     named = {name: tuple(records) for name, records in splits.items()}
@@ -91,6 +93,12 @@ def group_in_splits(
     if listed.keys() != unique.keys():
         found = f"a split {ALL!r} of {len(listed):,} of the {len(unique):,} photos"
         log.error("split-name", file_of_all, found=found, expected=f"another name, as {ALL} means every photo")
+    homeless = sorted(unique.keys() - {record.name for records in named.values() for record in records})
+    if named and homeless:
+        some = ", ".join(homeless[:_NUM_NAMED]) + ", ..." * (len(homeless) > _NUM_NAMED)
+        found = f"{len(homeless):,} of the {len(unique):,} photos in none ({some})"
+        hint = f"Only {ALL} has them. A blank cell names no split."
+        log.warn("no-split", "splits", found=found, expected="each photo in one", hint=hint)
     # A list of all photos may say which label map each of them has.
     photos = tuple(record for _, record in sorted((unique | listed).items()))
     return {**(named or {TRAIN: photos}), ALL: photos}

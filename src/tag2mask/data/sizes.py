@@ -1,5 +1,7 @@
 """Photos and label maps at another size."""
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -8,9 +10,11 @@ Size = tuple[int, int]
 """Width and height."""
 
 
-def scaled_size(size: Size, factor: float) -> Size:
-    """Width and height times a factor, rounded, and at least one pixel."""
-    return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
+def scaled_size(size: Size, *factors: float) -> Size:
+    """Width and height times one factor after the other, rounded, halves to even, and at least one pixel."""
+    # The order decides which sides are a half.
+    width, height = (math.prod((side, *factors)) for side in size)
+    return max(1, round(width)), max(1, round(height))
 
 
 def reduced_size(size: Size, long_side: int) -> Size:

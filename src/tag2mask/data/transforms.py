@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tag2mask.config import DataSettings
 from tag2mask.data.classes import IGNORE
-from tag2mask.data.sizes import scaled_size
+from tag2mask.data.sizes import resize_label_map, scaled_size
 
 Channels = tuple[float, float, float]
 
@@ -53,10 +53,10 @@ def augment_both(
     """
     size = scaled_size(photo.size, generator.uniform(*resize_range))
     photo = photo.resize(size, Image.Resampling.BICUBIC)
-    labels = Image.fromarray(label_map).resize(size, Image.Resampling.NEAREST)
+    label_map = resize_label_map(label_map, size)
     if generator.random() < 0.5:
-        photo, labels = _mirrored(photo), _mirrored(labels)
-    return photo, np.asarray(labels)
+        return _mirrored(photo), label_map[:, ::-1]
+    return photo, label_map
 
 
 def normalise(photo: Image.Image, mean: Channels, std: Channels) -> Tensor:

@@ -7,20 +7,20 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tag2mask.data.classes import BACKGROUND, IGNORE
-
-BACKGROUND_NAME = "background"
+from tag2mask.data.classes import BACKGROUND, BACKGROUND_NAME, IGNORE
 
 # As in the released code: a class without any pixel gets 0, and no division is by zero.
 _EPSILON = 1e-10
 
 
 class ClassScores(NamedTuple):
-    """One value in [0, 1] a class, background first: arrays (..., C + 1) float64."""
+    """One value a class, background first: arrays (..., C + 1), scores in [0, 1]."""
 
     iou: NDArray[np.float64]
     precision: NDArray[np.float64]
     recall: NDArray[np.float64]
+    is_shown: NDArray[np.bool_]
+    """Whether any true pixel is of the class."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,9 @@ class Scores:
     """Of the pixels given to a class, the share that is right; mean over the foreground classes."""
     recall: float
     """Of the true pixels of a class, the share that was found; mean over the foreground classes."""
-    iou: dict[str, float]
-    """Intersection over union by class name, background first."""
+    iou: dict[str, float | None]
+    """Intersection over union by class name, background first; None where no true pixel is of the class, which then
+    counts as 0 in the averages."""
 
 
 def confusion_matrix(
@@ -66,8 +67,8 @@ def confusion_matrix(
 def scores_from_confusion(confusion: NDArray[np.int64], class_names: Sequence[str]) -> Scores:
     """Averages and IoU by name.
 
-    A class that is in neither masks nor predictions counts as 0 in every average, as in the released code: compare
-    figures only between runs on the same photos, and leave classes out of the data set that no photo has.
+    A class that is in no mask counts as 0 in every average, as in the released code: compare figures only between runs
+    on the same photos, and leave classes out of the data set that no photo has.
 
     Args:
         confusion: counts (C + 1 or C + 2, C + 1) as `confusion_matrix` gives them.
@@ -90,16 +91,18 @@ def class_scores(confusion: NDArray[np.int64]) -> ClassScores:
         iou=hits / (true + predicted - hits + _EPSILON),
         precision=hits / (predicted + _EPSILON),
         recall=hits / (true + _EPSILON),
+        is_shown=true > 0,
     )
 
 
 def average_scores(scores: ClassScores, class_names: Sequence[str]) -> Scores:
     """The averages of arrays (C + 1,), with the C foreground classes by name."""
+    of_classes = zip((BACKGROUND_NAME, *class_names), scores.iou.tolist(), scores.is_shown.tolist(), strict=True)
     return Scores(
         miou=float(scores.iou.mean()),
         precision=float(foreground_mean(scores.precision)),
         recall=float(foreground_mean(scores.recall)),
-        iou=dict(zip((BACKGROUND_NAME, *class_names), scores.iou.tolist(), strict=True)),
+        iou={name: value if is_shown else None for name, value, is_shown in of_classes},
     )
 
 

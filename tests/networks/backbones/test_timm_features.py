@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 
 import huggingface_hub.constants
@@ -31,6 +32,51 @@ def test_features_have_the_channels_and_strides_that_are_told(name: str, output_
     assert tuple(96 // feature.shape[2] for feature in features) == backbone.strides
     assert backbone.strides[-1] == output_stride
     assert list(backbone.strides) == sorted(backbone.strides)
+
+
+ROUND_UP = ["test_resnet", "tf_efficientnet_lite0"]
+# The last one rounds in both directions, and adds what comes of it.
+DO_NOT = ["test_convnext", "edgenext_xx_small", "dla46_c"]
+
+
+@pytest.mark.parametrize("name", ROUND_UP + DO_NOT)
+@torch.no_grad()
+def test_features_of_any_photo_have_its_size_over_the_stride_rounded_up(name: str):
+    backbone = build_timm_features(name, 32, "none").eval()
+
+    for size in ((97, 131), (255, 40), (1, 33)):
+        features = backbone(torch.rand(1, 3, *size))
+
+        expected = [tuple(math.ceil(side / stride) for side in size) for stride in backbone.strides]
+        assert [tuple(feature.shape[2:]) for feature in features] == expected
+
+
+@pytest.mark.parametrize("name", ROUND_UP)
+@torch.no_grad()
+def test_network_that_rounds_up_itself_gets_the_photo_as_it_is(name: str):
+    backbone = build_timm_features(name, 16, "none").eval()
+    photo = torch.rand(1, 3, 97, 131)
+
+    features = backbone(photo)
+
+    assert torch.equal(features[-1], backbone.network.forward_intermediates(photo)[0])
+
+
+@torch.no_grad()
+def test_network_that_does_not_gets_it_laid_on_zeros():
+    backbone = build_timm_features("test_convnext", 16, "none").eval()
+    photo = torch.rand(1, 3, 97, 131)
+    laid = torch.zeros(1, 3, 112, 144)
+    laid[:, :, :97, :131] = photo
+    whole = backbone(laid)
+    expected = [
+        feature[:, :, : math.ceil(97 / stride), : math.ceil(131 / stride)]
+        for feature, stride in zip(whole, backbone.strides, strict=True)
+    ]
+
+    assert all(torch.equal(a, b) for a, b in zip(backbone(photo), expected, strict=True))
+    backbone.truncate(1)
+    assert all(torch.equal(a, b) for a, b in zip(backbone.eval()(photo), expected[:2], strict=True))
 
 
 @pytest.mark.parametrize("name", ["mobilenetv3_small_050", "test_efficientnet", "test_convnext", "test_resnet"])

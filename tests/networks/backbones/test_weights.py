@@ -137,6 +137,14 @@ def test_files_that_are_no_weights_are_refused_in_one_line(tmp_path: Path):
         assert "\n" not in str(refusal.value)
 
 
+def test_file_that_torch_calls_unsafe_is_refused_without_the_advice_to_read_it_all_the_same(tmp_path: Path):
+    path = tmp_path / "weights.pth"
+    path.write_text("image,tags\na.jpg,cat\n")
+
+    with pytest.raises(ValueError, match=r"weights.pth: is no PyTorch file, or holds more than tensors$"):
+        read_weights(path)
+
+
 def test_what_is_skipped_is_returned_and_told(caplog: pytest.LogCaptureFixture):
     network = nn.Linear(3, 2)
     extra = {f"fc{i}.weight": torch.ones(1) for i in range(5)}

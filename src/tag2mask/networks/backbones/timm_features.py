@@ -2,13 +2,14 @@
 
 import difflib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import timm
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from tag2mask.networks.backbones.batch_norm import freeze_batch_norm
 from tag2mask.networks.backbones.embedded import EMBEDDED_BACKBONE, EMBEDDED_MEAN, EMBEDDED_STD, read_embedded
@@ -19,6 +20,10 @@ OUTPUT_STRIDES = (8, 16, 32)
 
 # Side in pixels of the empty image that shows what a network gives: a multiple of every output stride.
 _PROBE_SIDE = 128
+# And of the one that shows how it rounds: one more than such a multiple, so that every size on its way down is odd.
+_ODD_SIDE = 33
+# What networks raise for images that they cannot take.
+_CANNOT = (AssertionError, RuntimeError, TypeError, ValueError)
 
 
 class TimmFeatures(nn.Module):
@@ -27,6 +32,8 @@ class TimmFeatures(nn.Module):
     Attributes:
         channels: of every feature, shallow to deep.
         strides: pixels of the image per cell of every feature.
+        multiple: pixels that the sides of images are padded to a multiple of, 1 where the network itself rounds sizes
+            up.
         mean: of the input normalisation that its weights were trained with, for images in [0, 1].
         std: likewise.
     """
@@ -36,26 +43,39 @@ class TimmFeatures(nn.Module):
         self.network = network.eval()
         self.mean = mean
         self.std = std
-        with torch.no_grad():
-            final, stages = _forward_intermediates(network)(_probe())
+        final, stages = _probe(network, _PROBE_SIDE)
         self.num_stages = len(stages)
         # Some networks go on after their last stage, such as EfficientNet with a 1x1 convolution.
         self.final_follows_stages = final is not stages[-1]
         features = [*stages, final] if self.final_follows_stages else stages
         self.channels = tuple(feature.shape[1] for feature in features)
         self.strides = tuple(_stride(feature) for feature in features)
-        drop_unused(self, _probe())
+        # ConvNeXt rounds sizes down, and DLA adds maps that only fit where nothing is rounded.
+        self.multiple = 1 if _rounds_up(network, self.strides) else max(self.strides)
+        drop_unused(self, _empty_image(_PROBE_SIDE))
         self.train()
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Features of `images`, shallow to deep.
 
         Args:
-            images: (B, 3, H, W), normalised with `mean` and `std`.
+            images: (B, 3, H, W), normalised with `mean` and `std`; padded with zeros below and at the right.
 
         Returns:
             Maps (B, `channels[i]`, H / `strides[i]`, W / `strides[i]`), sizes rounded up.
         """
+        if self.multiple == 1:
+            return self._features(images)
+        height, width = images.shape[2:]
+        below, right = (_cells(side, self.multiple) * self.multiple - side for side in (height, width))
+        features = self._features(F.pad(images, (0, right, 0, below)))
+        return [
+            feature[:, :, : _cells(height, stride), : _cells(width, stride)]
+            for feature, stride in zip(features, self.strides, strict=True)
+        ]
+
+    def _features(self, images: Tensor) -> list[Tensor]:
+        """Features of images whose sides are multiples of `multiple`."""
         intermediates = _forward_intermediates(self.network)
         indices = list(range(self.num_stages))
         if self.final_follows_stages:
@@ -72,7 +92,7 @@ class TimmFeatures(nn.Module):
         self.final_follows_stages = False
         self.channels = self.channels[: depth + 1]
         self.strides = self.strides[: depth + 1]
-        drop_unused(self.eval(), _probe())
+        drop_unused(self.eval(), _empty_image(_PROBE_SIDE))
         self.train()
 
     def train(self, mode: bool = True) -> "TimmFeatures":
@@ -161,16 +181,25 @@ def _create(name: str, output_stride: int) -> nn.Module | None:
     return network if _has_stride(network.eval(), output_stride) else None
 
 
-@torch.no_grad()
 def _has_stride(network: nn.Module, output_stride: int) -> bool:
     if not hasattr(network, "forward_intermediates"):
         return False
     try:
-        final, _ = _forward_intermediates(network)(_probe())
-    except (AssertionError, RuntimeError, TypeError, ValueError):  # e.g. takes one image size only
+        final, _ = _probe(network, _PROBE_SIDE)
+    except _CANNOT:  # e.g. takes one image size only
         return False
     side = math.ceil(_PROBE_SIDE / output_stride)
     return tuple(final.shape[2:]) == (side, side)
+
+
+def _rounds_up(network: nn.Module, strides: Sequence[int]) -> bool:
+    """Whether features of images of odd sides are as large as these over the strides, rounded up."""
+    try:
+        final, stages = _probe(network, _ODD_SIDE)
+    except _CANNOT:
+        return False
+    sides = [math.ceil(_ODD_SIDE / stride) for stride in (*strides[: len(stages)], strides[-1])]
+    return [tuple(feature.shape[2:]) for feature in (*stages, final)] == [(side, side) for side in sides]
 
 
 def _with_our_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -184,8 +213,21 @@ def _forward_intermediates(network: nn.Module) -> Callable[..., Any]:
     return cast(Callable[..., Any], network.forward_intermediates)
 
 
-def _probe() -> Tensor:
-    return torch.zeros(1, 3, _PROBE_SIDE, _PROBE_SIDE)
+@torch.no_grad()
+def _probe(network: nn.Module, side: int) -> tuple[Tensor, list[Tensor]]:
+    """What a timm network in eval mode gives for an empty image: its last map, and the outputs of its stages."""
+    final, stages = _forward_intermediates(network)(_empty_image(side))
+    return final, stages
+
+
+def _empty_image(side: int) -> Tensor:
+    return torch.zeros(1, 3, side, side)
+
+
+def _cells(side: int, stride: int) -> int:
+    """Cells of `stride` pixels that it takes to cover a side."""
+    # ONNX has no division that rounds up, and rounds that of negative numbers towards zero.
+    return (side + stride - 1) // stride
 
 
 def _stride(feature: Tensor) -> int:

@@ -51,7 +51,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except pickle.UnpicklingError as error:
+        # torch would advise to read it all the same, which lets a file run what it likes.
+        raise ValueError(f"weights {path}: is no PyTorch file, or holds more than tensors") from error
+    except (SafetensorError, RuntimeError, EOFError) as error:
         reason = str(error).strip().split("\n", maxsplit=1)[0]
         raise ValueError(f"weights {path}: is no safetensors, PyTorch or MXNet file: {reason}") from error
     return _state_of(content, path)
