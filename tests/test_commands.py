@@ -18,7 +18,7 @@ from tag2mask.data.check_report import fault_lines
 from tag2mask.data.faults import Fault
 from tag2mask.data.known_facts import read_known_facts, write_known_facts
 from tag2mask.recipes import load_recipe, save_recipe
-from tag2mask.runs.folder import alone_in
+from tag2mask.runs.folder import FACTS_FILE, alone_in
 
 
 def opened_files(root: Path, told: Path, *arguments: object) -> set[str]:
@@ -195,7 +195,7 @@ def test_second_run_opens_only_the_photos_that_have_changed(
     (root / "03.png").write_bytes(b"?" * size)
     os.utime(root / "03.png", ns=(time, time))
 
-    unopened = check_data_set(DataSettings(root=root), known=read_known_facts(run / "checked_files.json"))
+    unopened = check_data_set(DataSettings(root=root), known=read_known_facts(run / FACTS_FILE))
     os.utime(root / "03.png", ns=(time, time + 1))
     outcome = tag2mask("run", *flags)
 
@@ -218,7 +218,7 @@ def test_status_of_a_run_opens_the_photos_and_masks_that_have_changed(
     finished_run: Path, tiny_recipe: Path, shapes: Path, tmp_path: Path
 ):
     root, run = shutil.copytree(shapes, tmp_path / "shapes"), shutil.copytree(finished_run, tmp_path / "run")
-    write_known_facts(run / "checked_files.json", check_data_set(DataSettings(root=root)).known)
+    write_known_facts(run / FACTS_FILE, check_data_set(DataSettings(root=root)).known)
     for name in ("03.png", "masks/05.png"):
         os.utime(root / name, ns=(0, 1))
 
@@ -267,7 +267,7 @@ def test_predict_with_a_run_of_several_segmenters_names_them(tag2mask: Callable,
     outcome = tag2mask("predict", shapes, "--model", whole_run, "--out", "unused")
 
     assert outcome.status == 1
-    assert f"found 2 segmenters, expected one: choose with --model {whole_run / '5-segmenter/acr'}" in outcome.err
+    assert f"found 2 segmenters, expected one: choose {whole_run / '5-segmenter/acr'}" in outcome.err
 
 
 def test_scores_are_printed_by_the_commands_that_measure_alone(

@@ -9,6 +9,7 @@ import pytest
 from command_process import kill_when
 
 from tag2mask.report.tables import read_scores
+from tag2mask.runs.folder import refuse_foreign_tables
 
 # Both begin with the baseline; the second one feeds no remnants.
 TABLE = """
@@ -173,6 +174,14 @@ def test_killed_table_tells_what_is_missing_and_goes_on_to_the_same_scores(
     assert f"{run / FIRST} is done" in outcome.err
     assert "1-classifier/baseline: epoch" not in outcome.err
     assert mious(run) == mious(finished)
+
+
+def test_table_that_was_killed_before_its_first_run_can_be_begun_again(table: Path, tiny_recipe: Path, tmp_path: Path):
+    run = tmp_path / "run"
+
+    kill_when((run / "two.json").exists, "table", table, tiny_recipe, "--run", run, told=tmp_path / "told.txt")
+
+    refuse_foreign_tables(run)
 
 
 def test_other_table_in_the_same_folder_takes_what_it_has_in_common(

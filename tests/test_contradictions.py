@@ -1,7 +1,16 @@
 import pytest
 
-from tag2mask.config import CrfSettings, LabelSettings, Recipe, ReconstructorSettings, RefinementSettings
-from tag2mask.contradictions import check_side, unread_label_settings
+from tag2mask.config import (
+    AcrSettings,
+    ClassifierLoss,
+    CrfSettings,
+    LabelSettings,
+    Recipe,
+    ReconstructorLoss,
+    ReconstructorSettings,
+    RefinementSettings,
+)
+from tag2mask.contradictions import check_acr, check_side, unread_label_settings
 
 
 @pytest.mark.parametrize(
@@ -21,6 +30,27 @@ def test_side_that_does_not_fit_the_depth_is_refused(image_side: int, crop: int,
 def test_side_that_fits_the_depth_is_accepted():
     check_side(ReconstructorSettings(), 512)
     check_side(ReconstructorSettings(depth=5, image_side=64), 200)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (AcrSettings(reconstructor_loss=ReconstructorLoss(target=0, non_target=0)),
+         "acr.reconstructor_loss: target and non_target are 0, so that no segment is restored"),
+        (AcrSettings(classifier_loss=ClassifierLoss(0, 0, 0)), "acr.classifier_loss: every weight is 0"),
+    ],
+)  # fmt: skip
+def test_weights_that_teach_a_network_nothing_are_refused(settings: AcrSettings, told: str):
+    with pytest.raises(ValueError, match=told):
+        check_acr(Recipe(acr=settings))
+
+
+def test_one_term_is_enough_for_each_network():
+    lonely = AcrSettings(
+        reconstructor_loss=ReconstructorLoss(whole=0, target=0), classifier_loss=ClassifierLoss(target=0, non_target=0)
+    )
+
+    check_acr(Recipe(acr=lonely))
 
 
 def test_changed_settings_of_labels_are_unread_where_the_crf_makes_the_labels():

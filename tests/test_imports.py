@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "training": {"config", "files", "progress", "data", "networks", "neighbours", "training"},
     "refinement": {"config", "data", "neighbours", "refinement"},
     "pseudo_labels": {"data", "evaluation"},
+    "prediction": {"config", "files", "data", "dotted_names", "networks", "cams", "refinement", "model_card"},
     "evaluation": {"config", "files", "progress", "data", "evaluation"},
     "recipes": {"config", "files", "data", "dotted_names", "recipes"},
     "runs": {"config", "files", "progress", "data", "dotted_names", "recipes", "contradictions", "runs"},

@@ -228,6 +228,37 @@ def test_training_that_diverges_ends_in_one_line(tag2mask: Callable, tiny_recipe
     assert not (tmp_path / "run" / "1-classifier" / "baseline" / "classifier.safetensors").exists()
 
 
+def test_training_that_a_mistyped_setting_replaced_is_taken_back(run: Path, tag2mask: Callable, tiny_recipe: Path):
+    before = results(run)
+
+    mistyped = tag2mask("run", tiny_recipe, "--run", run, "--classifier.optimizer.learning_rate", 1e12)
+    outcome = tag2mask("run", tiny_recipe, "--run", run)
+
+    assert mistyped.status == 1
+    told = stages_done(outcome.err)
+    assert told.pop("1-classifier/baseline") == f"taken from {run / '.replaced'}"
+    assert set(told.values()) == {"up to date"}
+    assert results(run) == before
+    assert not (run / ".replaced").exists()
+
+
+def test_replaced_training_is_kept_no_longer_than_the_new_one_takes(run: Path, tag2mask: Callable, tiny_recipe: Path):
+    outcome = tag2mask("train", tiny_recipe, "--run", run, "--methods", "[baseline]", "--classifier.epochs", 1)
+
+    assert stages_done(outcome.err) == {"1-classifier/baseline": "classifier.epochs changed from 3 to 1"}
+    assert not (run / ".replaced").exists()
+
+
+def test_finished_trainings_keep_no_checkpoint(run: Path, tag2mask: Callable, tiny_recipe: Path):
+    assert not list(run.rglob("checkpoint.pt"))
+    # Of a run that was killed before it could delete it.
+    (run / "1-classifier" / "acr" / "checkpoint.pt").touch()
+
+    tag2mask("run", tiny_recipe, "--run", run)
+
+    assert not list(run.rglob("checkpoint.pt"))
+
+
 def test_photos_without_tags_are_left_out_of_adversarial_training_aloud(
     tag2mask: Callable, tiny_recipe: Path, run: Path
 ):

@@ -17,7 +17,7 @@ from tag2mask.data.photos import FileError, open_photo
 from tag2mask.data.sizes import reduce_photo
 from tag2mask.data.transforms import normalise
 from tag2mask.networks.deeplab import DeepLab
-from tag2mask.prediction import Prediction, Segmenter, predict_scores, renew_settings
+from tag2mask.prediction import Prediction, Segmenter, model_folder, predict_scores, renew_settings
 from tag2mask.stages.predictions import predict_folder
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -172,8 +172,24 @@ def test_model_folder_tells_all_about_itself(drawn_network: DeepLab, tmp_path: P
     assert "| 1 | a\\|b | #800000 |\n| 2 | Vögel | #008000 |" in card
 
 
+def test_run_with_one_segmenter_stands_for_its_model_folder(segmenter: Segmenter, tmp_path: Path):
+    segmenter.save(tmp_path / "5-segmenter" / "acr")
+
+    assert Segmenter.load(tmp_path).class_names == NAMES
+    assert model_folder(tmp_path) == tmp_path / "5-segmenter" / "acr"
+    assert model_folder(tmp_path / "5-segmenter" / "acr") == tmp_path / "5-segmenter" / "acr"
+
+
+def test_run_with_several_segmenters_names_them(segmenter: Segmenter, tmp_path: Path):
+    for name in ("masks", "acr"):
+        segmenter.save(tmp_path / "5-segmenter" / name)
+
+    with pytest.raises(ValueError, match=r"found 2 segmenters, expected one: choose .*/acr or .*/masks$"):
+        Segmenter.load(tmp_path)
+
+
 def test_folder_without_a_model_is_told(tmp_path: Path):
-    with pytest.raises(ValueError, match=r"found no config\.json, expected a model folder"):
+    with pytest.raises(ValueError, match=r"found no config\.json, expected a run with a segmenter, or a model folder"):
         Segmenter.load(tmp_path)
 
 

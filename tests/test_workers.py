@@ -10,8 +10,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from command_process import ready_processes
 
-from tag2mask.workers import for_each, share_of
+from tag2mask.workers import for_each, num_cores, refused_together, share_of
 
 
 class Terminal(io.StringIO):
@@ -35,6 +36,52 @@ def test_processes_share_what_waits_after_all_have_looked():
 
     assert shares == [["a", "d", "g"], ["b", "e"], ["c", "f"]]
     assert len(met) == 3
+
+
+def refuse_one(rank: int, refused: int, folder: Path) -> None:
+    """A process of two, of which one is refused."""
+    # Only here: the workers of other tests import this file, and start without torch.
+    import torch.distributed as processes
+
+    processes.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    fabric: Any = SimpleNamespace(world_size=2, is_global_zero=rank == 0)
+    with refused_together(fabric):
+        pass
+    try:
+        with refused_together(fabric):
+            if rank == refused:
+                raise FileNotFoundError(f"{refused}.png")
+    except (ValueError, SystemExit) as end:
+        (folder / str(rank)).write_text(repr(end))
+    processes.destroy_process_group()
+
+
+@pytest.mark.parametrize("refused", [0, 1])
+def test_refusal_of_one_process_ends_all_and_is_told_by_the_first(tmp_path: Path, refused: int):
+    both = [ready_processes().Process(target=refuse_one, args=(rank, refused, tmp_path)) for rank in range(2)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join()
+
+    assert [process.exitcode for process in both] == [0, 0]
+    assert (tmp_path / "0").read_text() == f"ValueError('{refused}.png')"
+    assert (tmp_path / "1").read_text() == "SystemExit(1)"
+
+
+def test_refusal_of_a_process_alone_is_its_own():
+    with pytest.raises(FileNotFoundError), refused_together(SimpleNamespace(world_size=1)):  # type: ignore[arg-type]
+        raise FileNotFoundError
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no other system tells it")
+def test_cores_are_those_that_this_process_may_use():
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        assert num_cores() == 1
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 @pytest.mark.parametrize("num_processes", [1, 2])

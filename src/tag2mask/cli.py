@@ -16,6 +16,8 @@ from tag2mask.progress import is_first_process
 from tag2mask.recipes import RecipeError, load_recipe
 from tag2mask.runs.folder import RECIPE_FILE
 
+# Commands that keep nothing of what they have done.
+_BEGIN_ANEW = ("check", "env", "export", "report", "status")
 _LESS_MEMORY = "smaller crops, batches or long_side, or fewer engine.workers, take less"
 
 
@@ -46,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         told = str(error).partition("\n")[0]
         return _fail(MemoryError(f"out of memory ({told}); {_LESS_MEMORY}"), 1, debug=False)
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
+        goes_on = "begins anew" if typed.command in _BEGIN_ANEW else "goes on from here"
+        print(f"stopped; the same command {goes_on}", file=sys.stderr)
         return 130
 
 

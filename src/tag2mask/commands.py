@@ -125,10 +125,10 @@ def predict(photos: Path, model: Path, folder: Path) -> int:
     """
     from tag2mask.config import EngineSettings
     from tag2mask.engine import launch
-    from tag2mask.prediction import Segmenter
+    from tag2mask.prediction import Segmenter, model_folder
     from tag2mask.stages.predictions import photos_below, predict_folder, refuse_other_model
 
-    model = _model_folder(model)
+    model = model_folder(model)
     segmenter = Segmenter.load(model)
     found = photos_below(photos, without=folder)
     refuse_other_model(folder, model)
@@ -141,12 +141,14 @@ def export(model: Path, out: Path, to: ExportFormat, *, masks: Path | None, name
     """Write a trained segmenter as ONNX, or its predictions as a package for the VOC test server."""
     from tag2mask.prediction import Segmenter
 
-    segmenter = Segmenter.load(_model_folder(model))
+    segmenter = Segmenter.load(model)
     match to:
         case "onnx":
-            from tag2mask.export.onnx import export_onnx
+            from tag2mask.export.onnx import differences, export_onnx
 
             export_onnx(segmenter, out)
+            for sentence in differences(segmenter.settings):
+                print(sentence)
         case "voc-server":
             from tag2mask.export.voc_server import write_voc_package
 
@@ -279,14 +281,3 @@ def _tell_scores(job: Job, *, measurable: bool) -> None:
 def _console() -> Console:
     """A terminal is as wide as it is, a file has lines of one length."""
     return Console(width=None if sys.stdout.isatty() else _LOG_WIDTH)
-
-
-def _model_folder(path: Path) -> Path:
-    """The model folder itself, or the only one of a run folder."""
-    found = sorted(config.parent for config in path.glob("5-segmenter/*/config.json"))
-    if not found:
-        return path
-    if len(found) > 1:
-        names = " or ".join(str(folder) for folder in found)
-        raise ValueError(f"{path}: found {len(found)} segmenters, expected one: choose with --model {names}")
-    return found[0]

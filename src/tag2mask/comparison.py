@@ -112,6 +112,8 @@ class TableRun:
         # All processes have read what is done before the first one changes it.
         fabric.barrier()
         if fabric.is_global_zero:
+            # Before the table: by the folders of its seeds a folder of tables is known.
+            runs[0].run.mkdir(parents=True, exist_ok=True)
             self._write(self._comparison(seeds, done))
         for number, run in enumerate(runs, start=1):
             title = f"{self._table.name} {number}/{len(runs)}, {run.row.name}, seed {run.seed}"

@@ -279,6 +279,9 @@ class CrfSettings:
     """Score of the background: (1 - highest map) ** alpha (PSA and what follows it), or `cams.threshold`."""
     alpha: Positive = 6.0
     """Exponent of the background's score; released code: 6 and 24."""
+    long_side: Index = 0
+    """Photos whose long side has more pixels are brought down to it first; 0 = none (released code). Memory grows with
+    the square of it; label maps are given at the photo's own size."""
 
 
 @dataclass(frozen=True)
@@ -380,6 +383,10 @@ class SegmenterSettings:
     """How scores of the scales are joined; the field: the highest."""
     crf: Literal["none"] | CrfPreset = "none"
     """Dense CRF on the predictions."""
+
+
+PREDICTION_SETTINGS = ("scales", "fuse", "long_side", "crf")
+"""Of a segmenter's section, those that its predictions need."""
 
 
 @dataclass(frozen=True)

@@ -35,10 +35,15 @@ def check_acr(recipe: Recipe) -> None:
             f"acr.reconstructor.classify is {acr.reconstructor.classify}, but acr.reconstructor_loss.classification is "
             f"{acr.reconstructor_loss.classification}: a head needs a weight, and a weight a head"
         )
-    for name in ("reconstructor_loss", "classifier_loss"):
-        weights = [value for value in vars(getattr(acr, name)).values() if isinstance(value, float)]
-        if not any(weights):
-            raise ValueError(f"acr.{name}: every weight is 0, so nothing is learned")
+    restored = acr.reconstructor_loss
+    if not (restored.target or restored.non_target):
+        raise ValueError(
+            "acr.reconstructor_loss: target and non_target are 0, so that no segment is restored, which is what the "
+            "classifier learns against: give one of them a weight"
+        )
+    adversarial = acr.classifier_loss
+    if not (adversarial.classification or adversarial.target or adversarial.non_target):
+        raise ValueError("acr.classifier_loss: every weight is 0, so nothing is learned")
     check_side(acr.reconstructor, recipe.data.crop)
 
 

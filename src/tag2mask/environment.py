@@ -7,6 +7,8 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 from pathlib import Path
 
+from tag2mask.workers import num_cores
+
 
 def facts() -> list[tuple[str, str]]:
     """Names and values, without importing torch."""
@@ -16,7 +18,7 @@ def facts() -> list[tuple[str, str]]:
         ("tag2mask", version("tag2mask")),
         ("python", platform.python_version()),
         ("system", platform.platform()),
-        ("cores", str(os.cpu_count())),
+        ("cores", str(num_cores())),
         ("memory", _memory()),
         ("disk free here", f"{disk.free / 2**30:.1f} GiB"),
         ("NVIDIA driver", "found" if shutil.which("nvidia-smi") else "not found"),

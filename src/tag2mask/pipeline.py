@@ -19,10 +19,12 @@ from tag2mask.results import write_results
 from tag2mask.runs.folder import RECIPE_FILE, alone_in
 from tag2mask.runs.manifest import FILE_NAME, clear, seconds_so_far, write_manifest
 from tag2mask.runs.plan import plan
-from tag2mask.runs.sharing import find_finished, take_over
+from tag2mask.runs.sharing import REPLACED, find_finished, forget_replaced, set_aside, take_over
 from tag2mask.runs.stages import TRAININGS, Kind, Photos, Stage, state_of
 from tag2mask.stages.labels import check_label_maps, check_maps
 from tag2mask.stages.work import StageWork
+from tag2mask.training.loop import CHECKPOINT
+from tag2mask.workers import refused_together
 
 _logger = logging.getLogger(__name__)
 
@@ -48,7 +50,7 @@ class Pipeline:
         self._recipe = recipe
         self._photos = photos
         self._run = run
-        self._siblings = siblings
+        self._sources = (run / REPLACED, *siblings)
         self._warnings = warnings
         self._work = StageWork(fabric, recipe, photos, run)
 
@@ -93,18 +95,11 @@ class Pipeline:
     @contextmanager
     def _begun(self, stages: Sequence[Stage]) -> Iterator[None]:
         """Keep the recipe of a run, and its folder for these processes; what is refused leaves the older recipe."""
-        self._check(stages)
         with ExitStack() as kept:
-            refusal = ""
-            if self._fabric.is_global_zero:
-                try:
+            with refused_together(self._fabric):
+                self._check(stages)
+                if self._fabric.is_global_zero:
                     kept.enter_context(alone_in(self._run))
-                except ValueError as error:
-                    refusal = str(error)
-            # All processes end where the first one is refused.
-            refusal = self._fabric.broadcast(refusal)
-            if refusal:
-                raise ValueError(refusal)
             save_recipe(self._run / RECIPE_FILE, self._recipe)
             unread = unread_label_settings(self._recipe)
             if unread and any(stage.kind == "labels" for stage in stages):
@@ -121,7 +116,7 @@ class Pipeline:
             state = state_of(stage, self._run).state
             if state == "to do":
                 _refuse_unknown_files(self._run / stage.folder)
-            if stage.kind in TRAININGS and state != "up to date" and not find_finished(stage, self._siblings):
+            if stage.kind in TRAININGS and state != "up to date" and not find_finished(stage, self._sources):
                 self._work.check_training(stage)
 
     def _check_foreign(self, stage: Stage) -> None:
@@ -143,7 +138,7 @@ class Pipeline:
         fabric.barrier()
         if state.state == "up to date":
             _logger.info("%s: up to date%s", title, f" ({state.reason})" if state.reason else "")
-            self._renew_settings(stage)
+            self._tidy(stage)
             return
         missing = self._missing_before(stage)
         if missing and stage.kind == "scores":
@@ -151,19 +146,20 @@ class Pipeline:
             return
         if missing:
             raise ValueError(f"{stage.folder} {missing}")
-        source = find_finished(stage, self._siblings)
+        source = find_finished(stage, self._sources)
         if source:
             _logger.info("%s: taken from %s", title, source)
             if fabric.is_global_zero:
                 clear(folder)
                 take_over(source / stage.folder, folder)
-            self._renew_settings(stage)
+            self._tidy(stage)
             fabric.barrier()
             return
         _logger.info("%s: %s", title, state.reason or "goes on where it was stopped")
         if fabric.is_global_zero and state.state == "to do":
-            clear(folder)
+            set_aside(stage, self._run)
         self._make(stage, folder)
+        self._tidy(stage)
 
     def _make(self, stage: Stage, folder: Path) -> None:
         """Begin a stage or go on with it, in a folder with its manifest, and note there that it is finished."""
@@ -191,10 +187,15 @@ class Pipeline:
             write_manifest(folder, replace(stage.manifest, finished=True, seconds=round(seconds, 1), counts=counts))
         fabric.barrier()
 
-    def _renew_settings(self, stage: Stage) -> None:
-        """Settings of predictions alone do not make a segmenter train again, but its folder has to know them."""
-        if stage.kind == "segmenter" and self._fabric.is_global_zero:
-            renew_settings(self._run / stage.folder, self._recipe.segmenter)
+    def _tidy(self, stage: Stage) -> None:
+        """Leave a finished stage with what it needs: also one that a run finished which was killed before this."""
+        if self._fabric.is_global_zero and stage.kind in TRAININGS:
+            folder = self._run / stage.folder
+            (folder / CHECKPOINT).unlink(missing_ok=True)
+            forget_replaced(stage, self._run)
+            if stage.kind == "segmenter":
+                # Those of predictions alone do not make it train again, but its folder has to know them.
+                renew_settings(folder, self._recipe.segmenter)
 
     def _missing_before(self, stage: Stage) -> str | None:
         """In words which stage has to be done first, None where all are."""

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tag2mask import __version__
 from tag2mask.cams.multiscale import inference_size
-from tag2mask.config import SegmenterSettings
+from tag2mask.config import PREDICTION_SETTINGS, SegmenterSettings
 from tag2mask.data.classes import BACKGROUND, BACKGROUND_NAME, voc_palette
 from tag2mask.data.photos import open_photo, to_upright_rgb
 from tag2mask.data.sizes import reduce_photo
@@ -26,15 +26,12 @@ from tag2mask.files import replacing
 from tag2mask.model_card import write_model_card
 from tag2mask.networks.backbones.weights import load_strictly, read_weights
 from tag2mask.networks.deeplab import DeepLab, build_deeplab
-from tag2mask.runs.settings import PREDICTION_SETTINGS
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 """Files of a model folder, beside its card."""
 
 # What a segmenter needs to know once it is trained.
 _KEPT_SETTINGS = ("head", "backbone", "output_stride", *PREDICTION_SETTINGS)
-# Scores below this are one and the same to the CRF, which takes their logarithm.
-_LOWEST_SCORE = 1e-5
 _OVERLAY_OPACITY = 0.6
 
 
@@ -83,13 +80,15 @@ class Segmenter:
     def load(cls, folder: Path | str, device: torch.device | str = "cpu") -> "Segmenter":
         """The segmenter that `save` kept; it needs no other file and no internet.
 
+        Args:
+            folder: as of `model_folder`.
+            device: for its network.
+
         Raises:
-            ValueError: that is no model folder, or its weights are not those of its network.
+            ValueError: there is no model folder, or its weights are not those of its network.
         """
-        folder = Path(folder)
+        folder = model_folder(Path(folder))
         path = folder / CONFIG
-        if not path.is_file():
-            raise ValueError(f"{folder}: found no {CONFIG}, expected a model folder such as 5-segmenter/acr of a run")
         try:
             config = json.loads(path.read_text(encoding="utf-8"))
             kept = {name: config["segmenter"][name] for name in _KEPT_SETTINGS}
@@ -139,6 +138,27 @@ class Segmenter:
         scores = predict_scores(self.network, reduce_photo(photo, self.settings.long_side), self.settings)
         label_map = _highest_label(scores, photo.size).cpu().numpy()
         return Prediction(photo, label_map, self.class_names)
+
+
+def model_folder(path: Path) -> Path:
+    """The model folder itself, or that of a run folder which has one.
+
+    Raises:
+        ValueError: there is none, or the run has several.
+    """
+    if (path / CONFIG).is_file():
+        return path
+    match sorted(config.parent for config in path.glob(f"5-segmenter/*/{CONFIG}")):
+        case [folder]:
+            return folder
+        case []:
+            raise ValueError(
+                f"{path}: found no {CONFIG}, expected a run with a segmenter, or a model folder such as its "
+                "5-segmenter/acr"
+            )
+        case found:
+            names = " or ".join(str(folder) for folder in found)
+            raise ValueError(f"{path}: found {len(found)} segmenters, expected one: choose {names}")
 
 
 @torch.inference_mode()
@@ -216,11 +236,11 @@ def _write_config(folder: Path, config: Mapping[str, Any]) -> None:
 def _with_crf(scores: Tensor, photo: Image.Image, settings: SegmenterSettings) -> Tensor:
     """Scores (C + 1, H, W) after a dense CRF among the labels that win a pixel somewhere; 0 for the others."""
     # Here, for numba takes a second to import, which most predictions can do without.
-    from tag2mask.refinement.crf import PRESETS, DenseCrf
+    from tag2mask.refinement.crf import LOWEST_SCORE, PRESETS, DenseCrf
 
     assert settings.crf != "none"
     labels = torch.unique(scores.argmax(0))
-    unary = -scores[labels].clamp(min=_LOWEST_SCORE).log().cpu().numpy()
+    unary = -scores[labels].clamp(min=LOWEST_SCORE).log().cpu().numpy()
     sharpened = DenseCrf(np.array(photo), PRESETS[settings.crf]).infer(unary)
     result = torch.zeros_like(scores)
     result[labels] = torch.from_numpy(sharpened).to(scores)

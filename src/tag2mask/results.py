@@ -1,21 +1,25 @@
 """What a run found: `scores.json`, pictures and the report, made anew from what its stages left."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from tag2mask.cams.store import full_size_maps, read_cams
+from tag2mask.cams.store import read_cams
 from tag2mask.config import TWIN, Recipe
+from tag2mask.data.drawn_masks import LabelMap
 from tag2mask.data.label_maps import open_label_map
-from tag2mask.data.photos import open_photo
 from tag2mask.data.records import Record
-from tag2mask.evaluation.sweep import read_sweep
 from tag2mask.model_card import write_model_card
+from tag2mask.recipes import load_recipe
+from tag2mask.recipes.paths import with_absolute_paths
 from tag2mask.report.collect import collect
+from tag2mask.report.content import ReportContent
 from tag2mask.report.figures import (
+    PANEL_SIDE,
     ComparisonRow,
     LevelRow,
     cam_comparison,
@@ -26,11 +30,15 @@ from tag2mask.report.figures import (
     threshold_curves,
 )
 from tag2mask.report.page import NUM_PHOTOS, write_report
-from tag2mask.report.tables import ScoreRow, ThresholdSource, write_scores
-from tag2mask.runs.stages import Photos, Stage, seconds_with_all_before, state_of
+from tag2mask.report.pictures import cam_of_class, small_labels, small_photo
+from tag2mask.report.tables import write_scores
+from tag2mask.runs.folder import RECIPE_FILE, expect_run
+from tag2mask.runs.plan import plan
+from tag2mask.runs.stages import Photos, Stage, state_of
 from tag2mask.stages.examples import one_a_class
-from tag2mask.stages.labels import read_threshold
-from tag2mask.stages.scores import read_label_scores
+
+_logger = logging.getLogger(__name__)
+_CURVES, _CAMS, _MAPS, _LEVELS = "seed_curves.png", "seed_cams.png", "seed_maps.png", "levels.png"
 
 
 def write_results(
@@ -45,23 +53,12 @@ def write_results(
         run: folder.
         warnings: lines of the check of the data.
     """
+    content = collect(with_absolute_paths(recipe), photos, stages, run=run, warnings=warnings)
     done = [stage for stage in stages if state_of(stage, run).state == "up to date"]
-    measured = [stage for stage in done if stage.level]
-    rows = [row for stage in measured for row in _rows(recipe, photos, stage, done, run)]
-    write_scores(run / "scores.json", rows)
-    _write_model_cards(recipe, photos, rows, run)
-    seeds = [stage for stage in measured if stage.level == "seed"]
-    if seeds:
-        sweeps = {str(stage.method): read_sweep(run / stage.folder / "sweep.npz") for stage in seeds}
-        threshold_curves(run / "seed_curves.png", {name: sweep.scores() for name, sweep in sweeps.items()})
-        folders = {str(stage.method): run / stage.before[0].folder for stage in seeds}
-        examples = one_a_class(seeds[0].records, len(photos.class_names))
-        if examples:
-            comparison = [_comparison(record, photos.class_names, folders) for record in examples]
-            cam_comparison(run / "seed_cams.png", comparison)
-            map_comparison(run / "seed_maps.png", comparison)
-            level_comparison(run / "levels.png", _levels(examples, photos.class_names, done, run))
-    write_run_report(photos, run, warnings=warnings)
+    write_scores(run / "scores.json", content.scores)
+    _write_model_cards(recipe, done, content)
+    _draw_figures(done, content)
+    _write_page(content, num_photos=NUM_PHOTOS)
 
 
 def write_run_report(photos: Photos, run: Path, *, warnings: Sequence[str], num_photos: int = NUM_PHOTOS) -> None:
@@ -72,70 +69,67 @@ def write_run_report(photos: Photos, run: Path, *, warnings: Sequence[str], num_
         run: folder.
         warnings: lines of the check of the data.
         num_photos: that the page shows at most.
+
+    Raises:
+        ValueError: not a run folder, or a damaged file in it.
     """
-    records = [*photos.mapped, *photos.train, *photos.val]
-    content = collect(run, records, photos.class_names, warnings=warnings)
-    write_report(run / "report.html", content, num_photos=num_photos)
+    expect_run(run)
+    recipe = load_recipe(str(run / RECIPE_FILE))
+    content = collect(recipe, photos, plan(recipe, photos, run), run=run, warnings=warnings)
+    _write_page(content, num_photos=num_photos)
 
 
-def _write_model_cards(recipe: Recipe, photos: Photos, rows: Sequence[ScoreRow], run: Path) -> None:
+def _write_page(content: ReportContent, *, num_photos: int) -> None:
+    if content.left_out:
+        _logger.info("not in the report, as made with other settings or inputs: %s", ", ".join(content.left_out))
+    write_report(content.run / "report.html", content, num_photos=num_photos)
+
+
+def _write_model_cards(recipe: Recipe, done: Sequence[Stage], content: ReportContent) -> None:
     """Say in the model folders what the segmenters were trained on and how good they are."""
-    for row in rows:
-        if row.level == "segmenter":
+    measured = {row.method: row for row in content.scores if row.level == "segmenter"}
+    for stage in done:
+        if stage.kind == "segmenter" and stage.method in measured:
+            row = measured[stage.method]
             labels = "true masks" if row.method == TWIN else f"pseudo-labels from seeds of {row.method}"
-            learned = [record for record in photos.label if row.method != TWIN or record.label_map]
             facts = {
-                "Trained on": f"{len(learned):,} photos with {labels}",
+                "Trained on": f"{len(stage.records):,} photos with {labels}",
                 f"mIoU on {row.split}": f"{100 * row.miou:.1f} ({row.num_photos:,} photos)",
             }
-            write_model_card(run / "5-segmenter" / row.method, recipe.segmenter, photos.class_names, facts=facts)
+            write_model_card(content.run / stage.folder, recipe.segmenter, content.class_names, facts=facts)
 
 
-def _rows(recipe: Recipe, photos: Photos, stage: Stage, done: Sequence[Stage], run: Path) -> list[ScoreRow]:
-    """The rows of a measured stage, with the time of all that led to it; labels of older maps tell it no threshold."""
-    assert stage.level is not None
-    (source,) = stage.before
-    blank = ScoreRow(
-        method=str(stage.method), level=stage.level, split=_split(recipe, stage), miou=0, precision=0, recall=0, iou={},
-        threshold=None, threshold_source=None, num_photos=len(stage.records),
-        seconds=seconds_with_all_before(source, run),
-    )  # fmt: skip
-    if stage.level not in ("seed", "refined"):
-        row = replace(blank, **asdict(read_label_scores(run / stage.folder)))
-        chosen = read_threshold(run / source.folder) if source.kind == "labels" and not source.foreign else None
-        return [replace(row, threshold=chosen.used, threshold_source=chosen.source) if chosen else row]
-    sweep = read_sweep(run / stage.folder / "sweep.npz").scores()
-    thresholds: dict[ThresholdSource, float] = {
-        "best on this split": sweep.best(),
-        "fixed": recipe.cams.threshold if stage.level == "seed" else recipe.labels.threshold,
-    }
-    for other in done:
-        if other.kind == "labels" and source in other.before:
-            made_with = read_threshold(run / other.folder)
-            if made_with and made_with.source == "estimated":
-                thresholds["estimated"] = made_with.used
-    return [
-        replace(blank, **asdict(sweep.at(value, photos.class_names)), threshold=value, threshold_source=name)
-        for name, value in thresholds.items()
-    ]
+def _draw_figures(done: Sequence[Stage], content: ReportContent) -> None:
+    """Draw the curves of measured seeds, and a few photos with all that was made of them; older figures go."""
+    run = content.run
+    for name in (_CURVES, _CAMS, _MAPS, _LEVELS):
+        (run / name).unlink(missing_ok=True)
+    seeds = [stage for stage in done if stage.level == "seed"]
+    if not seeds:
+        return
+    curves = {curve.method: curve.scores for curve in content.curves if curve.level == "seed"}
+    threshold_curves(run / _CURVES, curves)
+    # Scores outlive maps that were deleted or made anew with other settings.
+    folders = {str(stage.method): run / stage.before[0].folder for stage in seeds if stage.before[0] in done}
+    examples = one_a_class(seeds[0].records, len(content.class_names))
+    if examples and folders:
+        comparison = [_comparison(record, content.class_names, folders) for record in examples]
+        cam_comparison(run / _CAMS, comparison)
+        map_comparison(run / _MAPS, comparison)
+        level_comparison(run / _LEVELS, _levels(examples, content.class_names, done, run))
 
 
-def _split(recipe: Recipe, stage: Stage) -> str:
-    split = recipe.data.val_split if stage.level == "segmenter" else recipe.data.seed_split
-    assert split is not None
-    return split
-
-
-def _comparison(record: Record, class_names: Sequence[str], folders: dict[str, Path]) -> ComparisonRow:
+def _comparison(record: Record, class_names: Sequence[str], folders: Mapping[str, Path]) -> ComparisonRow:
     """One photo's first class, as every method sees it."""
     assert record.label_map is not None
-    class_id = record.tags[0]
-    cams = {name: _cam_of_first_tag(record, folder) for name, folder in folders.items()}
+    photo, class_id = small_photo(record.image, PANEL_SIDE), record.tags[0]
     return ComparisonRow(
-        photo=np.asarray(open_photo(record.image)),
+        photo=np.asarray(photo),
         class_name=class_names[class_id - 1],
-        cams=cams,
-        mask=open_label_map(record.label_map) == class_id,
+        cams={
+            name: cam_of_class(read_cams(folder, record.name), class_id, photo.size) for name, folder in folders.items()
+        },
+        mask=small_labels(open_label_map(record.label_map), photo.size) == class_id,
     )
 
 
@@ -147,34 +141,33 @@ def _levels(
     examples: Sequence[Record], class_names: Sequence[str], stages: Sequence[Stage], run: Path
 ) -> list[LevelRow]:
     """The same photos at every level that has files of all of them."""
+    photos = [small_photo(record.image, PANEL_SIDE) for record in examples]
     pictures: dict[str, list[NDArray[np.uint8]]] = {}
-    shown = [np.asarray(open_photo(record.image)) for record in examples]
     for stage in stages:
+        folder = run / stage.folder
         if stage.kind == "cams":
-            cams = [_cam_of_first_tag(record, run / stage.folder) for record in examples]
-            pictures[f"CAM, {stage.method}"] = [overlay_cam(*pair) for pair in zip(shown, cams, strict=True)]
+            pictures[f"CAM, {stage.method}"] = [
+                overlay_cam(np.asarray(photo), cam_of_class(read_cams(folder, record.name), record.tags[0], photo.size))
+                for photo, record in zip(photos, examples, strict=True)
+            ]
         elif stage.kind in _LABEL_LEVELS:
             heading, below = _LABEL_LEVELS[stage.kind]
-            paths = [run / stage.folder / below / f"{record.name}.png" for record in examples]
+            paths = [folder / below / f"{record.name}.png" for record in examples]
             if all(path.exists() for path in paths):
-                labels = [open_label_map(path) for path in paths]
-                pictures[f"{heading}, {stage.method}"] = [
-                    overlay_labels(*pair) for pair in zip(shown, labels, strict=True)
-                ]
-    truths = [record.label_map for record in examples]
-    pictures["true mask"] = [
-        overlay_labels(photo, open_label_map(truth)) for photo, truth in zip(shown, truths, strict=True) if truth
-    ]
-    complete = {name: column for name, column in pictures.items() if len(column) == len(examples)}
+                pictures[f"{heading}, {stage.method}"] = _labelled(photos, paths)
+    pictures["true mask"] = _labelled(photos, [record.label_map for record in examples if record.label_map])
     return [
-        LevelRow(photo, class_names[record.tags[0] - 1], {name: column[row] for name, column in complete.items()})
-        for row, (photo, record) in enumerate(zip(shown, examples, strict=True))
+        LevelRow(
+            np.asarray(photo), class_names[record.tags[0] - 1],
+            {name: column[row] for name, column in pictures.items()},
+        )
+        for row, (photo, record) in enumerate(zip(photos, examples, strict=True))
+    ]  # fmt: skip
+
+
+def _labelled(photos: Sequence[Image.Image], label_maps: Sequence[LabelMap]) -> list[NDArray[np.uint8]]:
+    """Photos with the classes of their label maps over them."""
+    return [
+        overlay_labels(np.asarray(photo), small_labels(open_label_map(label_map), photo.size))
+        for photo, label_map in zip(photos, label_maps, strict=True)
     ]
-
-
-def _cam_of_first_tag(record: Record, folder: Path) -> NDArray[np.float32]:
-    """Activations (H, W) of a photo's first class, 0 where there are none."""
-    cams = read_cams(folder, record.name)
-    maps = dict(zip(cams.class_ids.tolist(), full_size_maps(cams), strict=True))
-    found: NDArray[np.float32] = maps.get(record.tags[0], np.zeros((cams.height, cams.width), np.float32))
-    return found

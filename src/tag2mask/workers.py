@@ -20,6 +20,40 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 
 
+def num_cores() -> int:
+    """Cores that this process may use: fewer than there are where a batch system or `taskset` says so."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@contextmanager
+def refused_together(fabric: "Fabric") -> Iterator[None]:
+    """End all processes where one of them is refused in the block, which the first one tells.
+
+    They wait for each other at the end of the block, and must not do so within it.
+
+    Raises:
+        ValueError: what the first process that was refused would have told by itself.
+    """
+    if fabric.world_size == 1:
+        yield
+        return
+    # Only here: whoever works without a network starts without torch.
+    from torch.distributed import all_gather_object
+
+    refusal: str | None = None
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        refusal = str(error)
+    refusals: list[str | None] = [None] * fabric.world_size
+    all_gather_object(refusals, refusal)
+    told = next((refusal for refusal in refusals if refusal is not None), None)
+    if told is not None:
+        raise ValueError(told) if fabric.is_global_zero else SystemExit(1)
+
+
 def share_of(fabric: "Fabric", waiting: Sequence[Item]) -> Sequence[Item]:
     """This process's part of what all processes found waiting to be done.
 
@@ -37,11 +71,11 @@ def for_each(
     Args:
         work: picklable; leaves its result on disk.
         items: picklable.
-        num_processes: 0 = as many as there are cores; 1 works in this process.
+        num_processes: 0 = as many as there are cores for it; 1 works in this process.
         title: of the progress bar.
         shown: silent where false.
     """
-    num_processes = min(num_processes or os.cpu_count() or 1, len(items))
+    num_processes = min(num_processes or num_cores(), len(items))
     if num_processes <= 1:
         for item in track(items, len(items), title, shown=shown):
             work(item)

@@ -41,13 +41,16 @@ def test_pixels_predicted_as_ignored_are_missed_pixels_of_their_class():
     assert scores.iou == pytest.approx({"background": 0.5, "cat": 0.5})
 
 
-def test_absent_class_counts_as_zero():
-    label_map = np.array([[0, 1]], np.uint8)
+@pytest.mark.parametrize("wrong", [[], [2]])
+def test_absent_class_counts_as_zero_and_has_no_iou_of_its_own(wrong: list[int]):
+    label_map = np.array([[0, 1, *[1 for _ in wrong]]], np.uint8)
+    prediction = np.array([[0, 1, *wrong]], np.uint8)
 
-    scores = scores_from_confusion(confusion_matrix(label_map, label_map, num_classes=2), ["cat", "dog"])
+    scores = scores_from_confusion(confusion_matrix(prediction, label_map, num_classes=2), ["cat", "dog"])
 
-    assert scores.iou["dog"] == 0
-    assert scores.miou == pytest.approx(2 / 3)
+    iou_of_cat = 1 / (1 + len(wrong))
+    assert scores.iou == pytest.approx({"background": 1, "cat": iou_of_cat, "dog": None})
+    assert scores.miou == pytest.approx((1 + iou_of_cat + 0) / 3)
 
 
 def test_counts_beyond_32_bits_do_not_wrap():

@@ -1,15 +1,17 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from timm.layers.conv2d_same import Conv2dSame
+from torch import Tensor, nn
 
 from tag2mask.config import SegmenterSettings
-from tag2mask.export.onnx import PhotoToLabels
-from tag2mask.networks.deeplab import build_deeplab
+from tag2mask.export.onnx import PhotoToLabels, differences, export_onnx
+from tag2mask.networks.deeplab import DeepLab, build_deeplab
 from tag2mask.prediction import Segmenter
 
 onnx = pytest.importorskip("onnx")
@@ -21,7 +23,9 @@ pytest.importorskip("onnxscript")
 def segmenter() -> Segmenter:
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    settings = SegmenterSettings(backbone="test_resnet", head="deeplab_v2", output_stride=8)
+    settings = SegmenterSettings(
+        backbone="test_resnet", head="deeplab_v2", output_stride=8, scales=(0.5, 1.0), long_side=320
+    )
     network = build_deeplab(settings, 2)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -31,14 +35,38 @@ def segmenter() -> Segmenter:
 
 
 @pytest.fixture(scope="module")
-def exported(segmenter: Segmenter, tag2mask: Callable, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model(segmenter: Segmenter, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its model folder."""
+    folder = tmp_path_factory.mktemp("model")
+    segmenter.save(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exported(model: Path, segmenter: Segmenter, tag2mask: Callable, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the command writes of a model folder."""
-    model = tmp_path_factory.mktemp("model")
-    segmenter.save(model)
     path = tmp_path_factory.mktemp("onnx") / "segmenter.onnx"
     outcome = tag2mask("export", model, "--to", "onnx", "--out", path)
     assert outcome.status == 0, outcome.err
+    assert outcome.out.splitlines() == [*differences(segmenter.settings), f"exported: {path}"]
     return path
+
+
+def expect_labels_of_torch(path: Path, segmenter: Segmenter) -> None:
+    """Compare what onnxruntime gives with what torch gives, at even and odd sizes."""
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    network = PhotoToLabels(segmenter.network).eval()
+    generator = torch.Generator().manual_seed(0)
+    for height, width in ((64, 64), (75, 100), (133, 90)):
+        coarse = torch.rand(1, 3, height // 8, width // 8, generator=generator)
+        photo = nn.functional.interpolate(coarse, size=(height, width), mode="bilinear")
+        with torch.inference_mode():
+            expected = network(photo).numpy()
+        (found,) = session.run(["label_map"], {"photo": photo.numpy()})
+        assert found.shape == (1, height, width)
+        assert found.dtype == np.uint8
+        assert len(np.unique(expected)) > 1
+        assert (found == expected).mean() >= 0.999
 
 
 def test_file_is_sound_and_alone(exported: Path):
@@ -55,21 +83,59 @@ def test_metadata_tell_classes_and_that_photos_are_not_to_be_normalised(exported
     assert not {"mean", "std"} & metadata.keys()
 
 
-def test_onnxruntime_gives_the_labels_of_torch_at_any_size(exported: Path, segmenter: Segmenter):
-    session = onnxruntime.InferenceSession(str(exported), providers=["CPUExecutionProvider"])
-    network = PhotoToLabels(segmenter.network).eval()
-    generator = torch.Generator().manual_seed(0)
+def test_metadata_tell_what_predict_does_besides(exported: Path):
+    metadata = {entry.key: entry.value for entry in onnx.load(str(exported)).metadata_props}
 
-    for height, width in ((64, 64), (75, 100), (133, 90)):
-        coarse = torch.rand(1, 3, height // 8, width // 8, generator=generator)
-        photo = nn.functional.interpolate(coarse, size=(height, width), mode="bilinear")
-        with torch.inference_mode():
-            expected = network(photo).numpy()
-        (found,) = session.run(["label_map"], {"photo": photo.numpy()})
-        assert found.shape == (1, height, width)
-        assert found.dtype == np.uint8
-        assert len(np.unique(expected)) > 1
-        assert (found == expected).mean() >= 0.999
+    assert metadata["long_side"] == "320"
+    assert metadata["notes"] == (
+        "Labels are those of one pass; predict joins scales (0.5, 1), each plain and mirrored.\n"
+        "Bring photos down to a long side of 320 pixels first, as predict does: they are taken as they are."
+    )
+
+
+def test_differences_name_a_crf_and_no_long_side_where_there_is_none(segmenter: Segmenter):
+    settings = replace(segmenter.settings, scales=(1.0,), long_side=0, crf="deeplab")
+
+    assert differences(settings) == [
+        "Labels are those of one pass; predict joins scales (1), each plain and mirrored, and then the CRF deeplab."
+    ]
+
+
+def test_place_that_takes_no_file_is_told_at_once(model: Path, tag2mask: Callable, tmp_path: Path):
+    outcome = tag2mask("export", model, "--to", "onnx", "--out", tmp_path / "m.pt")
+
+    assert outcome.status == 1
+    assert outcome.err == f"tag2mask: found the name {tmp_path / 'm.pt'}, expected one that ends in .onnx\n"
+
+
+def test_onnxruntime_gives_the_labels_of_torch_at_any_size(exported: Path, segmenter: Segmenter):
+    expect_labels_of_torch(exported, segmenter)
+
+
+class PaddedBackbone(nn.Module):
+    """Two convolutions that pad as TensorFlow's do: other sides at even sizes than at odd ones."""
+
+    channels, strides = (4, 8), (2, 4)
+    mean, std = (0.4, 0.5, 0.6), (0.3, 0.2, 0.25)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = Conv2dSame(3, 4, 5, stride=2, bias=False), Conv2dSame(4, 8, 3, stride=2)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        low = self.first(images).relu()
+        return [low, self.second(low)]
+
+
+def test_padding_of_tensorflow_is_left_to_onnx(tmp_path: Path):
+    torch.manual_seed(0)
+    segmenter = Segmenter(DeepLab(PaddedBackbone(), 3, "deeplab_v1"), SegmenterSettings(), ("disc", "square"))
+
+    export_onnx(segmenter, tmp_path / "m.onnx")
+
+    operators = {node.op_type for node in onnx.load(str(tmp_path / "m.onnx")).graph.node}
+    assert "Pad" not in operators
+    expect_labels_of_torch(tmp_path / "m.onnx", segmenter)
 
 
 def test_labels_are_those_of_one_pass_at_the_photo_s_size(segmenter: Segmenter):

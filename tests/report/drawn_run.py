@@ -1,6 +1,7 @@
 """Draws a run as all its stages would leave it, with NumPy and Pillow alone."""
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -8,17 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tag2mask.cams.store import cams_from_full_size, full_size_maps, read_cams, write_cams
-from tag2mask.config import DataSettings, Level, Recipe
+from tag2mask.cams.store import cams_from_full_size, write_cams
+from tag2mask.config import AcrSettings, DataSettings, LabelSettings, Level, Recipe, SegmenterSettings
 from tag2mask.data.classes import voc_palette
 from tag2mask.data.label_maps import open_label_map, write_label_map
 from tag2mask.data.records import Record
-from tag2mask.evaluation.confusion import Scores
-from tag2mask.evaluation.label_maps import measure_label_maps, write_photo_scores
-from tag2mask.evaluation.sweep import ThresholdSweep, write_sweep
-from tag2mask.recipes import save_recipe
-from tag2mask.report.tables import ScoreRow, read_scores, write_scores
-from tag2mask.runs.manifest import Manifest, write_manifest
+from tag2mask.recipes import load_recipe, save_recipe
+from tag2mask.report.collect import collect
+from tag2mask.report.content import ReportContent
+from tag2mask.report.measurements import score_rows
+from tag2mask.report.tables import write_scores
+from tag2mask.runs.manifest import write_manifest
+from tag2mask.runs.plan import plan
+from tag2mask.runs.stages import Photos, Stage
+from tag2mask.stages.labels import ChosenThreshold, write_threshold
+from tag2mask.stages.scores import measure
 
 CLASS_NAMES = ("disc", "</script>")
 EVIL_NAME = "<img src=x onerror=alert(1)>"
@@ -29,10 +34,38 @@ REACH: dict[Level, int] = {"crf": 4, "refined": 2, "pseudo-label": 3, "segmenter
 
 @dataclass(frozen=True)
 class DrawnRun:
-    """A run folder and the photos that it was made from."""
+    """A run folder, and the recipe and photos that it was made from."""
 
     folder: Path
-    records: list[Record]
+    recipe: Recipe
+    photos: Photos
+
+    @property
+    def records(self) -> list[Record]:
+        """All photos."""
+        return [*self.photos.train, *self.photos.val]
+
+    @property
+    def stages(self) -> list[Stage]:
+        """As the recipe plans them."""
+        return plan(self.recipe, self.photos, self.folder)
+
+    def content(self, *, warnings: Sequence[str] = ()) -> ReportContent:
+        """What the report tells."""
+        return collect(self.recipe, self.photos, self.stages, run=self.folder, warnings=warnings)
+
+
+def photos_of_splits(train: Sequence[Record], val: Sequence[Record], class_names: Sequence[str]) -> Photos:
+    """Photos of a run that trains on those whose seeds are made and measured."""
+    return Photos(train=train, seed=train, label=train, val=val, class_names=tuple(class_names))
+
+
+def finish(stages: Sequence[Stage], run: Path) -> None:
+    """Note in the stages' folders that they are done, with times and memory that grow."""
+    for number, stage in enumerate(stages):
+        counts = {"photos": len(stage.records), "peak_memory_mib": 300 + 40 * number}
+        manifest = replace(stage.manifest, finished=True, seconds=7.5 * 1.4**number, counts=counts)
+        write_manifest(run / stage.folder, manifest)
 
 
 def draw_run(folder: Path, *, with_masks: bool) -> DrawnRun:
@@ -42,8 +75,19 @@ def draw_run(folder: Path, *, with_masks: bool) -> DrawnRun:
     names = [EVIL_NAME, *(f"train_{number:02}" for number in range(1, NUM_PHOTOS["train"]))]
     train = [_draw_photo(data, name, (number % 2 + 1,), generator) for number, name in enumerate(names)]
     val = [_draw_photo(data, f"val_{number:02}", (1, 2), generator) for number in range(NUM_PHOTOS["val"])]
-    save_recipe(run / "config.yaml", Recipe(data=DataSettings(root=data, val_split="val")))
-    _write_trainings(run)
+    settings = Recipe(
+        data=DataSettings(root=data, val_split="val"),
+        acr=AcrSettings(reconstructor_epochs=1),
+        labels=LabelSettings(threshold=0.31),
+        segmenter=SegmenterSettings(supervision=("pseudo_labels", "masks")),
+    )
+    save_recipe(run / "config.yaml", settings)
+    recipe = load_recipe(str(run / "config.yaml"))
+    known = (train, val) if with_masks else ([replace(record, label_map=None) for record in s] for s in (train, val))
+    drawn = DrawnRun(run, recipe, photos_of_splits(*known, CLASS_NAMES))
+    # Before there are files, which without manifests would be somebody else's.
+    stages = drawn.stages
+    _write_losses(run)
     for method, reach in (("baseline", 12), ("acr", 7)):
         _write_maps(run / "2-cams" / method, train, reach, generator)
     _write_maps(run / "3-refined" / "acr" / "maps", train, REACH["refined"], generator)
@@ -51,13 +95,14 @@ def draw_run(folder: Path, *, with_masks: bool) -> DrawnRun:
         _write_labels(run / part, train, REACH[level], unsure=level == "pseudo-label")
     for method in ("acr", "masks"):
         _write_labels(run / "6-predictions" / method / "masks", val, REACH["segmenter"] * (method == "acr"))
-    (run / "4-pseudo-labels" / "acr" / "threshold.json").write_text('{"used": 0.31, "source": "fixed"}')
+    write_threshold(run / "4-pseudo-labels" / "acr", ChosenThreshold(0.31, "fixed"))
     _write_examples(run / "1-classifier" / "acr", train, generator)
-    if with_masks:
-        _measure(run, train, val)
-    else:
-        train, val = ([replace(record, label_map=None) for record in split] for split in (train, val))
-    return DrawnRun(run, [*train, *val])
+    for stage in stages:
+        if stage.level:
+            measure(stage, run / stage.before[0].folder, run / stage.folder, class_names=CLASS_NAMES)
+    finish(stages, run)
+    write_scores(run / "scores.json", score_rows(recipe, drawn.photos, stages, run))
+    return drawn
 
 
 def _draw_photo(data: Path, name: str, tags: tuple[int, ...], generator: np.random.Generator) -> Record:
@@ -108,13 +153,7 @@ def _write_labels(folder: Path, records: list[Record], reach: int, *, unsure: bo
         write_label_map(folder / f"{record.name}.png", labels, voc_palette())
 
 
-def _write_trainings(run: Path) -> None:
-    folders = ["1-classifier/baseline", "1-classifier/reconstructor", "1-classifier/acr", "2-cams/baseline"]
-    folders += ["2-cams/acr", "3-refined/acr/crf", "3-refined/acr/relations", "3-refined/acr/network"]
-    folders += ["3-refined/acr/maps", "4-pseudo-labels/acr", "5-segmenter/acr", "5-segmenter/masks"]
-    for number, folder in enumerate([*folders, "6-predictions/acr", "6-predictions/masks"]):
-        counts = {"photos": 12, "peak_memory_mib": 300 + 40 * number}
-        write_manifest(run / folder, Manifest({}, {}, finished=True, seconds=7.5 * 1.8**number, counts=counts))
+def _write_losses(run: Path) -> None:
     for folder in ("1-classifier/baseline", "1-classifier/acr", "3-refined/acr/network", "5-segmenter/acr"):
         rows = [(epoch, 0.7 / epoch, 0.002 * (1 - epoch / 8), 3.5) for epoch in range(1, 8)]
         _write_rows(run / folder / "losses.csv", ("epoch", "loss/main", "learning_rate/network", "seconds"), rows)
@@ -129,65 +168,6 @@ def _write_examples(folder: Path, records: list[Record], generator: np.random.Ge
             (folder / "restored").mkdir(exist_ok=True)
             picture = Image.open(record.image).resize((48, 48))
             picture.save(folder / "restored" / f"{record.name}.{part}.png")
-
-
-def _measure(run: Path, train: list[Record], val: list[Record]) -> None:
-    for method, level, folder in (
-        ("baseline", "seed", "2-cams/baseline"), ("acr", "seed", "2-cams/acr"),
-        ("acr", "refined", "3-refined/acr/maps"),
-    ):  # fmt: skip
-        _measure_maps(run, method, level, run / folder, train)
-    for method, level, folder, records in (
-        ("acr", "crf", "3-refined/acr/crf", train), ("acr", "pseudo-label", "4-pseudo-labels/acr", train),
-        ("acr", "segmenter", "6-predictions/acr/masks", val), ("masks", "segmenter", "6-predictions/masks/masks", val),
-    ):  # fmt: skip
-        labels = [open_label_map(run / folder / f"{record.name}.png") for record in records]
-        row = _row(method, level, "val" if level == "segmenter" else "train", len(records))
-        if level == "pseudo-label":
-            row = replace(row, threshold=0.31, threshold_source="fixed")
-        scores = _measure_labels(run / "scores" / f"{level}-{method}", records, labels)
-        _add_scores(run, [replace(row, **vars(scores))])
-
-
-def _measure_maps(run: Path, method: str, level: Level, folder: Path, records: list[Record]) -> None:
-    sweep, labels = ThresholdSweep(len(CLASS_NAMES)), []
-    for record in records:
-        cams = read_cams(folder, record.name)
-        maps = full_size_maps(cams)
-        sweep.add(maps, cams.class_ids, open_label_map(record.label_map))
-        labels.append(np.where(maps[0] > 0.5, cams.class_ids[0], 0).astype(np.uint8))
-    write_sweep(run / "scores" / f"{level}-{method}" / "sweep.npz", sweep)
-    _measure_labels(run / "scores" / f"{level}-{method}", records, labels)
-    scores = sweep.scores()
-    thresholds = {"best on this split": scores.best(), "fixed": 0.25}
-    rows = [
-        replace(_row(method, level, "train", len(records)), **vars(scores.at(value, CLASS_NAMES)),
-                threshold=value, threshold_source=source)
-        for source, value in thresholds.items()
-    ]  # fmt: skip
-    _add_scores(run, rows)
-
-
-def _add_scores(run: Path, rows: list[ScoreRow]) -> None:
-    path = run / "scores.json"
-    write_scores(path, [*read_scores(path), *rows])
-
-
-def _measure_labels(folder: Path, records: list[Record], labels: list[NDArray[np.uint8]]) -> Scores:
-    """Scores of all photos; the photos' own go to a file."""
-    triples = [
-        (record.name, found, open_label_map(record.label_map)) for record, found in zip(records, labels, strict=True)
-    ]
-    measured = measure_label_maps(triples, CLASS_NAMES)
-    write_photo_scores(folder / "photos.csv", measured.photos)
-    return measured.scores
-
-
-def _row(method: str, level: Level, split: str, num_photos: int) -> ScoreRow:
-    return ScoreRow(
-        method=method, level=level, split=split, miou=0, precision=0, recall=0, iou={}, threshold=None,
-        threshold_source=None, num_photos=num_photos, seconds=42,
-    )  # fmt: skip
 
 
 def _write_rows(path: Path, names: tuple[str, ...], rows: list[tuple[object, ...]]) -> None:

@@ -4,21 +4,27 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from drawn_run import CLASS_NAMES, EVIL_NAME, DrawnRun
+from drawn_run import EVIL_NAME, DrawnRun
 
-from tag2mask.config import Recipe
-from tag2mask.recipes import save_recipe
-from tag2mask.report.collect import collect
+from tag2mask.config import CamSettings, LabelSettings
 from tag2mask.report.content import ReportContent, Setting
+from tag2mask.runs.manifest import write_manifest
 
 
 @pytest.fixture(scope="module")
 def content(masked_run: DrawnRun) -> ReportContent:
-    return collect(masked_run.folder, masked_run.records, CLASS_NAMES, warnings=["look here"])
+    return masked_run.content(warnings=["look here"])
+
+
+@pytest.fixture
+def run(masked_run: DrawnRun, tmp_path: Path) -> DrawnRun:
+    """A drawn run that a test may change."""
+    return replace(masked_run, folder=shutil.copytree(masked_run.folder, tmp_path / "my run"))
 
 
 def test_photos_are_counted_once(masked_run: DrawnRun, content: ReportContent):
-    twice = collect(masked_run.folder, masked_run.records * 2, CLASS_NAMES)
+    photos = masked_run.photos
+    twice = replace(masked_run, photos=photos._replace(val=[*photos.val, *photos.val])).content()
 
     assert (content.data.num_photos, content.data.num_with_mask) == (16, 16)
     assert content.data.num_tags == {1: 12, 2: 4}
@@ -33,7 +39,13 @@ def test_settings_tell_what_departs_from_the_defaults(masked_run: DrawnRun, cont
     changed = [setting for setting in content.settings if setting.changed]
 
     root = str(masked_run.folder.parent / "data")
-    assert changed == [Setting("data.root", root, "none"), Setting("data.val_split", "val", "none")]
+    assert changed == [
+        Setting("data.root", root, "none"),
+        Setting("data.val_split", "val", "none"),
+        Setting("acr.reconstructor_epochs", "1", "0"),
+        Setting("labels.threshold", "0.31", "0.25"),
+        Setting("segmenter.supervision", "pseudo_labels, masks", "pseudo_labels"),
+    ]
     assert content.setting("data.resize_range") == "384, 512"
     assert content.setting("no.such") == ""
 
@@ -44,9 +56,10 @@ def test_thresholds_in_use_are_those_of_the_labels_where_these_say(content: Repo
 
 
 def test_stages_stand_in_the_order_in_which_they_are_done(content: ReportContent):
-    assert [stage.folder for stage in content.stages[:9]] == [
+    assert [stage.folder for stage in content.stages[:10]] == [
         "1-classifier/baseline", "1-classifier/reconstructor", "1-classifier/acr", "2-cams/baseline", "2-cams/acr",
         "3-refined/acr/crf", "3-refined/acr/relations", "3-refined/acr/network", "3-refined/acr/maps",
+        "4-pseudo-labels/acr",
     ]  # fmt: skip
     first = content.stages[0]
     assert (first.finished, first.seconds, first.num_photos, first.peak_memory) == (True, 7.5, 12, 300)
@@ -76,47 +89,92 @@ def test_examples_of_the_training_are_found(content: ReportContent):
     assert [part.name for part in content.restorations] == [EVIL_NAME, "train_01"]
 
 
-def test_epochs_stand_in_the_order_of_their_numbers(tmp_path: Path, masked_run: DrawnRun):
-    save_recipe(tmp_path / "config.yaml", Recipe())
-    source = masked_run.folder / "1-classifier" / "acr" / "epochs" / "01"
+def test_epochs_stand_in_the_order_of_their_numbers(run: DrawnRun):
+    folder = run.folder / "1-classifier" / "acr" / "epochs"
     for epoch in ("09", "10", "11", "99", "100", "101"):
-        shutil.copytree(source, tmp_path / "1-classifier" / "acr" / "epochs" / epoch)
+        shutil.copytree(folder / "01", folder / epoch, dirs_exist_ok=True)
 
-    (strip,) = collect(tmp_path, masked_run.records, CLASS_NAMES).strips
+    (strip,) = run.content().strips
 
-    assert list(strip.folders) == [9, 10, 11, 99, 100, 101]
+    assert list(strip.folders) == [*range(1, 12), 99, 100, 101]
+
+
+def test_what_is_of_other_settings_is_named_and_not_shown(masked_run: DrawnRun):
+    changed = replace(masked_run.recipe, cams=CamSettings(scales=(0.5,)))
+
+    content = replace(masked_run, recipe=changed).content()
+
+    assert content.left_out == (
+        "2-cams/acr", "2-cams/baseline", "3-refined/acr/crf", "3-refined/acr/maps", "3-refined/acr/network",
+        "3-refined/acr/relations", "4-pseudo-labels/acr", "5-segmenter/acr", "6-predictions/acr", "scores/crf-acr",
+        "scores/pseudo-label-acr", "scores/refined-acr", "scores/seed-acr", "scores/seed-baseline",
+        "scores/segmenter-acr",
+    )  # fmt: skip
+    assert [row.key for row in content.scores] == [("masks", "segmenter", "val", None)]
+    assert (content.curves, len(content.galleries)) == ((), 1)
+    assert [training.folder for training in content.trainings] == ["1-classifier/baseline", "1-classifier/acr"]
+    assert not {stage.folder for stage in content.stages} & set(content.left_out)
+    assert not any("5-segmenter/acr" in command.line for command in content.commands)
+
+
+def test_what_the_recipe_does_not_ask_for_is_not_shown(masked_run: DrawnRun):
+    changed = replace(masked_run.recipe, methods=("baseline",), refined_methods=())
+
+    content = replace(masked_run, recipe=changed).content()
+
+    assert {row.method for row in content.scores} == {"baseline", "masks"}
+    assert {column.key for gallery in content.galleries for column in gallery.columns} == {
+        "cam-baseline", "seed-baseline", "segmenter-masks", "truth-",
+    }  # fmt: skip
+    assert (content.strips, content.restorations) == ((), ())
+    assert {"1-classifier/acr", "6-predictions/acr"} <= set(content.left_out)
+
+
+def test_folders_on_their_way_to_be_deleted_are_not_named(run: DrawnRun):
+    (run.folder / "2-cams" / "acr").rename(run.folder / "2-cams" / ".acr.cleared")
+
+    assert run.content().left_out == ()
+
+
+def test_maps_are_not_shown_at_the_threshold_of_older_labels(masked_run: DrawnRun):
+    changed = replace(masked_run.recipe, labels=LabelSettings(threshold=0.4))
+
+    content = replace(masked_run, recipe=changed).content()
+
+    assert content.used["refined-acr"] == 0.4
+    refined = {row.threshold_source: row.threshold for row in content.scores if row.level == "refined"}
+    assert refined["fixed"] == 0.4
+
+
+def test_half_of_a_stage_is_shown_and_half_of_a_measurement_is_not(run: DrawnRun):
+    stages = {stage.folder: stage for stage in run.stages}
+    for folder in ("1-classifier/acr", "scores/seed-acr"):
+        write_manifest(run.folder / folder, stages[folder].manifest)
+
+    content = run.content()
+
+    finished = {stage.folder: stage.finished for stage in content.stages}
+    assert not finished["1-classifier/acr"]
+    assert "1-classifier/acr" in [training.folder for training in content.trainings]
+    assert ("acr", "seed") not in {(row.method, row.level) for row in content.scores}
+    assert content.left_out == ()
 
 
 def test_a_run_that_has_only_begun_is_mostly_empty(tmp_path: Path, masked_run: DrawnRun):
-    save_recipe(tmp_path / "config.yaml", Recipe())
+    content = replace(masked_run, folder=tmp_path).content()
 
-    content = collect(tmp_path, masked_run.records, CLASS_NAMES)
-
+    assert content.is_measurable
     assert (content.scores, content.curves, content.galleries, content.stages) == ((), (), (), ())
-    assert (content.trainings, content.strips, content.restorations) == ((), (), ())
+    assert (content.trainings, content.strips, content.restorations, content.left_out) == ((), (), (), ())
 
 
-def test_a_recipe_of_an_older_version_has_todays_defaults(tmp_path: Path):
-    save_recipe(tmp_path / "config.yaml", Recipe())
-    lines = (tmp_path / "config.yaml").read_text().splitlines()
-    start, end = lines.index("crf:"), lines.index("labels:")
-    (tmp_path / "config.yaml").write_text("\n".join(lines[:start] + lines[end:]))
+def test_commands_name_the_run_and_its_segmenters(run: DrawnRun):
+    (run.folder / "5-segmenter" / "acr" / "config.json").write_text("{}")
 
-    assert not any(setting.changed for setting in collect(tmp_path, [], CLASS_NAMES).settings)
+    lines = [command.line for command in run.content().commands]
 
-
-def test_commands_name_the_run_and_its_segmenters(masked_run: DrawnRun, tmp_path: Path):
-    folder = tmp_path / "my run"
-    save_recipe(folder / "config.yaml", replace(Recipe(), methods=("acr",)))
-    (folder / "5-segmenter" / "acr").mkdir(parents=True)
-    (folder / "5-segmenter" / "acr" / "config.json").write_text("{}")
-
-    lines = [command.line for command in collect(folder, [], CLASS_NAMES).commands]
-
+    folder = run.folder
     assert lines[0] == f"tag2mask status '{folder}/config.yaml' --run '{folder}'"
-    assert f"tag2mask predict PHOTOS --model '{folder}/5-segmenter/acr' --out DIR" in lines
-
-
-def test_another_folder_is_refused(tmp_path: Path):
-    with pytest.raises(ValueError, match=r"found no config\.yaml, expected the folder of a run"):
-        collect(tmp_path, [], CLASS_NAMES)
+    assert [line for line in lines if "predict" in line] == [
+        f"tag2mask predict PHOTOS --model '{folder}/5-segmenter/acr' --out DIR"
+    ]

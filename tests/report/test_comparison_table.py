@@ -106,6 +106,17 @@ def test_notes_say_what_was_measured_and_how(comparison: Comparison):
     assert comparison_notes(single)[0] == "Ours, in percent: recipe mine, seed 1."
 
 
+def test_notes_name_classes_that_no_measured_photo_shows(comparison: Comparison):
+    scores = {seed: replace(score(0.4), iou={"background": 0.8, "cat": None}) for seed in (1, 2)}
+
+    notes = comparison_notes(replace(comparison, rows=(compared("one", scores),)))
+
+    assert [note for note in notes if "Warning" in note] == [
+        "Warning: none of the 1,464 measured photos of train shows cat, which counts as 0: "
+        "no mIoU on them can be above 50.0."
+    ]
+
+
 def test_files_hold_every_score_and_the_means(comparison: Comparison, tmp_path: Path):
     write_comparison(tmp_path, comparison)
 

@@ -3,9 +3,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 from PIL import Image
 
 from tag2mask.evaluation.sweep import SweepScores, ThresholdSweep
+from tag2mask.report.colours import class_colours
 from tag2mask.report.figures import (
     ComparisonRow,
     LevelRow,
@@ -113,22 +115,16 @@ def test_mask_is_coloured_and_the_rest_is_grey():
     assert len(set(picture[0, 1].tolist())) == 1
 
 
-def test_labels_have_a_colour_a_class_and_black_where_nothing_is_known():
-    photo = np.full((1, 4, 3), 90, np.uint8)
+def test_labels_have_the_colours_of_the_page_and_black_where_nothing_is_known():
+    label_map = np.array([[*range(256)]], np.uint8)
+    grey = 40
 
-    first, second, background, unknown = overlay_labels(photo, np.array([[1, 2, 0, 255]], np.uint8))[0].astype(int)
+    background, *classes, unknown = overlay_labels(np.zeros((1, 256, 3), np.uint8), label_map)[0].tolist()
 
-    assert first.argmax() == 2
-    assert second.argmax() == 0
-    assert len(set(background.tolist())) == 1
-    assert unknown.max() < background.min()
-
-
-def test_no_class_looks_like_what_is_unknown():
-    label_map = np.array([[*range(1, 255), 255]], np.uint8)
-
-    *classes, unknown = overlay_labels(np.zeros((1, 255, 3), np.uint8), label_map)[0].tolist()
-
+    expected = [[round(0.35 * grey + 0.65 * 255 * channel) for channel in to_rgb(name)] for name in class_colours(254)]
+    assert background == [grey] * 3
+    np.testing.assert_allclose(classes, expected, atol=1)
+    assert unknown == [round(0.35 * grey)] * 3
     assert unknown not in classes
 
 

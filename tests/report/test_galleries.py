@@ -57,8 +57,12 @@ def test_few_photos_are_shown_whole_the_worst_first():
     assert (group.key, names(group.records)) == ("all", ["000", "003", "001", "002"])
 
 
+def galleries_of(run: DrawnRun) -> tuple[Gallery, ...]:
+    return find_galleries(run.stages, run.records, run=run.folder, refined_methods=["acr"])
+
+
 def test_galleries_have_the_columns_that_have_files(masked_run: DrawnRun, unmasked_run: DrawnRun):
-    labels, predictions = find_galleries(masked_run.folder, masked_run.records, ["acr"])
+    labels, predictions = galleries_of(masked_run)
 
     assert [column.key for column in labels.columns if column.shown] == [
         "cam-baseline", "cam-acr", "seed-acr", "crf-acr", "refined-acr", "pseudo-label-acr", "truth-",
@@ -70,14 +74,26 @@ def test_galleries_have_the_columns_that_have_files(masked_run: DrawnRun, unmask
     assert names(labels.records)[0] == EVIL_NAME
     assert names(predictions.records) == ["val_00", "val_01", "val_02", "val_03"]
 
-    labels, _ = find_galleries(unmasked_run.folder, unmasked_run.records, ["acr"])
+    labels, _ = galleries_of(unmasked_run)
 
     assert labels.decisive is None
     assert "truth-" not in {column.key for column in labels.columns}
 
 
+def test_stages_that_are_not_given_have_no_column(masked_run: DrawnRun):
+    stages = [stage for stage in masked_run.stages if stage.folder not in ("2-cams/acr", "scores/pseudo-label-acr")]
+
+    labels, _ = find_galleries(stages, masked_run.records, run=masked_run.folder, refined_methods=["acr"])
+
+    assert [column.key for column in labels.columns] == [
+        "cam-baseline", "seed-baseline", "crf-acr", "refined-acr", "pseudo-label-acr", "truth-",
+    ]  # fmt: skip
+    assert labels.decisive is not None
+    assert labels.decisive.key == "refined-acr"
+
+
 def test_an_empty_run_has_no_gallery(tmp_path: Path, masked_run: DrawnRun):
-    assert find_galleries(tmp_path, masked_run.records, ["acr"]) == ()
+    assert find_galleries(masked_run.stages, masked_run.records, run=tmp_path, refined_methods=["acr"]) == ()
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ from typing import Literal
 import numpy as np
 import pytest
 from conftest import OpenedPage, OpenPage
-from drawn_run import CLASS_NAMES, EVIL_NAME, NUM_PHOTOS, DrawnRun
+from drawn_run import CLASS_NAMES, EVIL_NAME, NUM_PHOTOS, DrawnRun, finish, photos_of_splits
 from playwright.sync_api import Locator, Page, expect
 
 from tag2mask.cams.store import StoredCams, cams_from_full_size, read_cams, stored_maps, write_cams
-from tag2mask.config import Recipe
+from tag2mask.config import Recipe, RefinementSettings
 from tag2mask.data.classes import voc_palette
 from tag2mask.data.label_maps import open_label_map, write_label_map
 from tag2mask.data.read import read_data_set
@@ -20,8 +20,6 @@ from tag2mask.data.records import Record
 from tag2mask.evaluation.label_maps import read_photo_scores
 from tag2mask.evaluation.sweep import read_sweep
 from tag2mask.pseudo_labels import label_map_from_maps
-from tag2mask.recipes import save_recipe
-from tag2mask.report.collect import collect
 from tag2mask.report.page import write_report
 from tag2mask.report.tables import read_scores
 
@@ -29,7 +27,7 @@ GOAL_BYTES = 8 * 2**20
 
 
 def report_of(run: DrawnRun, path: Path, **options: int) -> Path:
-    write_report(path, collect(run.folder, run.records, CLASS_NAMES, warnings=["<b>a warning</b>"]), **options)
+    write_report(path, run.content(warnings=["<b>a warning</b>"]), **options)
     return path
 
 
@@ -164,9 +162,8 @@ def test_an_activation_that_equals_the_threshold_is_background(
     record = masked_run.records[1]
     maps = np.repeat(np.array([50, 51, 52, 101, 102], np.uint8), 60).reshape(1, 15, 20)
     maps = np.concatenate([maps, maps])
-    save_recipe(tmp_path / "run" / "config.yaml", Recipe())
     write_cams(tmp_path / "run" / "2-cams" / "acr", record.name, StoredCams(np.array([2, 1], np.uint8), maps, 60, 80))
-    run = DrawnRun(tmp_path / "run", [record])
+    run = DrawnRun(tmp_path / "run", Recipe(), photos_of_splits([record], [], CLASS_NAMES))
     report_of(run, tmp_path / "report.html")
 
     with open_page(tmp_path / "report.html") as opened:
@@ -321,8 +318,7 @@ def test_without_masks_the_page_says_so_and_compares_levels(unmasked_report: Pat
 
 
 def test_a_run_that_has_only_begun_has_a_page(tmp_path: Path, open_page: OpenPage):
-    save_recipe(tmp_path / "run" / "config.yaml", Recipe())
-    report_of(DrawnRun(tmp_path / "run", []), tmp_path / "report.html")
+    report_of(DrawnRun(tmp_path / "run", Recipe(), photos_of_splits([], [], CLASS_NAMES)), tmp_path / "report.html")
 
     with open_page(tmp_path / "report.html") as opened:
         assert opened.page.locator("h2").all_inner_texts() == [
@@ -389,16 +385,19 @@ def contrast(one: float, other: float) -> float:
 def test_real_photos_stay_within_the_budget(animals: Path, tmp_path: Path):
     data_set = read_data_set(replace(Recipe().data, root=animals))
     records = data_set.split("train_official")[:24]
-    run = tmp_path / "run"
-    save_recipe(run / "config.yaml", Recipe())
+    recipe = Recipe(methods=("acr",), refinement=RefinementSettings(method="none"))
+    run = DrawnRun(tmp_path / "run", recipe, photos_of_splits(records, [], data_set.class_names))
+    stages = run.stages
     for record in records:
         label_map = open_label_map(record.label_map)
         maps = np.stack([label_map == tag for tag in record.tags]) * np.linspace(0.2, 1, label_map.shape[1])
-        write_cams(run / "2-cams" / "acr", record.name, cams_from_full_size(record.tags, maps.astype(np.float32)))
+        cams = cams_from_full_size(record.tags, maps.astype(np.float32))
+        write_cams(run.folder / "2-cams" / "acr", record.name, cams)
         for folder in ("3-refined/acr/crf", "4-pseudo-labels/acr"):
-            write_label_map(run / folder / f"{record.name}.png", label_map, voc_palette())
+            write_label_map(run.folder / folder / f"{record.name}.png", label_map, voc_palette())
+    finish([stage for stage in stages if not stage.level], run.folder)
 
-    write_report(tmp_path / "report.html", collect(run, records, data_set.class_names))
+    report_of(run, tmp_path / "report.html")
 
     # 24 photos of the 96 that are shown by default.
     assert (tmp_path / "report.html").stat().st_size < GOAL_BYTES / 4

@@ -1,11 +1,10 @@
 from dataclasses import replace
 
 import pytest
-from drawn_run import CLASS_NAMES, DrawnRun
+from drawn_run import DrawnRun
 
-from tag2mask.report.collect import collect
 from tag2mask.report.content import Setting
-from tag2mask.report.sections import duration, level_rows
+from tag2mask.report.sections import duration, level_rows, verdict_of
 
 
 @pytest.mark.parametrize(
@@ -24,7 +23,7 @@ def test_durations_have_no_more_digits_than_matter(seconds: float, text: str):
 
 
 def test_change_of_adversarial_seeds_is_against_the_network_of_the_recipe(masked_run: DrawnRun):
-    content = collect(masked_run.folder, masked_run.records, CLASS_NAMES)
+    content = masked_run.content()
     best = {row.method: row for row in content.scores if row.key[1::2] == ("seed", "best on this split")}
     transformer = replace(best["baseline"], method="mctformer", miou=0.1)
     scores = (best["baseline"], transformer, best["acr"])
@@ -37,3 +36,12 @@ def test_change_of_adversarial_seeds_is_against_the_network_of_the_recipe(masked
         assert changes["acr"] is not None
         assert changes["acr"].against == reference
         assert changes["baseline"] is changes["mctformer"] is None
+
+
+def test_where_nothing_is_measured_it_is_said_why(masked_run: DrawnRun, unmasked_run: DrawnRun):
+    begun = replace(masked_run.content(), scores=())
+
+    assert verdict_of(unmasked_run.content()) == [
+        "Whether the stages helped is not known: no masks to measure them with."
+    ]
+    assert verdict_of(begun) == ["Whether the stages helped is not known: nothing is measured yet."]

@@ -33,7 +33,7 @@ def printed(rows: list[ScoreRow]) -> str:
 
 
 def test_what_was_written_is_read(tmp_path: Path):
-    rows = [row(), row(level="segmenter", threshold=None, threshold_source=None)]
+    rows = [row(), row(level="segmenter", threshold=None, threshold_source=None, iou={"background": 0.8, "cat": None})]
 
     write_scores(tmp_path / "run" / "scores.json", rows)
 

@@ -4,11 +4,13 @@ import logging
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tag2mask.runs.folder import (
+    FACTS_FILE,
     LOCK_FILE,
     RECIPE_FILE,
     alone_in,
@@ -35,6 +37,13 @@ def test_folder_of_other_files_is_no_run(tmp_path: Path):
         refuse_foreign(tmp_path)
     with pytest.raises(ValueError, match=r"found no config\.yaml, expected the folder of a run"):
         expect_run(tmp_path)
+
+
+@pytest.mark.parametrize("refuse", [refuse_foreign, refuse_foreign_tables])
+def test_what_the_check_found_makes_no_folder_foreign(refuse: Callable[[Path], None], tmp_path: Path):
+    (tmp_path / FACTS_FILE).touch()
+
+    refuse(tmp_path)
 
 
 def test_tables_go_on_beside_the_runs_of_their_seeds_alone(tmp_path: Path):

@@ -136,6 +136,29 @@ def test_learning_rate_that_rises_to_the_end_is_refused(
         plan(changed(recipe, changes), photos, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("methods", "expected"),
+    [
+        (("acr",), []),
+        (("baseline", "acr"), [BASELINE, "2-cams/baseline", "scores/seed-baseline"]),
+        (
+            ("acr_vit", "acr"),
+            [MCTFORMER, ACR, "2-cams/acr", "scores/seed-acr", "2-cams/acr_vit", "scores/seed-acr_vit"],
+        ),
+    ],
+)
+def test_labels_of_somebody_else_need_nothing_that_is_before_them(
+    methods: Any, expected: list[str], photos: Photos, tmp_path: Path
+):
+    shutil.copytree(photos.label[0].label_map.parent, tmp_path / "4-pseudo-labels" / "acr")
+    recipe = changed(Recipe(methods=methods, refined_methods=("acr",)), {"acr.reconstructor_epochs": 0})
+
+    stages = plan(recipe, photos, tmp_path)
+
+    assert folders(stages) == [*expected, "4-pseudo-labels/acr", "scores/pseudo-label-acr", "5-segmenter/acr"]
+    assert {stage.folder for stage in stages if stage.foreign} == {"4-pseudo-labels/acr"}
+
+
 def test_seeds_are_spread_on_all_photos_that_go_on(photos: Photos, tmp_path: Path):
     first, rest = photos.seed[:3], photos.seed[3:]
     recipe = Recipe(methods=("acr_vit", "acr", "mctformer"), refined_methods=("acr_vit",))

@@ -27,9 +27,11 @@ def test_size_that_photos_are_brought_down_to_decides_training_and_predictions()
     assert training(REFINED) == training(RECIPE)
 
 
-def test_training_on_photos_of_any_size_knows_nothing_of_it():
-    assert not [name for name in stage_settings.segmenter_training(RECIPE) if "long_side" in name]
-    assert not [name for name in stage_settings.walk(RECIPE) if "long_side" in name]
+def test_size_that_photos_are_brought_down_to_decides_the_seeds_after_the_crf():
+    reduced = replace(RECIPE, crf=replace(RECIPE.crf, long_side=384))
+
+    assert stage_settings.crf(reduced) == stage_settings.crf(RECIPE) | {"crf.long_side": 384}
+    assert stage_settings.relations(reduced) == stage_settings.relations(RECIPE)
 
 
 def test_threshold_decides_labels_only_where_none_is_estimated():
@@ -49,8 +51,7 @@ def test_score_of_predicted_classes_decides_maps_only_where_classes_are_predicte
 
     assert settings(mapped("predicted", 0.4)) != settings(mapped("predicted", 0.5))
     assert settings(mapped("tags", 0.4)) == settings(RECIPE)
-    # What manifests of maps had when they told it always.
-    assert settings(RECIPE)["cams.predicted_score"] == 0.5
+    assert "cams.predicted_score" not in settings(RECIPE)
 
 
 def test_size_of_batches_does_not_decide_the_maps():

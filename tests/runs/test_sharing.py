@@ -1,11 +1,12 @@
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tag2mask.files import replacing
 from tag2mask.runs.manifest import Manifest, clear, write_manifest
-from tag2mask.runs.sharing import find_finished, take_over
+from tag2mask.runs.sharing import REPLACED, find_finished, forget_replaced, set_aside, take_over
 from tag2mask.runs.stages import Stage
 
 WANTED = Manifest({"acr.epochs": 3}, {"photos": "a"})
@@ -49,6 +50,42 @@ def test_unfinished_stage_is_not_found(tmp_path: Path):
     write_stage(tmp_path / "one", WANTED)
 
     assert find_finished(stage(), [tmp_path / "one"]) is None
+
+
+def test_finished_training_is_kept_aside_until_it_is_replaced(finished: Path, tmp_path: Path):
+    run = tmp_path / "one"
+    before = contents(finished)
+
+    set_aside(stage(), run)
+    assert not finished.exists()
+    # The one in its place is stopped, and begun again with further settings.
+    write_stage(run, Manifest({"acr.epochs": 4}, {"photos": "a"}))
+    set_aside(stage(), run)
+
+    assert not finished.exists()
+    assert contents(run / REPLACED / "1-classifier" / "acr") == before
+    assert find_finished(stage(), [run / REPLACED]) == run / REPLACED
+    forget_replaced(stage(), run)
+    assert not (run / REPLACED).exists()
+
+
+def test_newer_of_two_finished_trainings_is_kept_aside(finished: Path, tmp_path: Path):
+    run, newer = tmp_path / "one", Manifest({"acr.epochs": 4}, {}, finished=True)
+    set_aside(stage(), run)
+    write_stage(run, newer)
+
+    set_aside(stage(), run)
+
+    assert find_finished(stage(newer), [run / REPLACED]) == run / REPLACED
+
+
+def test_stage_that_is_no_training_is_not_kept(tmp_path: Path):
+    maps = Stage("cams", "acr", "2-cams/acr", (), WANTED, ())
+    write_manifest(tmp_path / maps.folder, replace(WANTED, finished=True))
+
+    set_aside(maps, tmp_path)
+
+    assert [path.name for path in tmp_path.rglob("*")] == ["2-cams"]
 
 
 def test_what_is_taken_over_is_the_same_and_takes_no_disk(finished: Path, tmp_path: Path):

@@ -1,9 +1,13 @@
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+import torch.distributed as processes
+from command_process import ready_processes
 from lightning_fabric import Fabric
 from PIL import Image
 
@@ -75,15 +79,29 @@ def test_threshold_that_was_written_is_read(tmp_path: Path):
     assert read_threshold(tmp_path) is None
 
 
-@pytest.mark.parametrize(
-    ("kept", "source"),
-    [('{"used": 0.25, "estimated": 0.4}', "fixed"), ('{"used": 0.25, "estimated": 0.25}', "estimated"),
-     ('{"used": 0.25, "estimated": null}', "fixed")],
-)  # fmt: skip
-def test_threshold_that_was_kept_beside_an_estimate_is_read(kept: str, source: str, tmp_path: Path):
-    (tmp_path / "threshold.json").write_text(kept)
+def estimate_in_two(rank: int, record: Record, folder: Path) -> None:
+    """A process of two that are to estimate a threshold which does not follow from a photo."""
+    processes.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    fabric: Any = SimpleNamespace(world_size=2, is_global_zero=rank == 0)
+    settings = LabelSettings("estimated")
+    try:
+        write_pseudo_labels(
+            fabric, [record], maps=folder / "maps", folder=folder / "labels", settings=settings, num_processes=1
+        )
+    except (ValueError, SystemExit) as end:
+        (folder / str(rank)).write_text(type(end).__name__)
+    processes.destroy_process_group()
 
-    assert read_threshold(tmp_path) == (0.25, source)
+
+def test_threshold_that_does_not_follow_ends_all_processes(record: Record, tmp_path: Path):
+    write_maps(tmp_path / "maps")
+    both = [ready_processes().Process(target=estimate_in_two, args=(rank, record, tmp_path)) for rank in range(2)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join()
+
+    assert [(tmp_path / name).read_text() for name in "01"] == ["ValueError", "SystemExit"]
 
 
 def test_photo_without_maps_and_maps_beyond_every_range_are_refused_by_file(record: Record, tmp_path: Path):

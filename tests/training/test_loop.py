@@ -21,7 +21,7 @@ from tag2mask.recipes import load_recipe
 from tag2mask.training.acr import Acr
 from tag2mask.training.classification import Classification
 from tag2mask.training.learner import Learner
-from tag2mask.training.loop import Row, TrainingMethod, train
+from tag2mask.training.loop import CHECKPOINT, Row, TrainingMethod, train
 from tag2mask.training.optim import build_optimizer, build_schedule
 from tag2mask.training.stage import TrainingStage, build_loader
 
@@ -107,14 +107,31 @@ def test_losses_csv_and_events_hold_every_epoch_once_after_a_break(
         assert [event.value for event in events.Scalars(name)] == pytest.approx([row[name] for row in history])
 
 
+def test_events_of_an_epoch_that_a_kill_left_without_checkpoint_are_forgotten(
+    fabric: Fabric, classification: Watched, loader: DataLoader[Batch], tmp_path: Path
+):
+    run(fabric, classification, loader, tmp_path, 2)
+    (tmp_path / CHECKPOINT).unlink()
+
+    history = run(fabric, classification, loader, tmp_path, 3)
+
+    events = EventAccumulator(str(tmp_path)).Reload().Scalars("loss/classification")
+    assert [event.step for event in events] == [1, 2, 3]
+    assert [event.value for event in events] == pytest.approx([row["loss/classification"] for row in history])
+    # One a session.
+    assert len(list(tmp_path.glob("events.*"))) == 2
+
+
 def test_finished_training_does_nothing(
     fabric: Fabric, classification: Watched, loader: DataLoader[Batch], tmp_path: Path
 ):
     history = run(fabric, classification, loader, tmp_path, 1)
     classification.names.clear()
+    before = set(tmp_path.iterdir())
 
     assert run(fabric, classification, loader, tmp_path, 1) == history
     assert classification.names == []
+    assert set(tmp_path.iterdir()) == before
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
@@ -210,13 +227,13 @@ def test_checkpoint_of_the_last_whole_epoch_stays_after_a_stop(
     fabric: Fabric, classification: Watched, loader: DataLoader[Batch], tmp_path: Path
 ):
     run(fabric, classification, loader, tmp_path, 1)
-    before = (tmp_path / "checkpoint.pt").read_bytes()
+    before = (tmp_path / CHECKPOINT).read_bytes()
     breaking = Watched(classification.method, lambda _epoch, _step, loss: loss * float("nan"))
 
     with pytest.raises(FloatingPointError, match="epoch 2, step 1"):
         run(fabric, breaking, loader, tmp_path, 2)
 
-    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+    assert (tmp_path / CHECKPOINT).read_bytes() == before
     assert len(run(fabric, classification, loader, tmp_path, 2)) == 2
 
 

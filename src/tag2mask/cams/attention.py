@@ -22,7 +22,7 @@ from tag2mask.data.transforms import normalise
 from tag2mask.networks.mctformer import Mctformer, spread
 from tag2mask.networks.normalisation import normalise_cams
 from tag2mask.progress import track
-from tag2mask.workers import share_of
+from tag2mask.workers import refused_together, share_of
 
 
 def infer_spread_cams(
@@ -43,11 +43,11 @@ def infer_spread_cams(
     network.eval()
     done = stored_names(folder)
     share = share_of(fabric, [record for record in records if record.name not in done])
-    for record in track(share, len(share), f"CAMs of {folder.name}", shown=fabric.is_global_zero):
-        with fabric.autocast():
-            spread_out = _spread_cams(network, record, read_cams(cams, record.name), settings)
-        write_cams(folder, record.name, spread_out)
-    fabric.barrier()
+    with refused_together(fabric):
+        for record in track(share, len(share), f"CAMs of {folder.name}", shown=fabric.is_global_zero):
+            with fabric.autocast():
+                spread_out = _spread_cams(network, record, read_cams(cams, record.name), settings)
+            write_cams(folder, record.name, spread_out)
 
 
 @torch.inference_mode()

@@ -13,7 +13,7 @@ from tag2mask.data.photos import open_photo, photo_size
 from tag2mask.data.records import Record
 from tag2mask.networks.classifier import PhotoClassifier
 from tag2mask.progress import track
-from tag2mask.workers import share_of
+from tag2mask.workers import refused_together, share_of
 
 
 def infer_cams(
@@ -37,12 +37,12 @@ def infer_cams(
     done = stored_names(folder)
     waiting = [batch for batch in batches if not done.issuperset(record.name for record in batch)]
     share = share_of(fabric, waiting)
-    for batch in track(share, len(share), f"CAMs of {folder.name}", shown=fabric.is_global_zero):
-        with fabric.autocast():
-            cams = cams_of_batch(classifier, batch, settings)
-        for record, stored in zip(batch, cams, strict=True):
-            write_cams(folder, record.name, stored)
-    fabric.barrier()
+    with refused_together(fabric):
+        for batch in track(share, len(share), f"CAMs of {folder.name}", shown=fabric.is_global_zero):
+            with fabric.autocast():
+                cams = cams_of_batch(classifier, batch, settings)
+            for record, stored in zip(batch, cams, strict=True):
+                write_cams(folder, record.name, stored)
 
 
 def cams_of_batch(classifier: PhotoClassifier, batch: Sequence[Record], settings: CamSettings) -> list[StoredCams]:

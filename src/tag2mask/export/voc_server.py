@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tag2mask.data.classes import VOC_CLASS_NAMES
 from tag2mask.data.label_maps import open_label_map
+from tag2mask.export.destination import check_destination
 from tag2mask.files import replacing
 
 # The competition for what was trained on more than VOC, as a pretrained backbone is.
@@ -22,15 +23,15 @@ def write_voc_package(masks: Path, archive: Path, *, names: Sequence[str], class
         class_names: of the ids that the predictions hold.
 
     Raises:
-        ValueError: the classes are not VOC's 20 in their order, a prediction is missing, or one has other ids.
+        ValueError: the classes are not VOC's 20 in their order, the archive cannot be written, a prediction is missing,
+            or one has other ids.
     """
     if tuple(class_names) != VOC_CLASS_NAMES:
         raise ValueError(
             f"VOC package: found {len(class_names)} classes ({', '.join(class_names[:3])}, ...), expected the "
             f"{len(VOC_CLASS_NAMES)} of VOC in their order ({', '.join(VOC_CLASS_NAMES[:3])}, ...)"
         )
-    if archive.suffix not in (".tar", ".gz"):
-        raise ValueError(f"VOC package: found the name {archive.name}, expected one that ends in .tar or .tar.gz")
+    check_destination(archive, ".tar", ".tar.gz")
     for name in names:
         _check(masks / f"{name}.png")
     with replacing(archive) as path, tarfile.open(path, "w:gz" if archive.suffix == ".gz" else "w") as package:

@@ -14,8 +14,8 @@ from tag2mask.config import CrfPreset, CrfSettings, RefinementSettings
 from tag2mask.data.classes import BACKGROUND, IGNORE
 from tag2mask.refinement.lattice import build_lattice
 
-# The floor of pydensecrf's unary_from_softmax.
-_LOWEST_SCORE = 1e-5
+LOWEST_SCORE = 1e-5
+"""Lower scores count as this, for their logarithm is taken; the floor of pydensecrf's unary_from_softmax."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def unary_from_maps(maps: NDArray[np.float32], background: NDArray[np.float32]) 
         background: (H, W) in [0, 1].
     """
     scores = np.concatenate([background[None], maps]).astype(np.float32, copy=False)
-    unary: NDArray[np.float32] = -np.log(scores.clip(_LOWEST_SCORE, 1))
+    unary: NDArray[np.float32] = -np.log(scores.clip(LOWEST_SCORE, 1))
     return unary
 
 

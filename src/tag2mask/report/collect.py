@@ -11,8 +11,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from tag2mask import __version__
 from tag2mask.cams.store import stored_names
 from tag2mask.config import Level, Recipe
@@ -33,72 +31,72 @@ from tag2mask.report.content import (
     TrainingCurves,
 )
 from tag2mask.report.galleries import find_galleries
-from tag2mask.report.tables import read_scores
-from tag2mask.runs.folder import RECIPE_FILE, expect_run
+from tag2mask.report.measurements import score_rows
+from tag2mask.runs.folder import RECIPE_FILE
 from tag2mask.runs.manifest import FILE_NAME, read_manifest
-from tag2mask.runs.stages import CLASSIFIERS, REFINEMENTS
+from tag2mask.runs.stages import CLASSIFIERS, TRAININGS, Photos, Stage, state_of
 from tag2mask.stages.labels import read_threshold
 
 _SWEPT_LEVELS: tuple[Level, ...] = ("seed", "refined")
-# Stages of one folder, in the order in which they are done.
-_ORDER: tuple[str, ...] = (*CLASSIFIERS, *REFINEMENTS)
 
 
 def collect(
-    run: Path,
-    records: Sequence[Record],
-    class_names: Sequence[str],
-    *,
-    warnings: Sequence[str] = (),
+    recipe: Recipe, photos: Photos, stages: Sequence[Stage], *, run: Path, warnings: Sequence[str] = ()
 ) -> ReportContent:
-    """What the report tells of a run.
+    """What the report tells of a run: of the stages of its recipe, what is of these settings and inputs.
 
     Args:
+        recipe: of the run.
+        photos: of the run.
+        stages: as planned; those that are to do are left out, though older files may lie in their folders.
         run: folder.
-        records: photos of all splits of the run.
-        class_names: foreground classes in the order of their ids.
         warnings: lines of the check of the data.
 
     Raises:
-        ValueError: not a run folder, or a damaged file in it.
+        ValueError: a damaged file in the run folder.
     """
-    expect_run(run)
-    recipe = _flatten(yaml.safe_load((run / RECIPE_FILE).read_text(encoding="utf-8")))
+    states = {stage.folder: state_of(stage, run).state for stage in stages}
+    ours = [stage for stage in stages if states[stage.folder] != "to do"]
+    # Half of a measurement is none.
+    kept = [stage for stage in ours if states[stage.folder] == "up to date" or stage.level is None]
     # The last method where none is named.
-    refined = recipe["methods"][-1:] if recipe["refined_methods"] is None else recipe["refined_methods"]
-    unique = list({record.name: record for record in records}.values())
+    refined = recipe.methods[-1:] if recipe.refined_methods is None else recipe.refined_methods
+    unique = list({record.name: record for record in (*photos.mapped, *photos.train, *photos.val)}.values())
     return ReportContent(
         run=run,
-        class_names=tuple(class_names),
-        data=_count(unique, class_names),
-        scores=tuple(read_scores(run / "scores.json")),
-        curves=_curves(run),
-        used=_used_thresholds(run, recipe),
-        galleries=find_galleries(run, unique, refined),
-        trainings=_trainings(run),
-        strips=_strips(run, unique),
-        restorations=_restorations(run),
-        stages=_stages(run),
+        class_names=photos.class_names,
+        data=_count(unique, photos.class_names),
+        is_measurable=any(stage.level for stage in stages),
+        scores=tuple(score_rows(recipe, photos, kept, run)),
+        curves=_curves(kept, run),
+        used=_used_thresholds(recipe, kept, run),
+        galleries=find_galleries(kept, unique, run=run, refined_methods=refined),
+        trainings=_trainings(kept, run),
+        strips=_strips(kept, unique, run),
+        restorations=_restorations(kept, run),
+        stages=_stages(kept, run),
+        left_out=_left_out(ours, run),
         settings=_settings(recipe),
         warnings=tuple(warnings),
-        commands=_commands(run),
+        commands=_commands(kept, run),
         written=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
         version=__version__,
         machine=f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}",
     )
 
 
-def _flatten(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """Values by their dotted names; a setting that the recipe does not have, as older runs', has its default."""
-    return leaves(dataclasses.asdict(Recipe())) | leaves(recipe)
+def _left_out(stages: Sequence[Stage], run: Path) -> tuple[str, ...]:
+    """Stage folders that are not of these stages, or were made with other settings or inputs than theirs."""
+    # Hidden ones are on their way to be deleted or taken over.
+    found = (path.parent.relative_to(run) for path in run.rglob(FILE_NAME))
+    folders = {folder.as_posix() for folder in found if not any(part.startswith(".") for part in folder.parts)}
+    return tuple(sorted(folders - {stage.folder for stage in stages}))
 
 
-def _settings(recipe: Mapping[str, Any]) -> tuple[Setting, ...]:
-    defaults = leaves(dataclasses.asdict(Recipe()))
+def _settings(recipe: Recipe) -> tuple[Setting, ...]:
+    values, defaults = (leaves(dataclasses.asdict(settings)) for settings in (recipe, Recipe()))
     return tuple(
-        Setting(name, _as_text(value), _as_text(defaults.get(name)))
-        for name, value in recipe.items()
-        if name != "extends"
+        Setting(name, _as_text(value), _as_text(defaults[name])) for name, value in values.items() if name != "extends"
     )
 
 
@@ -144,36 +142,38 @@ def _sizes_in_words(sizes: Counter[tuple[int, int]]) -> str:
     return f"{ends}, most often {width} × {height} ({share:.0f} %)"
 
 
-def _curves(run: Path) -> tuple[Curve, ...]:
+def _curves(stages: Sequence[Stage], run: Path) -> tuple[Curve, ...]:
+    swept = {(stage.level, stage.method): run / stage.folder / "sweep.npz" for stage in stages if stage.level}
     return tuple(
-        Curve(method, level, read_sweep(path).scores())
+        Curve(method, level, read_sweep(swept[level, method]).scores())
         for level in _SWEPT_LEVELS
         for method in METHODS
-        if (path := run / "scores" / f"{level}-{method}" / "sweep.npz").is_file()
+        if (level, method) in swept
     )
 
 
-def _used_thresholds(run: Path, recipe: Mapping[str, Any]) -> dict[str, float]:
-    used = {f"seed-{method}": float(recipe["cams.threshold"]) for method in METHODS}
-    for method in METHODS:
-        chosen = read_threshold(run / "4-pseudo-labels" / method)
-        used[f"refined-{method}"] = chosen.used if chosen else float(recipe["labels.threshold"])
+def _used_thresholds(recipe: Recipe, stages: Sequence[Stage], run: Path) -> dict[str, float]:
+    used = {f"seed-{method}": recipe.cams.threshold for method in METHODS}
+    used |= {f"refined-{method}": recipe.labels.threshold for method in METHODS}
+    for stage in stages:
+        chosen = read_threshold(run / stage.folder) if stage.kind == "labels" and not stage.foreign else None
+        if chosen:
+            used[f"refined-{stage.method}"] = chosen.used
     return used
 
 
-def _trainings(run: Path) -> tuple[TrainingCurves, ...]:
-    folders = [run / "1-classifier" / kind for kind in CLASSIFIERS]
-    folders += [path.parent for path in sorted(run.glob("3-refined/*/network/losses.csv"))]
-    folders += [path.parent for path in sorted(run.glob("5-segmenter/*/losses.csv"))]
-    return tuple(_training(run, folder) for folder in folders if (folder / "losses.csv").is_file())
+def _trainings(stages: Sequence[Stage], run: Path) -> tuple[TrainingCurves, ...]:
+    """Of the trainings that have an epoch behind them."""
+    files = {stage.folder: run / stage.folder / "losses.csv" for stage in stages if stage.kind in TRAININGS}
+    return tuple(_training(folder, path) for folder, path in files.items() if path.is_file())
 
 
-def _training(run: Path, folder: Path) -> TrainingCurves:
-    with (folder / "losses.csv").open(newline="", encoding="utf-8") as file:
+def _training(folder: str, path: Path) -> TrainingCurves:
+    with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     columns = {name: tuple(float(row[name]) for row in rows) for name in rows[0]} if rows else {}
     return TrainingCurves(
-        folder=folder.relative_to(run).as_posix(),
+        folder=folder,
         epochs=columns.get("epoch", ()),
         losses=_with_prefix(columns, "loss/"),
         rates=_with_prefix(columns, "learning_rate/"),
@@ -184,54 +184,54 @@ def _with_prefix(columns: Mapping[str, tuple[float, ...]], prefix: str) -> dict[
     return {name.removeprefix(prefix): values for name, values in columns.items() if name.startswith(prefix)}
 
 
-def _strips(run: Path, records: Sequence[Record]) -> tuple[EpochStrip, ...]:
+def _strips(stages: Sequence[Stage], records: Sequence[Record], run: Path) -> tuple[EpochStrip, ...]:
     strips = []
-    for method in METHODS:
-        found = run.glob(f"1-classifier/{method}/epochs/*")
+    for stage in stages:
+        if stage.kind not in CLASSIFIERS:
+            continue
+        found = (run / stage.folder / "epochs").glob("*")
         folders = {int(path.name): path for path in found if path.name.isdigit()}
         names = set.intersection(*(stored_names(folder) for folder in folders.values())) if folders else set()
         shown = tuple(record for record in records if record.name in names and record.tags)
         if shown:
-            strips.append(EpochStrip(method, dict(sorted(folders.items())), shown))
+            strips.append(EpochStrip(stage.kind, dict(sorted(folders.items())), shown))
     return tuple(strips)
 
 
-def _restorations(run: Path) -> tuple[Restoration, ...]:
-    folder = run / "1-classifier" / "acr" / "restored"
+def _restorations(stages: Sequence[Stage], run: Path) -> tuple[Restoration, ...]:
+    folders = [run / stage.folder / "restored" for stage in stages if stage.kind == "acr"]
+    return tuple(restoration for folder in folders for restoration in _restorations_in(folder))
+
+
+def _restorations_in(folder: Path) -> list[Restoration]:
     found = []
     for photo in sorted(folder.rglob("*.photo.png")):
         name = photo.relative_to(folder).as_posix().removesuffix(".photo.png")
         target, rest = (folder / f"{name}.{part}.png" for part in ("target", "rest"))
         if target.is_file() and rest.is_file():
             found.append(Restoration(name, photo, target, rest))
-    return tuple(found)
+    return found
 
 
-def _stages(run: Path) -> tuple[StageFacts, ...]:
+def _stages(stages: Sequence[Stage], run: Path) -> tuple[StageFacts, ...]:
+    """In the order of the folders' numbers, and within them of the work; somebody else's files took no time."""
     facts = []
-    for folder in sorted((path.parent for path in run.rglob(FILE_NAME)), key=_in_order):
-        manifest = read_manifest(folder)
-        assert manifest is not None
-        name = folder.relative_to(run).as_posix()
-        counts = manifest.counts
-        facts.append(
-            StageFacts(name, manifest.finished, manifest.seconds, counts.get("photos"), counts.get("peak_memory_mib"))
-        )
+    for stage in sorted(stages, key=lambda stage: stage.folder.partition("/")[0]):
+        manifest = read_manifest(run / stage.folder)
+        if manifest:
+            photos, memory = (manifest.counts.get(name) for name in ("photos", "peak_memory_mib"))
+            facts.append(StageFacts(stage.folder, manifest.finished, manifest.seconds, photos, memory))
     return tuple(facts)
 
 
-def _commands(run: Path) -> tuple[Command, ...]:
+def _commands(stages: Sequence[Stage], run: Path) -> tuple[Command, ...]:
     folder, recipe = (shlex.quote(str(path)) for path in (run, run / RECIPE_FILE))
     commands = [
         Command("See which stages are up to date", f"tag2mask status {recipe} --run {folder}"),
         Command("Finish or redo stages after a change of settings", f"tag2mask run {recipe} --run {folder}"),
     ]
-    for model in sorted(run.glob("5-segmenter/*/config.json")):
-        line = f"tag2mask predict PHOTOS --model {shlex.quote(str(model.parent))} --out DIR"
-        commands.append(Command(f"Label photos with the segmenter {model.parent.name}", line))
+    for model in (run / stage.folder for stage in stages if stage.kind == "segmenter"):
+        if (model / "config.json").is_file():
+            line = f"tag2mask predict PHOTOS --model {shlex.quote(str(model))} --out DIR"
+            commands.append(Command(f"Label photos with the segmenter {model.name}", line))
     return (*commands, Command("Write this page with more photos", f"tag2mask report {folder} --photos 300"))
-
-
-def _in_order(folder: Path) -> tuple[str, int, str]:
-    rank = _ORDER.index(folder.name) if folder.name in _ORDER else len(_ORDER)
-    return folder.parent.as_posix(), rank, folder.name

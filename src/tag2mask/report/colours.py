@@ -10,10 +10,8 @@ _BLUE, _VERMILION, _GREEN, _PURPLE, _SKY, _ORANGE, _YELLOW = (
 _GREY = "#777777"
 _GOLDEN = 0.618034
 
-COLOURS = (_BLUE, _VERMILION, _GREEN, _PURPLE, _SKY, _ORANGE)
-"""Of curves and overlays, dark ones first; yellow is left out, as it is hardly seen on white."""
-LINE_COLOURS = (*COLOURS, _GREY)
-"""Of the curves of a chart."""
+LINE_COLOURS = (_BLUE, _VERMILION, _GREEN, _PURPLE, _SKY, _ORANGE, _GREY)
+"""Of the curves of a chart, dark ones first; yellow is left out, as it is hardly seen on white."""
 METHOD_COLOURS = {
     "baseline": _BLUE, "acr": _VERMILION, "pretrained": _GREEN, "mctformer": _PURPLE, "acr_vit": _SKY, TWIN: _GREY,
 }  # fmt: skip

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from tag2mask.config import Level
 from tag2mask.files import replacing
-from tag2mask.report.tables import ScoreRow
+from tag2mask.report.tables import ScoreRow, notes_on_absent_classes
 
 Metric = Literal["miou", "precision", "recall"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
@@ -115,7 +115,7 @@ def comparison_notes(comparison: Comparison) -> list[str]:
     notes = [f"Ours, in percent: {', '.join([f'recipe {comparison.recipe}', *measured, of_seeds])}."]
     if any(score.threshold_source == "best on this split" for score in done):
         notes.append("Maps are measured at the background threshold that is best on these photos.")
-    return [*notes, f"Paper: {comparison.source}."]
+    return [*notes, *notes_on_absent_classes(done), f"Paper: {comparison.source}."]
 
 
 def write_comparison(folder: Path, comparison: Comparison) -> None:

@@ -146,6 +146,8 @@ class ReportContent:
     class_names: tuple[str, ...]
     """Foreground classes in the order of their ids."""
     data: DataFacts
+    is_measurable: bool
+    """Whether there are masks to measure any stage with."""
     scores: tuple[ScoreRow, ...]
     curves: tuple[Curve, ...]
     used: dict[str, float]
@@ -155,6 +157,8 @@ class ReportContent:
     strips: tuple[EpochStrip, ...]
     restorations: tuple[Restoration, ...]
     stages: tuple[StageFacts, ...]
+    left_out: tuple[str, ...]
+    """Folders of stages below the run folder that are of other settings or inputs than the recipe's."""
     settings: tuple[Setting, ...]
     warnings: tuple[str, ...]
     """What a check of the data had to say."""

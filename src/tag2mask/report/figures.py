@@ -15,11 +15,14 @@ from tag2mask.data.classes import BACKGROUND, IGNORE
 from tag2mask.evaluation.sweep import SweepScores
 from tag2mask.evaluation.thresholds import NUM_STEPS, THRESHOLDS
 from tag2mask.files import replacing
-from tag2mask.report.colours import COLOURS, MASK_COLOUR
+from tag2mask.report.colours import MASK_COLOUR, METHOD_COLOURS, class_colours
 
 _DOTS_PER_INCH = 130
 _PANEL_INCHES = 2.6
 _HIGHEST_PANEL = 0.85
+PANEL_SIDE = round(2 * _PANEL_INCHES * _DOTS_PER_INCH)
+"""Pixels of a picture's side that a panel can use: twice what it has, so that edges stay smooth."""
+
 _MARGIN_INCHES = 0.34
 _PLAIN_GREY = 150
 
@@ -56,8 +59,8 @@ def threshold_curves(path: Path, sweeps: dict[str, SweepScores]) -> None:
     panels = figure.subplots(1, 3, sharex=True)
     for panel, heading in zip(panels, ("mIoU", "precision", "recall"), strict=True):
         _set_up_panel(panel, heading)
-    for number, (method, scores) in enumerate(sweeps.items()):
-        colour = COLOURS[number % len(COLOURS)]
+    for method, scores in sweeps.items():
+        colour = METHOD_COLOURS[method]
         best = round(scores.best() * NUM_STEPS)
         label = f"{method}: best mIoU {100 * scores.miou[best]:.1f} % at {THRESHOLDS[best]:.2f}"
         for panel, curve in zip(panels, (scores.miou, scores.precision, scores.recall), strict=True):
@@ -150,10 +153,9 @@ def overlay_labels(photo: NDArray[np.uint8], label_map: NDArray[np.uint8]) -> ND
     Returns:
         (H, W, 3).
     """
-    colours = np.stack([_channels(colour) for colour in COLOURS])
-    # Class 1 has the first colour; past the last one they begin anew.
-    chosen = colours[(label_map.astype(np.intp) - 1) % len(colours)]
-    chosen[label_map == IGNORE] = 0
+    # Class 1 has the first colour, 255 the last one; the background's is not shown.
+    colours = np.stack([_channels(colour) for colour in (*class_colours(IGNORE - 1), "black")])
+    chosen = colours[label_map.astype(np.intp) - 1]
     grey = _grey(photo)
     shown = (label_map != BACKGROUND)[..., None]
     return np.rint(np.where(shown, 0.35 * grey + 0.65 * chosen, grey)).astype(np.uint8)

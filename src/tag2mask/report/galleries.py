@@ -1,7 +1,7 @@
 """Which photos the report shows, and which pictures of them: found in a run folder, chosen by score and by chance."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -13,6 +13,7 @@ from tag2mask.data.label_maps import label_map_names
 from tag2mask.data.records import Record
 from tag2mask.evaluation.label_maps import read_photo_scores
 from tag2mask.report.content import METHODS, Column, Gallery
+from tag2mask.runs.stages import Stage
 
 # Photos are good or bad by the last of these levels that was measured.
 _DECISIVE: tuple[Level, ...] = ("pseudo-label", "refined", "crf", "seed")
@@ -28,27 +29,30 @@ class Group(NamedTuple):
     records: tuple[Record, ...]
 
 
-def find_galleries(run: Path, records: Sequence[Record], refined_methods: Sequence[str]) -> tuple[Gallery, ...]:
+def find_galleries(
+    stages: Sequence[Stage], records: Sequence[Record], *, run: Path, refined_methods: Sequence[str]
+) -> tuple[Gallery, ...]:
     """Photos with CAMs and labels, and photos with predictions; a gallery without photos is left out.
 
     Args:
-        run: folder.
+        stages: whose pictures are shown and whose measurements decide.
         records: photos, each once.
+        run: folder.
         refined_methods: methods whose seeds went on; their pictures are shown from the start.
     """
-    methods = [
-        method
-        for method in METHODS
-        if any((run / stage / method).is_dir() for stage in ("2-cams", "3-refined", "4-pseudo-labels"))
-    ]
+    made = {stage.method for stage in stages}
+    methods = [method for method in METHODS if method in made]
     chosen = [method for method in methods if method in refined_methods] or methods[-1:]
+    scores = {f"{stage.level}-{stage.method}": run / stage.folder / "photos.csv" for stage in stages if stage.level}
     decisive = [f"{level}-{method}" for method in chosen for level in _DECISIVE]
-    labels = _gallery(run, "labels", records, _label_columns(run, methods, chosen), decisive)
-    columns = [
-        Column(method, "segmenter", "labels", run / "6-predictions" / method / "masks") for method in (*METHODS, TWIN)
-    ]
+    labels = _gallery("labels", records, _label_columns(stages, run, chosen), scores=scores, decisive=decisive)
     decisive = [f"segmenter-{method}" for method in (*chosen, TWIN)]
-    predictions = _gallery(run, "predictions", records, columns, decisive)
+    columns = [
+        Column(str(stage.method), "segmenter", "labels", run / stage.folder / "masks")
+        for stage in _by_method(stages)
+        if stage.kind == "predictions"
+    ]
+    predictions = _gallery("predictions", records, columns, scores=scores, decisive=decisive)
     return tuple(gallery for gallery in (labels, predictions) if gallery.records)
 
 
@@ -85,35 +89,45 @@ def _scores(gallery: Gallery) -> dict[str, float]:
     return gallery.iou[gallery.decisive.key] if gallery.decisive else {}
 
 
-def _label_columns(run: Path, methods: Sequence[str], chosen: Sequence[str]) -> list[Column]:
-    cams, refined, labels = run / "2-cams", run / "3-refined", run / "4-pseudo-labels"
-    columns = [Column(method, "cam", "heat", cams / method) for method in methods]
-    columns += [Column(method, "seed", "maps", cams / method, method in chosen) for method in methods]
-    for method in methods:
-        columns += [
-            Column(method, "crf", "labels", refined / method / "crf", method in chosen),
-            Column(method, "refined", "maps", refined / method / "maps", method in chosen),
-            Column(method, "pseudo-label", "labels", labels / method, method in chosen),
-        ]
+def _label_columns(stages: Sequence[Stage], run: Path, chosen: Sequence[str]) -> list[Column]:
+    ordered = [(str(stage.method), stage.kind, run / stage.folder) for stage in _by_method(stages)]
+    cams = [(method, folder) for method, kind, folder in ordered if kind == "cams"]
+    columns = [Column(method, "cam", "heat", folder) for method, folder in cams]
+    columns += [Column(method, "seed", "maps", folder, method in chosen) for method, folder in cams]
+    for method, kind, folder in ordered:
+        match kind:
+            case "crf":
+                columns.append(Column(method, "crf", "labels", folder, method in chosen))
+            case "maps":
+                columns.append(Column(method, "refined", "maps", folder, method in chosen))
+            case "labels":
+                columns.append(Column(method, "pseudo-label", "labels", folder, method in chosen))
     return columns
 
 
+def _by_method(stages: Sequence[Stage]) -> list[Stage]:
+    """The stages that work on seeds or what follows from them, those of each method in their order."""
+    order = (*METHODS, TWIN)
+    return sorted((stage for stage in stages if stage.method in order), key=lambda stage: order.index(stage.method))
+
+
 def _gallery(
-    run: Path,
-    key: Literal["labels", "predictions"],
-    records: Sequence[Record],
-    columns: Sequence[Column],
-    decisive: Sequence[str],
-) -> Gallery:
-    """The photos that have a file for any column, and the columns that have a file for any photo."""
+    key: Literal["labels", "predictions"], records: Sequence[Record], columns: Sequence[Column], *,
+    scores: Mapping[str, Path], decisive: Sequence[str],
+) -> Gallery:  # fmt: skip
+    """The photos that have a file for any column, and the columns that have a file for any photo.
+
+    Args:
+        key: of the gallery.
+        records: photos.
+        columns: that it may have.
+        scores: files of the photos' own scores by the column that was measured.
+        decisive: keys of columns, the one that tells best which photos are good or bad first.
+    """
     names = {column.key: _names(column) for column in columns}
     there = [column for column in columns if names[column.key]]
     found = tuple(record for record in records if any(record.name in names[column.key] for column in there))
-    iou = {
-        column.key: read_photo_scores(path)
-        for column in there
-        if (path := run / "scores" / column.key / "photos.csv").is_file()
-    }
+    iou = {column.key: read_photo_scores(scores[column.key]) for column in there if column.key in scores}
     deciding = next((column for wanted in decisive for column in there if column.key == wanted and wanted in iou), None)
     if any(record.label_map for record in found):
         there.append(Column("", "truth", "labels", None))

@@ -25,12 +25,12 @@ from tag2mask.report.sections import (
     class_table,
     duration,
     level_rows,
-    plain_method,
     start_threshold,
     threshold_panels,
     training_charts,
+    verdict_of,
 )
-from tag2mask.report.verdict import level_name, method_name, verdict
+from tag2mask.report.verdict import level_name, method_name
 
 NUM_PHOTOS = 96
 MAX_BYTES = 20 * 2**20
@@ -120,7 +120,7 @@ def _render(content: ReportContent, galleries: Sequence[ShownGallery], *, num_dr
     return environment.from_string(_asset("page.html")).render(
         content=content,
         title=content.run.resolve().name,
-        sentences=verdict(content.scores, refinement, plain=plain_method(content)),
+        sentences=verdict_of(content),
         levels=level_rows(content),
         level_chart=chart_of_levels(content),
         unmeasured=[] if content.scores else _compare(content, labelled),

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tag2mask.cams.store import StoredCams, full_size_maps, read_cams
+from tag2mask.cams.store import StoredCams, read_cams, resize, stored_maps
 from tag2mask.data.label_maps import open_label_map
 from tag2mask.data.photos import open_photo
 from tag2mask.data.records import Record
@@ -51,8 +51,7 @@ class PhotoPictures(NamedTuple):
 
 def photo_pictures(record: Record, columns: Sequence[Column]) -> PhotoPictures:
     """The photo and the picture of every column that has one of it."""
-    photo = open_photo(record.image)
-    photo.thumbnail((_PHOTO_SIDE, _PHOTO_SIDE), Image.Resampling.LANCZOS)
+    photo = small_photo(record.image, _PHOTO_SIDE)
     pictures: dict[str, Picture] = {}
     for column in columns:
         if column.source in pictures:
@@ -61,7 +60,7 @@ def photo_pictures(record: Record, columns: Sequence[Column]) -> PhotoPictures:
             case "labels":
                 labels = labels_of(record, column)
                 if labels is not None:
-                    ids = Image.fromarray(labels).resize(photo.size, Image.Resampling.NEAREST)
+                    ids = Image.fromarray(small_labels(labels, photo.size))
                     pictures[column.source] = Picture(_png(ids), None)
             case _:
                 cams = cams_of(record, column)
@@ -78,24 +77,39 @@ def strip_pictures(strip: EpochStrip, record: Record, epochs: Sequence[int]) -> 
         record: one of its photos.
         epochs: some of its epochs.
     """
-    photo = open_photo(record.image)
-    photo.thumbnail((_STRIP_SIDE, _STRIP_SIDE), Image.Resampling.LANCZOS)
+    photo = small_photo(record.image, _STRIP_SIDE)
     uris = [_jpeg(photo)]
     for epoch in epochs:
-        cams = read_cams(strip.folders[epoch], record.name)
-        # A class that was not predicted has no map.
-        shown = full_size_maps(cams)[cams.class_ids == record.tags[0]].sum(axis=0)
-        cam = Image.fromarray(shown).resize(photo.size, Image.Resampling.BILINEAR)
-        pixels = overlay_cam(np.asarray(photo), np.asarray(cam).clip(0, 1))
+        cam = cam_of_class(read_cams(strip.folders[epoch], record.name), record.tags[0], photo.size)
+        pixels = overlay_cam(np.asarray(photo), cam)
         uris.append(_jpeg(Image.fromarray(pixels)))
     return uris
 
 
 def small_picture(path: Path) -> str:
     """URI of any picture, as a small JPEG."""
-    picture = open_photo(path)
-    picture.thumbnail((_STRIP_SIDE, _STRIP_SIDE), Image.Resampling.LANCZOS)
-    return _jpeg(picture)
+    return _jpeg(small_photo(path, _STRIP_SIDE))
+
+
+def small_photo(path: Path, side: int) -> Image.Image:
+    """The photo, brought down so that its long side has `side` pixels where it has more."""
+    photo = open_photo(path)
+    photo.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return photo
+
+
+def small_labels(label_map: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Class ids (H, W) at the width and height of a small photo."""
+    return np.asarray(Image.fromarray(label_map).resize(size, Image.Resampling.NEAREST))
+
+
+def cam_of_class(cams: StoredCams, class_id: int, size: tuple[int, int]) -> NDArray[np.float32]:
+    """Activations of one class at the width and height of a small photo, 0 where the class was not predicted."""
+    width, height = size
+    # One map or none.
+    found = stored_maps(cams)[cams.class_ids == class_id]
+    shown: NDArray[np.float32] = resize(found, height, width).sum(axis=0)
+    return shown
 
 
 def labels_of(record: Record, column: Column) -> NDArray[np.uint8] | None:

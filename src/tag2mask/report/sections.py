@@ -18,6 +18,7 @@ from tag2mask.report.verdict import (
     level_name,
     method_name,
     share_of_full_supervision,
+    verdict,
 )
 from tag2mask.runs.stages import PLAIN_TRAININGS
 
@@ -77,6 +78,14 @@ class TrainingCharts(NamedTuple):
     num_epochs: int
     losses: tuple[tuple[str, Chart], ...]
     rates: tuple[tuple[str, Chart], ...]
+
+
+def verdict_of(content: ReportContent) -> list[str]:
+    """Sentences on what each stage gained or lost, or why nothing is known of it."""
+    if content.scores:
+        return verdict(content.scores, content.setting("refinement.method"), plain=plain_method(content))
+    reason = "nothing is measured yet" if content.is_measurable else "no masks to measure them with"
+    return [f"Whether the stages helped is not known: {reason}."]
 
 
 def plain_method(content: ReportContent) -> str:

@@ -32,8 +32,9 @@ class ScoreRow:
     """Mean over the foreground classes, in [0, 1]."""
     recall: float
     """Mean over the foreground classes, in [0, 1]."""
-    iou: dict[str, float]
-    """Class name to intersection over union in [0, 1], background first."""
+    iou: dict[str, float | None]
+    """Class name to intersection over union in [0, 1], background first; None for a class that no measured photo shows,
+    which counts as 0 in `miou`."""
     threshold: float | None
     """Background score that made label maps of activations, where there is one."""
     threshold_source: ThresholdSource | None
@@ -52,6 +53,20 @@ class ScoreRow:
     def key(self) -> tuple[str, str, str, str | None]:
         """What was measured: method, level, split and threshold source."""
         return self.method, self.level, self.split, self.threshold_source
+
+
+def notes_on_absent_classes(rows: Sequence[ScoreRow]) -> list[str]:
+    """A warning for each set of measured photos in which some class is missing, which lowers the mIoU of all."""
+    notes = []
+    for row in rows:
+        absent = [name for name, value in row.iou.items() if value is None]
+        if absent:
+            highest = 100 * (1 - len(absent) / len(row.iou))
+            notes.append(
+                f"Warning: none of the {row.num_photos:,} measured photos of {row.split} shows {', '.join(absent)}, "
+                f"which counts as 0: no mIoU on them can be above {highest:.1f}."
+            )
+    return list(dict.fromkeys(notes))
 
 
 def read_scores(path: Path) -> list[ScoreRow]:
@@ -126,7 +141,7 @@ def _fault(row: ScoreRow) -> str | None:
     if not isinstance(row.iou, dict):
         return f"iou is {row.iou!r}, expected class names with values"
     values = {"miou": row.miou, "precision": row.precision, "recall": row.recall}
-    values |= {f"iou of {name}": value for name, value in row.iou.items()}
+    values |= {f"iou of {name}": value for name, value in row.iou.items() if value is not None}
     if row.threshold is not None:
         values["threshold"] = row.threshold
     for name, value in values.items():

@@ -1,11 +1,11 @@
-"""Did each stage help? Measurements compared with the level before, in numbers and in one paragraph."""
+"""Did each stage help? Measurements compared with what they build on, in numbers and in one paragraph."""
 
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, get_args
 
 from tag2mask.config import TWIN, Level
 from tag2mask.report.content import METHODS
-from tag2mask.report.tables import ScoreRow, ThresholdSource
+from tag2mask.report.tables import ScoreRow, ThresholdSource, notes_on_absent_classes
 
 LEVELS: tuple[Level, ...] = get_args(Level)
 """In the order of the stages."""
@@ -46,10 +46,10 @@ def leading_row(rows: Sequence[ScoreRow], method: str, level: Level, split: str 
 
 
 def change(rows: Sequence[ScoreRow], row: ScoreRow, *, plain: str = "baseline") -> Change | None:
-    """Against the level before on the same photos; a seed against another method's at a threshold of the same source.
+    """Against what it is made of on the same photos; a seed against another method's at a threshold of the same source.
 
-    Maps at another threshold than the best are compared with themselves at the best, pseudo-labels with the maps at the
-    threshold that the labels were made with.
+    CRF and refinement both begin with the seeds. Maps at another threshold than the best are compared with themselves
+    at the best, pseudo-labels with the maps at the threshold that the labels were made with.
 
     Args:
         rows: measurements of a run.
@@ -68,7 +68,7 @@ def change(rows: Sequence[ScoreRow], row: ScoreRow, *, plain: str = "baseline") 
         found = _against(row, maps)
         # Made of these maps at this threshold, so nothing but the unsure pixels can differ.
         return found if found.word == "no change" else found._replace(word="left unsure (255)")
-    for level in reversed(LEVELS[: LEVELS.index(row.level)]):
+    for level in _made_of(row.level):
         before = leading_row(rows, row.method, level, row.split)
         if before:
             return _against(row, before)
@@ -85,19 +85,18 @@ def verdict(rows: Sequence[ScoreRow], refinement: str = "", *, plain: str = "bas
     """Sentences on what each stage gained or lost, the most important first.
 
     Args:
-        rows: measurements of a run.
+        rows: measurements of a run, one or more.
         refinement: method of the refinement, as the recipe names it.
         plain: as for `change`.
     """
-    if not rows:
-        return ["Whether the stages helped is not known: no masks to measure them with."]
     sentences = [_on_seed(rows, method, plain) for method in METHODS if method != "baseline"]
     if not any(sentences):
         sentences.append(_on_baseline(rows))
     for method in METHODS:
         sentences += _on_stages(rows, method, refinement)
     told = [sentence for sentence in sentences if sentence]
-    return told or ["Whether the stages helped is not known: no two of them were measured on the same photos."]
+    told = told or ["Whether the stages helped is not known: no two of them were measured on the same photos."]
+    return told + notes_on_absent_classes(rows)
 
 
 def level_name(level: str, refinement: str = "") -> str:
@@ -118,6 +117,15 @@ def _reference(method: str, plain: str) -> str:
         case "acr_vit":
             return "acr"
     return ""
+
+
+def _made_of(level: Level) -> Sequence[Level]:
+    """What a level is made of: the first of these that was measured."""
+    match level:
+        case "crf" | "refined":
+            return ("seed",)
+        case _:
+            return LEVELS[: LEVELS.index(level)][::-1]
 
 
 def _maps_of_labels(rows: Sequence[ScoreRow], labels: ScoreRow) -> ScoreRow | None:
@@ -165,16 +173,7 @@ def _on_stages(rows: Sequence[ScoreRow], method: str, refinement: str) -> list[s
     """On CRF, refinement, pseudo-labels and segmenter of one method."""
     several = len({row.method for row in rows if row.level != "seed" and row.method != TWIN}) > 1
     of_method = f" of {_METHOD_NAMES[method]}" if several else ""
-    best = leading_row(rows, method, "seed")
-    sentences = []
-    for level in ("crf", "refined"):
-        row = leading_row(rows, method, level)
-        gain = change(rows, row) if row else None
-        if row is None or gain is None:
-            continue
-        name = "the CRF" if level == "crf" else _REFINEMENTS.get(refinement, "the refinement")
-        sentences.append(_on_gain(name + of_method, row, gain, best, refinement))
-        best = max((part for part in (best, row) if part), key=lambda part: part.miou)
+    sentences = _on_sharpening(rows, method, refinement, of_method)
     labels = leading_row(rows, method, "pseudo-label")
     sentences.append(_on_labels(rows, labels) if labels else "")
     segmenter = leading_row(rows, method, "segmenter")
@@ -182,18 +181,31 @@ def _on_stages(rows: Sequence[ScoreRow], method: str, refinement: str) -> list[s
     return sentences
 
 
-def _on_gain(name: str, row: ScoreRow, gain: Change, best: ScoreRow | None, refinement: str) -> str:
-    """What a stage did, and which level to use where an earlier one is better."""
-    better = ""
-    if best and best.miou > row.miou + _NOTHING / 100:
-        better = f"the {level_name(best.level, refinement)} is the better level to use"
-    points = f"{_signed(gain.points)} against the {level_name(gain.against.level, refinement)}"
+def _on_sharpening(rows: Sequence[ScoreRow], method: str, refinement: str, of_method: str) -> list[str]:
+    """On what CRF and refinement made of the seeds, and whether the CRF, which labels are not made of, is better."""
+    crf, refined = (leading_row(rows, method, level) for level in ("crf", "refined"))
+    of_crf, of_refined = (change(rows, row) if row else None for row in (crf, refined))
+    name = _REFINEMENTS.get(refinement, "the refinement")
+    sentences = [_on_gain("the CRF" + of_method, of_crf), _on_gain(name + of_method, of_refined)]
+    is_harmful = of_crf is not None and of_crf.word == "did not help"
+    if crf and refined and not is_harmful and _against(refined, crf).word == "did not help":
+        sentences.append(
+            f"The CRF's labels{of_method} are the better level to use: {100 * crf.miou:.1f} mIoU against "
+            f"{100 * refined.miou:.1f} of {name}."
+        )
+    return sentences
+
+
+def _on_gain(name: str, gain: Change | None) -> str:
+    if gain is None:
+        return ""
+    points = f"{_signed(gain.points)} against the {gain.against.level}"
     match gain.word:
         case "helped":
-            return f"{_capital(name)} helped ({points}){', but ' if better else ''}{better}."
+            return f"{_capital(name)} helped ({points})."
         case "no change":
-            return f"{_capital(name)} changed nothing{': ' if better else ''}{better}."
-    return f"{_capital(name)} did not help ({points}){': ' if better else ''}{better}."
+            return f"{_capital(name)} changed nothing."
+    return f"{_capital(name)} did not help ({points})."
 
 
 def _on_labels(rows: Sequence[ScoreRow], row: ScoreRow) -> str:

@@ -1,6 +1,7 @@
 """The check that every run begins with."""
 
 import logging
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +21,9 @@ _logger = logging.getLogger(__name__)
 def checked_data(settings: DataSettings, run: Path) -> Iterator[tuple[DataSet, list[str]]]:
     """The data set with the warnings of its check, which are told.
 
-    Files are opened only where they have changed since the last check of the folder `run`, which keeps what was found.
+    Files are opened only where they have changed since the last check of the folder `run`. It keeps what was found at
+    once: neither what comes after a kill nor the processes that are started next open them again. A folder that was
+    made for this alone is deleted at the end, for settings that are refused leave none.
 
     Raises:
         DataError: what the check found wrong.
@@ -30,9 +33,11 @@ def checked_data(settings: DataSettings, run: Path) -> Iterator[tuple[DataSet, l
     result.raise_errors()
     for severity, line in fault_lines(result.warnings):
         _logger.info("%s: %s", severity, line)
+    is_new = is_first_process() and not run.exists()
+    if is_first_process() and result.known != known:
+        write_known_facts(run / FACTS_FILE, result.known)
     try:
         yield result.data_set, [warning.line for warning in result.warnings]
     finally:
-        # Only now: settings that are refused leave no folder.
-        if run.is_dir() and result.known != known and is_first_process():
-            write_known_facts(run / FACTS_FILE, result.known)
+        if is_new and run.exists() and [path.name for path in run.iterdir()] == [FACTS_FILE]:
+            shutil.rmtree(run)

@@ -11,7 +11,7 @@ _logger = logging.getLogger(__name__)
 
 RECIPE_FILE = "config.yaml"
 """All settings of a run: the folder that has this file is a run's."""
-FACTS_FILE = "checked_files.json"
+FACTS_FILE = ".checked_files.json"
 """What the check of the data found in each file, so that the next one opens only what has changed."""
 LOCK_FILE = ".lock"
 """Holds the number of the process that works in the run folder, or was the last one to do so."""
@@ -33,8 +33,7 @@ def refuse_foreign(folder: Path) -> None:
     Raises:
         ValueError: there are files of another origin.
     """
-    # Hidden ones are left by a run that was killed before it had written its recipe.
-    if folder.exists() and not (folder / RECIPE_FILE).exists() and any(folder.glob("[!.]*")):
+    if _has_files(folder) and not (folder / RECIPE_FILE).exists():
         raise ValueError(
             f"{folder}: not empty and not a run of tag2mask ({RECIPE_FILE} is missing): choose another --run"
         )
@@ -72,8 +71,13 @@ def refuse_foreign_tables(folder: Path) -> None:
     Raises:
         ValueError: there are files of another origin.
     """
-    if folder.exists() and any(folder.iterdir()) and not any(folder.glob("seed-*")):
+    if _has_files(folder) and not any(folder.glob("seed-*")):
         raise ValueError(f"{folder}: not empty and not a folder of tables (seed-* is missing): choose another --run")
+
+
+def _has_files(folder: Path) -> bool:
+    """Whether anything is in a folder but hidden files, which one leaves that was killed before it had begun."""
+    return any(folder.glob("[!.]*"))
 
 
 def _lock(file: int) -> None:

@@ -21,13 +21,17 @@ def plan(recipe: Recipe, photos: Photos, run: Path) -> list[Stage]:
     Args:
         recipe: settings.
         photos: of the run.
-        run: maps that somebody else put into its `2-cams` need no training, labels in its `4-pseudo-labels` no maps.
+        run: maps that somebody else put into its `2-cams` need no training, labels in its `4-pseudo-labels` no maps:
+            what would be made for these alone is left out.
 
     Raises:
         ValueError: settings contradict each other.
     """
     check_thresholds(recipe)
-    refined = _refined_methods(recipe)
+    chosen = _refined_methods(recipe)
+    labelled = [method for method in chosen if _is_foreign(_labels_folder(run, method), ".png")]
+    refined = [method for method in chosen if method not in labelled]
+    recipe = replace(recipe, methods=_mapped_methods(recipe, labelled))
     foreign = {method for method in recipe.methods if _is_foreign(run / "2-cams" / method, ".npz")}
     ours = replace(recipe, methods=tuple(method for method in recipe.methods if method not in foreign))
     if "acr_vit" in ours.methods:
@@ -50,6 +54,9 @@ def plan(recipe: Recipe, photos: Photos, run: Path) -> list[Stage]:
         stages += [cams, *_measured(cams, "seed", photos.seed)]
         if method in refined:
             stages += _after_cams(recipe, photos, cams, run)
+    for method in labelled:
+        labels = _foreign_stage("labels", method, _labels_folder(run, method), photos.label)
+        stages += _after_labels(recipe, photos, labels, run)
     if "masks" in recipe.segmenter.supervision and _masked(photos.label):
         stages += _segmenters(recipe, photos, TWIN, None, run)
     for stage in stages:
@@ -60,6 +67,14 @@ def plan(recipe: Recipe, photos: Photos, run: Path) -> list[Stage]:
 def _is_foreign(folder: Path, suffix: str) -> bool:
     """Whether files lie there that no manifest tells the origin of."""
     return not (folder / FILE_NAME).exists() and any(folder.rglob(f"*{suffix}"))
+
+
+def _mapped_methods(recipe: Recipe, labelled: Sequence[Method]) -> tuple[Method, ...]:
+    """Methods that need maps: those without labels of another origin, and `acr` where `acr_vit` spreads its maps."""
+    mapped = {method for method in recipe.methods if method not in labelled}
+    if "acr_vit" in mapped:
+        mapped.add("acr")
+    return tuple(method for method in recipe.methods if method in mapped)
 
 
 def _refined_methods(recipe: Recipe) -> Sequence[Method]:
@@ -128,7 +143,6 @@ def _seeds(
 def _after_cams(recipe: Recipe, photos: Photos, cams: Stage, run: Path) -> list[Stage]:
     """From the seeds of one method to its segmenter."""
     method = cams.method
-    assert method is not None
     stages: list[Stage] = []
     source = cams
     if recipe.crf.enabled:
@@ -140,17 +154,20 @@ def _after_cams(recipe: Recipe, photos: Photos, cams: Stage, run: Path) -> list[
         stages += _refinement(recipe, photos, cams, run)
         source = stages[-1]
         stages += _measured(source, "refined", photos.seed)
-    folder = run / _FOLDERS["labels"].format(method=method)
-    if _is_foreign(folder, ".png"):
-        labels = _foreign_stage("labels", method, folder, photos.label)
-    else:
-        # What the CRF made of the seeds is taken as it is.
-        settings = {} if source.kind == "crf" else stage_settings.labels(recipe)
-        labels = _stage("labels", method, photos.mapped, settings, (source,))
+    # What the CRF made of the seeds is taken as it is.
+    settings = {} if source.kind == "crf" else stage_settings.labels(recipe)
+    labels = _stage("labels", method, photos.mapped, settings, (source,))
+    return stages + _after_labels(recipe, photos, labels, run)
+
+
+def _after_labels(recipe: Recipe, photos: Photos, labels: Stage, run: Path) -> list[Stage]:
+    """Pseudo-labels of one method, and the segmenter that learns from them."""
+    assert labels.method is not None
     labelled = {record.name for record in labels.records}
-    stages += [labels, *_measured(labels, "pseudo-label", [photo for photo in photos.seed if photo.name in labelled])]
+    measured = _measured(labels, "pseudo-label", [photo for photo in photos.seed if photo.name in labelled])
+    stages = [labels, *measured]
     if "pseudo_labels" in recipe.segmenter.supervision:
-        stages += _segmenters(recipe, photos, method, labels, run)
+        stages += _segmenters(recipe, photos, labels.method, labels, run)
     return stages
 
 
@@ -207,6 +224,10 @@ _FOLDERS: dict[Kind, str] = {
     "predictions": "6-predictions/{method}",
     "scores": "scores/{level}-{method}",
 }
+
+
+def _labels_folder(run: Path, method: Method) -> Path:
+    return run / _FOLDERS["labels"].format(method=method)
 
 
 def _stage(

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from tag2mask.config import CamSettings, ClassifierSection, Recipe, RefinementSettings, SegmenterSettings
+from tag2mask.config import PREDICTION_SETTINGS, ClassifierSection, Recipe
 from tag2mask.dotted_names import flatten
 from tag2mask.runs.stages import Kind, cam_settings_of, section_of
 
@@ -14,8 +14,6 @@ _TRANSFORMER = ("backbone", "weights", "drop_path", "fused_blocks")
 _RELATIONS_NETWORK = (
     "backbone", "weights", "output_stride", "resize_range", "crop", "epochs", "batch_size", "radius", "optimizer",
 )  # fmt: skip
-PREDICTION_SETTINGS = ("scales", "fuse", "long_side", "crf")
-"""Of a segmenter's section, those that its predictions need."""
 
 
 def plain_training(recipe: Recipe, section: ClassifierSection) -> Settings:
@@ -50,8 +48,7 @@ def cams(recipe: Recipe, trained: Kind) -> Settings:
     for name in ("threshold", "batch_pixels"):
         del settings[f"cams.{name}"]
     if recipe.cams.classes == "tags":
-        # It is not read then. Left out it would make maps anew that were finished when it still counted.
-        settings["cams.predicted_score"] = CamSettings.predicted_score
+        del settings["cams.predicted_score"]
     if section_of(trained, recipe) == "mctformer":
         settings |= _chosen(recipe.mctformer, "mctformer", ("fused_blocks", "patch_affinity"))
     return settings
@@ -104,10 +101,11 @@ def labels(recipe: Recipe) -> Settings:
 
 def segmenter_training(recipe: Recipe) -> Settings:
     """Of the training of a segmenter."""
-    left_out = {f"segmenter.{name}" for name in (*PREDICTION_SETTINGS, "supervision")}
     settings = flatten(recipe.segmenter, "segmenter")
-    settings = {name: value for name, value in settings.items() if name not in left_out}
-    return settings | _reduction(recipe.segmenter, "segmenter") | _engine(recipe)
+    # Of what is trained at all, and of the predictions.
+    for name in ("supervision", "scales", "fuse", "crf"):
+        del settings[f"segmenter.{name}"]
+    return settings | _engine(recipe)
 
 
 def predictions(recipe: Recipe) -> Settings:
@@ -125,19 +123,11 @@ def _networks(recipe: Recipe, section: ClassifierSection) -> Settings:
 
 
 def _refinement(recipe: Recipe, *names: str) -> Settings:
-    settings = _chosen(recipe.refinement, "refinement", ("method", *names))
-    return settings | _reduction(recipe.refinement, "refinement")
-
-
-def _reduction(settings: RefinementSettings | SegmenterSettings, section: str) -> Settings:
-    # Where no photo is brought down, a stage knows nothing of it.
-    return {f"{section}.long_side": settings.long_side} if settings.long_side else {}
+    return _chosen(recipe.refinement, "refinement", ("method", "long_side", *names))
 
 
 def _engine(recipe: Recipe) -> Settings:
-    settings: Settings = {"engine.seed": recipe.engine.seed} | _precision(recipe)
-    # Where nothing is compiled, a training knows nothing of it.
-    return settings | ({"engine.compile": True} if recipe.engine.compile else {})
+    return _chosen(recipe.engine, "engine", ("seed", "precision", "compile"))
 
 
 def _precision(recipe: Recipe) -> Settings:

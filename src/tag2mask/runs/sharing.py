@@ -1,12 +1,38 @@
-"""Finished stages that another run folder holds, taken over in the place of being done again."""
+"""Finished stages that another run folder holds, or this one keeps aside, taken in the place of being done again."""
 
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from tag2mask.runs.manifest import read_manifest
-from tag2mask.runs.stages import Stage
+from tag2mask.runs.manifest import clear, read_manifest
+from tag2mask.runs.stages import TRAININGS, Stage
+
+REPLACED = ".replaced"
+"""Folder of a run for finished trainings whose settings have changed, each until the one in its place is finished."""
+
+
+def set_aside(stage: Stage, run: Path) -> None:
+    """Make room for a stage that is done anew; what a whole training took its time for is kept in `REPLACED`."""
+    folder, aside = run / stage.folder, run / REPLACED / stage.folder
+    found = read_manifest(folder)
+    if found and found.finished and stage.kind in TRAININGS:
+        clear(aside)
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        folder.rename(aside)
+    else:
+        clear(folder)
+
+
+def forget_replaced(stage: Stage, run: Path) -> None:
+    """Delete what the stage, which is finished, has replaced."""
+    aside = run / REPLACED / stage.folder
+    if aside.exists():
+        clear(aside)
+        with suppress(OSError):
+            # Up to the first folder that holds more.
+            os.removedirs(aside.parent)
 
 
 def find_finished(stage: Stage, runs: Sequence[Path]) -> Path | None:

@@ -40,7 +40,7 @@ def write_crf_labels(
         num_processes: that each of them starts for its part; 0 = one a core.
     """
     maker = partial(seed_labels, settings=settings, threshold=cam_settings.threshold)
-    write = partial(_write_label, cams=cams, folder=folder, maker=maker)
+    write = partial(_write_label, cams=cams, folder=folder, maker=maker, long_side=settings.long_side)
     title = f"CRF, {folder.name}"
     write_missing(fabric, write, records, folder=folder, num_processes=num_processes, title=title)
 
@@ -69,7 +69,7 @@ def write_relations(
     write_missing(fabric, write, records, folder=folder, num_processes=num_processes, title=title)
 
 
-def _write_label(record: Record, *, cams: Path, folder: Path, maker: LabelMaker, long_side: int = 0) -> None:
+def _write_label(record: Record, *, cams: Path, folder: Path, maker: LabelMaker, long_side: int) -> None:
     stored = read_cams(cams, record.name)
     width, height = reduced_size((stored.width, stored.height), long_side)
     photo = np.asarray(reduce_photo(open_photo(record.image), long_side))

@@ -19,6 +19,7 @@ from tag2mask.files import replacing
 from tag2mask.progress import track
 from tag2mask.pseudo_labels import estimate_threshold, label_map_from_maps
 from tag2mask.stages.missing import write_missing
+from tag2mask.workers import refused_together
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -52,10 +53,10 @@ def write_pseudo_labels(
     Raises:
         ValueError: the threshold is to be estimated, and nothing follows from the photos.
     """
-    if fabric.is_global_zero:
-        write_threshold(folder, choose_threshold(records, maps, settings))
+    with refused_together(fabric):
+        if fabric.is_global_zero:
+            write_threshold(folder, choose_threshold(records, maps, settings))
     # All processes read the one that the first has chosen.
-    fabric.barrier()
     threshold = read_threshold(folder)
     assert threshold is not None
     write = partial(
@@ -109,10 +110,7 @@ def read_threshold(folder: Path) -> ChosenThreshold | None:
     path = folder / _THRESHOLD_FILE
     if not path.exists():
         return None
-    content = json.loads(path.read_text())
-    # At first the estimate was kept beside every threshold that was used.
-    source = "estimated" if content["used"] == content.get("estimated") else "fixed"
-    return ChosenThreshold(content["used"], content.get("source", source))
+    return ChosenThreshold(**json.loads(path.read_text()))
 
 
 def check_maps(records: Sequence[Record], folder: Path, num_classes: int) -> None:

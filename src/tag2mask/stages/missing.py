@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tag2mask.data.label_maps import label_map_names
 from tag2mask.data.records import Record
-from tag2mask.workers import for_each, share_of
+from tag2mask.workers import for_each, refused_together, share_of
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -28,4 +28,5 @@ def write_missing(
     """
     done = label_map_names(folder)
     share = share_of(fabric, [record for record in records if record.name not in done])
-    for_each(write, share, num_processes=num_processes, title=title, shown=fabric.is_global_zero)
+    with refused_together(fabric):
+        for_each(write, share, num_processes=num_processes, title=title, shown=fabric.is_global_zero)

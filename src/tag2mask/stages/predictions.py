@@ -62,7 +62,9 @@ def photos_below(folder: Path, *, without: Path) -> dict[str, Path]:
         raise ValueError(
             f"{without}: holds the photos of {folder}, expected a folder beside or below it for predictions"
         )
-    files = list_photos(folder, folder, FaultLog()).files
+    found = list_photos(folder, folder, FaultLog())
+    # What is not read either is told where it fails, like a damaged file.
+    files = found.files | {path.relative_to(folder).as_posix(): path for path in found.unreadable}
     files = {key: path for key, path in files.items() if out not in path.resolve().parents}
     if not files:
         raise ValueError(f"{folder}: found no photo, expected files such as photo.jpg in it or its subfolders")
@@ -89,9 +91,9 @@ def refuse_other_model(folder: Path, model: Path) -> None:
 def predict_folder(fabric: Fabric, segmenter: Segmenter, photos: Mapping[str, Path], *, folder: Path) -> FolderResult:
     """Write label map and overlay of every photo, and the areas of all; what is there of the same photo is left alone.
 
-    A photo is the same while its content is: `photos.json` keeps what the masks were made of, and those of other photos
-    that were called the same are deleted first; a mask that it does not know is kept if it is newer than its photo.
-    Photos that cannot be read or need more memory than there is are named in the log and skipped.
+    A photo is the same while its content is: `photos.json` keeps what the masks were made of, and others are deleted
+    first, such as those of photos that were called the same. Photos that cannot be read or need more memory than there
+    is are named in the log and skipped.
 
     Args:
         fabric: launched; the processes share the photos.
@@ -148,31 +150,19 @@ def _delete_other_photos(folder: Path, photos: Mapping[str, Path]) -> None:
     before: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     contents = {name: _digest(photo) for name, photo in photos.items()}
     made = label_map_names(folder / "masks")
-    masks = {name: folder / "masks" / f"{name}.png" for name in photos if name in made}
-    others = [
-        name
-        for name, mask in masks.items()
-        if not _is_mask_of(photos[name], mask, content=contents[name], before=before.get(name))
-    ]
+    others = [name for name, content in contents.items() if name in made and content != before.get(name)]
     for name in others:
-        masks[name].unlink()
+        (folder / "masks" / f"{name}.png").unlink()
         (folder / "overlays" / f"{name}.jpg").unlink(missing_ok=True)
     if others:
         some = ", ".join(others[:_NUM_NAMED]) + ", ..." * (len(others) > _NUM_NAMED)
         _logger.info(
-            "%d of %d photos are redone, for their masks in %s were made of other ones or before them: %s",
+            "%d of %d photos are redone, for their masks in %s were not made of them: %s",
             len(others), len(photos), folder, some,
         )  # fmt: skip
     # After the masks of others are gone and before one is made: a mask that is there is always of what this file says.
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(before | contents, indent=0) + "\n", encoding="utf-8")
-
-
-def _is_mask_of(photo: Path, mask: Path, *, content: str, before: str | None) -> bool:
-    """Whether a mask was made of this content, or where its own is not known, as in old folders, is the newer file."""
-    if before is not None:
-        return content == before
-    return bool(content) and mask.stat().st_mtime_ns > photo.stat().st_mtime_ns
 
 
 def _digest(photo: Path) -> str:

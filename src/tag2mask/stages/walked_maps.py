@@ -25,7 +25,7 @@ from tag2mask.networks.affinitynet import AffinityNet
 from tag2mask.networks.irnet import BoundaryNet
 from tag2mask.progress import track
 from tag2mask.refinement.random_walk import walk_from_boundaries, walk_from_features
-from tag2mask.workers import share_of
+from tag2mask.workers import refused_together, share_of
 
 
 def write_walked_maps(
@@ -46,12 +46,12 @@ def write_walked_maps(
     network.eval()
     done = stored_names(folder)
     share = share_of(fabric, [record for record in records if record.name not in done])
-    for record in track(share, len(share), "random walk", shown=fabric.is_global_zero):
-        stored = read_cams(cams, record.name)
-        with fabric.autocast():
-            walked = _walk(network, record, stored, settings)
-        write_cams(folder, record.name, walked)
-    fabric.barrier()
+    with refused_together(fabric):
+        for record in track(share, len(share), "random walk", shown=fabric.is_global_zero):
+            stored = read_cams(cams, record.name)
+            with fabric.autocast():
+                walked = _walk(network, record, stored, settings)
+            write_cams(folder, record.name, walked)
 
 
 @torch.inference_mode()

@@ -1,6 +1,5 @@
 """The work of every kind of stage: from photos, settings and the stages before to the files of its folder."""
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from tag2mask.stages.scores import measure
 from tag2mask.stages.walked_maps import write_walked_maps
 from tag2mask.training import classifiers, labelled
 from tag2mask.training.stage import TrainingStage, load_network
+from tag2mask.workers import num_cores, refused_together
 
 
 class StageWork:
@@ -122,8 +122,9 @@ class StageWork:
                 segmenter = Segmenter.load(self._source(stage))
                 predict_records(fabric, segmenter, stage.records, folder=folder, settings=recipe.segmenter)
             case "scores":
-                if fabric.is_global_zero:
-                    measure(stage, self._source(stage), folder, class_names=self._photos.class_names)
+                with refused_together(fabric):
+                    if fabric.is_global_zero:
+                        measure(stage, self._source(stage), folder, class_names=self._photos.class_names)
 
     def _source(self, stage: Stage) -> Path:
         """Folder of the stage before, where there is one."""
@@ -133,7 +134,7 @@ class StageWork:
     @property
     def _num_processes(self) -> int:
         engine = self._recipe.engine
-        return engine.workers or max(1, (os.cpu_count() or 1) // engine.devices)
+        return engine.workers or max(1, num_cores() // engine.devices)
 
     def _training(self, stage: Stage) -> TrainingStage:
         records = stage.records

@@ -4,6 +4,7 @@ import csv
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -24,6 +25,8 @@ from tag2mask.training.learner import Learner
 
 _logger = logging.getLogger(__name__)
 Row = dict[str, float]
+CHECKPOINT = "checkpoint.pt"
+"""Where a training goes on that was stopped; nothing reads it once the training is finished."""
 BatchT = TypeVar("BatchT", bound=AnyBatch)
 BatchIn = TypeVar("BatchIn", bound=AnyBatch, contravariant=True)
 
@@ -51,7 +54,7 @@ def train(
         loader: its batch sampler is an `EpochBatches`.
         num_epochs: in all, those of earlier runs counted in.
         seed: of dropout and whatever else draws from torch.
-        folder: for `checkpoint.pt`, `losses.csv` and TensorBoard's events.
+        folder: for the checkpoint, `losses.csv` and TensorBoard's events.
         after_epoch: called with the number of each epoch that is done and not yet saved, from 0.
 
     Returns:
@@ -63,20 +66,24 @@ def train(
     """
     folder.mkdir(parents=True, exist_ok=True)
     name = "/".join(folder.parts[-2:])
-    history = _resume(fabric, method, folder / "checkpoint.pt")
+    history = _resume(fabric, method, folder / CHECKPOINT)
+    if len(history) == num_epochs:
+        return history
     if history and fabric.is_global_zero:
         _logger.info("%s: goes on after epoch %d of %d", name, len(history), num_epochs)
-    for epoch in range(len(history), num_epochs):
-        title = f"{name} {epoch + 1}/{num_epochs}"
-        row = _train_epoch(fabric, method, loader, epoch=epoch, seed=seed, title=title)
-        history.append(row)
-        if after_epoch:
-            after_epoch(epoch)
-        if fabric.is_global_zero:
-            _save(fabric, method, history, folder)
-            losses = ", ".join(f"{name} {value:.4g}" for name, value in row.items() if name.startswith("loss/"))
-            _logger.info("%s: epoch %d of %d, %s", name, epoch + 1, num_epochs, losses)
-        fabric.barrier()
+    # Of an epoch that is done again, readers forget what a killed run has told.
+    with SummaryWriter(folder, purge_step=len(history) + 1) if fabric.is_global_zero else nullcontext() as events:
+        for epoch in range(len(history), num_epochs):
+            title = f"{name} {epoch + 1}/{num_epochs}"
+            row = _train_epoch(fabric, method, loader, epoch=epoch, seed=seed, title=title)
+            history.append(row)
+            if after_epoch:
+                after_epoch(epoch)
+            if events:
+                _save(fabric, method, history, folder, events=events)
+                losses = ", ".join(f"{name} {value:.4g}" for name, value in row.items() if name.startswith("loss/"))
+                _logger.info("%s: epoch %d of %d, %s", name, epoch + 1, num_epochs, losses)
+            fabric.barrier()
     return history
 
 
@@ -124,24 +131,25 @@ def _resume(fabric: Fabric, method: TrainingMethod[Any], path: Path) -> list[Row
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     for name, learner in method.learners.items():
         learner.load_state(checkpoint["learners"][name])
-    if "precision" in checkpoint:
-        fabric.strategy.precision.load_state_dict(checkpoint["precision"])
+    fabric.strategy.precision.load_state_dict(checkpoint["precision"])
     history: list[Row] = checkpoint["history"]
     return history
 
 
-def _save(fabric: Fabric, method: TrainingMethod[Any], history: list[Row], folder: Path) -> None:
-    """Checkpoint, CSV and TensorBoard of all epochs so far."""
+def _save(
+    fabric: Fabric, method: TrainingMethod[Any], history: list[Row], folder: Path, *, events: SummaryWriter
+) -> None:
+    """CSV and checkpoint of all epochs so far, and the last one for TensorBoard."""
     with replacing(folder / "losses.csv") as path, path.open("w", newline="") as file:
         writer = csv.DictWriter(file, ["epoch", *history[-1]])
         writer.writeheader()
         writer.writerows({"epoch": epoch, **row} for epoch, row in enumerate(history, start=1))
-    with SummaryWriter(folder, purge_step=len(history)) as events:
-        for name, value in history[-1].items():
-            events.add_scalar(name, value, len(history))
+    for name, value in history[-1].items():
+        events.add_scalar(name, value, len(history))
+    events.flush()
     # Last, for a run that is killed before this does the epoch again, and with it what is above.
     learners = {name: learner.state() for name, learner in method.learners.items()}
     # The scale of the losses, which 16-mixed adapts.
     precision = fabric.strategy.precision.state_dict()
-    with replacing(folder / "checkpoint.pt") as path:
+    with replacing(folder / CHECKPOINT) as path:
         torch.save({"history": history, "learners": learners, "precision": precision}, path)

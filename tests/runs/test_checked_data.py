@@ -1,0 +1,45 @@
+from pathlib import Path
+
+import pytest
+
+from tag2mask.config import DataSettings
+from tag2mask.data.known_facts import read_known_facts
+from tag2mask.runs.checked_data import checked_data
+from tag2mask.runs.folder import FACTS_FILE
+
+
+def test_what_was_found_is_kept_before_anything_follows(shapes: Path, tmp_path: Path):
+    run = tmp_path / "run"
+
+    with checked_data(DataSettings(root=shapes), run):
+        known = read_known_facts(run / FACTS_FILE)
+        (run / "config.yaml").touch()
+
+    assert len(known) == 13
+    assert {path.name for path in run.iterdir()} == {FACTS_FILE, "config.yaml"}
+
+
+def test_run_that_is_refused_leaves_no_folder(shapes: Path, tmp_path: Path):
+    run = tmp_path / "run"
+
+    with pytest.raises(ValueError, match="cannot work"), checked_data(DataSettings(root=shapes), run):
+        raise ValueError("cannot work")
+
+    assert not run.exists()
+
+
+def test_folder_that_was_there_before_is_left(shapes: Path, tmp_path: Path):
+    for _ in range(2):
+        with checked_data(DataSettings(root=shapes), tmp_path):
+            pass
+
+    assert [path.name for path in tmp_path.iterdir()] == [FACTS_FILE]
+
+
+def test_further_processes_write_nothing(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("LOCAL_RANK", "1")
+
+    with checked_data(DataSettings(root=shapes), tmp_path / "run"):
+        pass
+
+    assert not (tmp_path / "run").exists()
