@@ -67,9 +67,12 @@ def _dispatch(typed: argparse.Namespace, flags: Sequence[str]) -> int:
         refuse_file(typed.run)
     match typed.command:
         case "check":
+            from tag2mask.data.read import usual_train_split
+
+            train_split = typed.train_split or usual_train_split(typed.data)
             settings = DataSettings(
-                root=typed.data, layout=typed.layout, tag_source=typed.tag_source, train_split=typed.train_split,
-                seed_split=typed.train_split,
+                root=typed.data, layout=typed.layout, tag_source=typed.tag_source, train_split=train_split,
+                seed_split=train_split,
             )  # fmt: skip
             return commands.check(settings, strict=typed.strict, as_json=typed.json, faults_file=typed.write)
         case "env":

@@ -119,7 +119,7 @@ def _add_check(command: argparse.ArgumentParser) -> None:
     command.add_argument("data", type=Path, metavar="DATA", help="folder of the data set")
     command.add_argument("--layout", choices=get_args(Layout), default="auto")
     command.add_argument("--tag-source", choices=get_args(TagSource), default="auto", help="VOC layout: where tags are")
-    command.add_argument("--train-split", default="train", help="list name or path of the photos to train on")
+    command.add_argument("--train-split", help="list name or path of the photos to train on (train, of COCO train2014)")
     command.add_argument("--strict", action="store_true", help="warnings fail too")
     command.add_argument("--json", action="store_true", help="print JSON")
     command.add_argument("--write", type=Path, metavar="FILE", help="write every fault to a CSV file")

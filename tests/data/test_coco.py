@@ -107,6 +107,15 @@ def test_categories_become_classes_in_the_order_of_their_ids_and_annotations_bec
     assert data_set.faults == ()
 
 
+def test_folder_is_checked_without_naming_its_splits(coco, tag2mask):
+    coco.write()
+
+    outcome = tag2mask("check", coco.root)
+
+    assert "'train'" not in outcome.out
+    assert "(train2014)" in outcome.out
+
+
 def test_both_conventions_of_lists_are_splits(coco):
     sizes = {name: len(records) for name, records in coco.read().splits.items()}
 

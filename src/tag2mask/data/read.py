@@ -10,7 +10,7 @@ from tag2mask.data.coco import ANNOTATIONS, SPLITS, is_coco, read_coco
 from tag2mask.data.faults import DataError, FaultLog, did_you_mean
 from tag2mask.data.folder import TABLES, find_table, read_photos_with_table
 from tag2mask.data.names import UNREADABLE_SUFFIXES
-from tag2mask.data.records import ALL, DataSet
+from tag2mask.data.records import ALL, TRAIN, DataSet
 from tag2mask.data.voc import PHOTOS, is_voc, read_voc
 
 _NUM_ENTRIES_SHOWN = 10
@@ -44,6 +44,11 @@ def read_with_faults(settings: DataSettings) -> DataSet:
         data_set = _nothing(settings.root)
     _judge(data_set, log)
     return replace(data_set, faults=tuple(log.faults))
+
+
+def usual_train_split(root: Path) -> str:
+    """Name of the split that one trains on in a folder laid out as this one is."""
+    return SPLITS[0] if is_coco(root) else TRAIN
 
 
 def _read(settings: DataSettings, log: FaultLog) -> DataSet:
