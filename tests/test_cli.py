@@ -116,7 +116,9 @@ def test_unknown_command_exits_2_with_the_known_ones(tag2mask: Callable):
     ("arguments", "told"),
     [
         (("--data.root", "nowhere"), "nowhere: found no such folder"),
+        (("--data.train_split", "trian"), "data.train_split: found 'trian'"),
         (("--data.train_split", "trian"), "Did you mean 'train'?"),
+        (("--data.val_split", "valley"), "Or null: no predictions are measured."),
         (("--data.crop", 40), "data.crop is 40, but a reconstructor of depth 4 needs a multiple of 16"),
         (("--cams.scales", "[]"), "cams.scales is empty, expected one or more"),
         (("--methods", "[acr,acr]", "--data.root", "nowhere"), "methods has acr more than once, expected each once"),

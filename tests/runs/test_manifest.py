@@ -104,7 +104,7 @@ def test_reason_names_the_setting_with_both_values():
 
     assert why_redo(wanted, MANIFEST) == "cams.classes changed from tags to predicted"
     assert why_redo(MANIFEST, None) == "not made yet"
-    assert why_redo(replace(MANIFEST, inputs={"photos": "xyz"}), MANIFEST) == "photos changed"
+    assert why_redo(replace(MANIFEST, inputs={"photos": "xyz"}), MANIFEST) == "photos or tags changed"
     assert why_redo(replace(MANIFEST, settings={}), MANIFEST) == "cams.classes changed from tags to None"
 
 

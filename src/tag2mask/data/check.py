@@ -1,7 +1,7 @@
 """What was understood of a data set, and every fault, before anything runs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tag2mask.config import DataSettings
 from tag2mask.data.check_files import check_copies, check_label_maps, check_photos
@@ -11,6 +11,8 @@ from tag2mask.data.inspection import RecordFacts
 from tag2mask.data.known_facts import KnownFacts, inspect_changed, remember
 from tag2mask.data.read import read_with_faults
 from tag2mask.data.records import ALL, DataSet, Record
+
+_SPLIT_SETTINGS = ("train_split", "seed_split", "label_split", "val_split")
 
 
 @dataclass(frozen=True)
@@ -61,11 +63,11 @@ def check_data_set(
     data_set = read_with_faults(settings)
     log = FaultLog()
     log.faults.extend(data_set.faults)
-    train = _split(data_set, settings.train_split, log)
-    chosen = (settings.train_split, settings.seed_split, settings.label_split, settings.val_split)
+    train = _split(data_set, settings.train_split, settings, log)
+    chosen = [getattr(settings, field) for field in _SPLIT_SETTINGS]
     others = tuple(data_set.splits) if splits is None else splits
     names = dict.fromkeys(name for name in (*chosen, *others) if name)
-    used = {name: train if name == settings.train_split else _split(data_set, name, log) for name in names}
+    used = {name: train if name == settings.train_split else _split(data_set, name, settings, log) for name in names}
     learned = {name: used[name] for name in (settings.train_split, settings.label_split) if name}
     measured = {name: used[name] for name in _measured_splits(settings, others)}
     records = list(dict.fromkeys(record for photos in used.values() for record in photos))
@@ -91,7 +93,7 @@ def _measured_splits(settings: DataSettings, others: Sequence[str]) -> tuple[str
     return tuple(name for name in others if name.casefold() in VAL_SPLITS and name != settings.train_split)
 
 
-def _split(data_set: DataSet, name: str, log: FaultLog) -> tuple[Record, ...]:
+def _split(data_set: DataSet, name: str, settings: DataSettings, log: FaultLog) -> tuple[Record, ...]:
     """Records of a split; none, and the reason noted, where it cannot be read."""
     if not data_set.splits[ALL]:
         # Nothing was understood, which is noted already.
@@ -99,5 +101,14 @@ def _split(data_set: DataSet, name: str, log: FaultLog) -> tuple[Record, ...]:
     try:
         return data_set.split(name)
     except DataError as error:
-        log.faults.extend(error.faults)
+        log.faults.extend(_of_setting(fault, name, settings) for fault in error.faults)
         return ()
+
+
+def _of_setting(fault: Fault, name: str, settings: DataSettings) -> Fault:
+    """A fault of a split, which names the setting that asks for it where there is no such split."""
+    asking = [field for field in _SPLIT_SETTINGS if getattr(settings, field) == name]
+    if fault.code != "unknown-split" or not asking:
+        return fault
+    none = f"{fault.hint} Or null: no predictions are measured." if asking == ["val_split"] else fault.hint
+    return replace(fault, file=f"data.{asking[0]}", hint=none.strip())

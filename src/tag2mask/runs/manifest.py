@@ -89,7 +89,7 @@ def why_redo(wanted: Manifest, found: Manifest | None) -> str | None:
             return f"{name} changed from {old} to {new}"
     for name in sorted(wanted.inputs.keys() | found.inputs.keys()):
         if found.inputs.get(name) != wanted.inputs.get(name):
-            return f"{name} changed"
+            return f"{'photos or tags' if name == 'photos' else name} changed"
     return None
 
 
