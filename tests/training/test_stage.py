@@ -134,7 +134,7 @@ def test_what_follows_an_epoch_may_show_a_compiled_network_photos_of_any_size(
     method = Classification(build_learner(stage, classifier, OPTIMIZER, 2, 4))
 
     with without_compiler():
-        train_networks(stage, method, loader, num_epochs=2, networks={"classifier": classifier})
+        train_networks(stage, method, loader, num_epochs=2, learners=method.learners)
 
     assert shapes == [(1, 3, side // 2, side // 2) for side in (16, 24, 40)] * 2
     assert counters["stats"]["unique_graphs"] == 1

@@ -1,6 +1,5 @@
 """The trainings that learn from label maps, each from its settings to a folder with weights."""
 
-from torch import nn
 from torch.utils.data import DataLoader
 
 from tag2mask.config import RefinementSettings, SegmenterSettings
@@ -47,7 +46,7 @@ def train_relations(stage: TrainingStage) -> float:
             method = Boundaries(build_learner(stage, network, optimizer, epochs, batch_size), settings.radius)
         case AffinityNet():
             method = PixelAffinities(build_learner(stage, network, optimizer, epochs, batch_size), settings.radius)
-    return _train(stage, method, settings, network.backbone, {"network": network})
+    return _train(stage, method, settings, network.backbone, "network")
 
 
 def train_segmenter(stage: TrainingStage) -> float:
@@ -55,7 +54,7 @@ def train_segmenter(stage: TrainingStage) -> float:
     settings = stage.recipe.segmenter
     network = new_segmenter(stage)
     learner = build_learner(stage, network, settings.optimizer, settings.epochs, settings.batch_size)
-    return _train(stage, Segmentation(learner, settings), settings, network.backbone, {"model": network})
+    return _train(stage, Segmentation(learner, settings), settings, network.backbone, "model")
 
 
 def new_relations_network(stage: TrainingStage) -> BoundaryNet | AffinityNet:
@@ -73,11 +72,13 @@ def new_segmenter(stage: TrainingStage) -> DeepLab:
 
 def _train(
     stage: TrainingStage, method: TrainingMethod[LabelledBatch], settings: RefinementSettings | SegmenterSettings,
-    backbone: Backbone, networks: dict[str, nn.Module],
+    backbone: Backbone, name: str,
 ) -> float:  # fmt: skip
+    """A training of one network on label maps; `name` is that of its weights."""
+    (learner,) = method.learners.values()
     photos = LabelledPhotos(
         stage.records, resize_range=settings.resize_range, crop=settings.crop,
         mean=backbone.mean, std=backbone.std, seed=stage.recipe.engine.seed, long_side=settings.long_side,
     )  # fmt: skip
     loader: DataLoader[LabelledBatch] = build_loader(stage, photos, settings.batch_size, collate_labelled)
-    return train_networks(stage, method, loader, num_epochs=settings.epochs, networks=networks)
+    return train_networks(stage, method, loader, num_epochs=settings.epochs, learners={name: learner})
