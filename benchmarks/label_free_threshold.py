@@ -76,7 +76,9 @@ def main() -> None:
         cams = [read_cams(folder, record.name) for record in records]
         first, second = (swept(records[half::2], cams[half::2], len(data_set.class_names)) for half in (0, 1))
         print(folder.relative_to(arguments.run))
-        print(report(photos, cams, first + second))
+        whole = ThresholdSweep(len(data_set.class_names))
+        whole.counts[:] = first.counts + second.counts
+        print(report(photos, cams, whole))
         print(report(photos[::2], cams[::2], first))
         print(report(photos[1::2], cams[1::2], second))
 
