@@ -14,10 +14,17 @@ from tag2mask.command_line import WITHOUT_SETTINGS, build_parser, refuse_file, r
 from tag2mask.config import DataSettings
 from tag2mask.progress import is_first_process
 from tag2mask.recipes import RecipeError, load_recipe
-from tag2mask.runs.folder import RECIPE_FILE
+from tag2mask.runs.folder import RECIPE_FILE, is_run
 
 # Commands that keep nothing of what they have done.
 _BEGIN_ANEW = ("check", "env", "export", "report", "status")
+_ON_A_RECIPE = {
+    command.__name__: command
+    for command in (
+        commands.run, commands.train, commands.cams, commands.refine, commands.label, commands.segment,
+        commands.evaluate, commands.demo, commands.status,
+    )
+}  # fmt: skip
 _LESS_MEMORY = "smaller crops, batches or long_side, or fewer engine.workers, take less"
 
 
@@ -91,25 +98,7 @@ def _dispatch(typed: argparse.Namespace, flags: Sequence[str]) -> int:
             commands.table(typed.table, typed.recipe, flags, num_seeds=typed.seeds, run=run_folder)
             return 0
     job = _demo(typed, flags) if typed.command == "demo" else _job(typed, flags)
-    match typed.command:
-        case "run":
-            commands.run(job)
-        case "train":
-            commands.train(job)
-        case "cams":
-            commands.cams(job)
-        case "refine":
-            commands.refine(job)
-        case "label":
-            commands.label(job)
-        case "segment":
-            commands.segment(job)
-        case "evaluate":
-            commands.evaluate(job)
-        case "demo":
-            commands.demo(job)
-        case "status":
-            commands.status(job)
+    _ON_A_RECIPE[typed.command](job)
     return 0
 
 
@@ -121,7 +110,7 @@ def _job(typed: argparse.Namespace, flags: Sequence[str]) -> commands.Job:
     """The recipe that is named; a run folder, or the recipe in it, names both."""
     named = Path(typed.recipe)
     folder = named.parent if named.name == RECIPE_FILE else named
-    if (folder / RECIPE_FILE).is_file():
+    if is_run(folder):
         return commands.Job(load_recipe(str(folder / RECIPE_FILE), flags), typed.run or folder)
     return commands.Job(load_recipe(typed.recipe, flags), typed.run or Path("runs") / named.stem)
 

@@ -17,6 +17,11 @@ LOCK_FILE = ".lock"
 """Holds the number of the process that works in the run folder, or was the last one to do so."""
 
 
+def is_run(folder: Path) -> bool:
+    """Whether a run has worked in a folder: a recipe alone, which may be somebody's own, does not tell."""
+    return (folder / RECIPE_FILE).is_file() and (folder / LOCK_FILE).is_file()
+
+
 def expect_run(folder: Path) -> None:
     """Refuse a folder that is not that of a run.
 
