@@ -39,6 +39,16 @@ def test_folder_of_other_files_is_no_run(tmp_path: Path):
         expect_run(tmp_path)
 
 
+def test_run_may_begin_with_maps_and_labels_of_somebody_else(tmp_path: Path):
+    (tmp_path / "2-cams/acr").mkdir(parents=True)
+    (tmp_path / "4-pseudo-labels/acr").mkdir(parents=True)
+    refuse_foreign(tmp_path)
+    (tmp_path / "5-segmenter").mkdir()
+
+    with pytest.raises(ValueError, match="not empty and not a run"):
+        refuse_foreign(tmp_path)
+
+
 @pytest.mark.parametrize("refuse", [refuse_foreign, refuse_foreign_tables])
 def test_what_the_check_found_makes_no_folder_foreign(refuse: Callable[[Path], None], tmp_path: Path):
     (tmp_path / FACTS_FILE).touch()

@@ -3,7 +3,7 @@
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +15,9 @@ FACTS_FILE = ".checked_files.json"
 """What the check of the data found in each file, so that the next one opens only what has changed."""
 LOCK_FILE = ".lock"
 """Holds the number of the process that works in the run folder, or was the last one to do so."""
+
+# Where somebody else's maps and labels may lie before a run begins.
+_OPEN_FOLDERS = ("2-cams", "4-pseudo-labels")
 
 
 def is_run(folder: Path) -> bool:
@@ -33,12 +36,12 @@ def expect_run(folder: Path) -> None:
 
 
 def refuse_foreign(folder: Path) -> None:
-    """Let a run begin or go on only where there is no folder yet, an empty one or one of ours.
+    """Let a run begin or go on only where there is no folder yet, one of ours, or one without files but those it takes.
 
     Raises:
         ValueError: there are files of another origin.
     """
-    if _has_files(folder) and not (folder / RECIPE_FILE).exists():
+    if _has_files(folder, but=_OPEN_FOLDERS) and not (folder / RECIPE_FILE).exists():
         raise ValueError(
             f"{folder}: not empty and not a run of tag2mask ({RECIPE_FILE} is missing): choose another --run"
         )
@@ -80,9 +83,9 @@ def refuse_foreign_tables(folder: Path) -> None:
         raise ValueError(f"{folder}: not empty and not a folder of tables (seed-* is missing): choose another --run")
 
 
-def _has_files(folder: Path) -> bool:
-    """Whether anything is in a folder but hidden files, which one leaves that was killed before it had begun."""
-    return any(folder.glob("[!.]*"))
+def _has_files(folder: Path, *, but: Sequence[str] = ()) -> bool:
+    """Whether anything else is in a folder: hidden files are left by one that was killed before it had begun."""
+    return any(path.name not in but for path in folder.glob("[!.]*"))
 
 
 def _lock(file: int) -> None:
