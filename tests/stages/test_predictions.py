@@ -215,6 +215,16 @@ def test_photos_of_a_kind_that_is_not_read_fail_unless_they_were_converted(
     assert caplog.messages == [f"skipped {photos / 'b.heic'}: {told}"]
 
 
+def test_areas_are_those_of_earlier_calls_too(segmenter: Segmenter, fabric: Fabric, shapes: Path, tmp_path: Path):
+    first, second = shapes / "00.png", shapes / "01.png"
+
+    for name, photo in (("a", first), ("b", second)):
+        predict_folder(fabric, segmenter, {name: photo}, folder=tmp_path)
+
+    with (tmp_path / "areas.csv").open(encoding="utf-8") as file:
+        assert {row["photo"] for row in csv.DictReader(file)} == {"a", "b"}
+
+
 def test_single_photo_is_taken(photo_folder: Path, tmp_path: Path):
     assert photos_below(photo_folder / "turned.jpg", without=tmp_path) == {"turned": photo_folder / "turned.jpg"}
 

@@ -89,9 +89,9 @@ def refuse_other_model(folder: Path, model: Path) -> None:
 
 
 def predict_folder(fabric: Fabric, segmenter: Segmenter, photos: Mapping[str, Path], *, folder: Path) -> FolderResult:
-    """Write label map and overlay of every photo, and the areas of all; what is there of the same photo is left alone.
+    """Write label map and overlay of every photo; what is there of the same photo is left alone.
 
-    A photo is the same while its content is: `photos.json` keeps what the masks were made of, and others are deleted
+    The areas are those of all photos whose predictions the folder holds, also of earlier calls. A photo is the same while its content is: `photos.json` keeps what the masks were made of, and others are deleted
     first, such as those of photos that were called the same. Photos that cannot be read or need more memory than there
     is are named in the log and skipped.
 
@@ -125,7 +125,7 @@ def predict_folder(fabric: Fabric, segmenter: Segmenter, photos: Mapping[str, Pa
     fabric.barrier()
     done = label_map_names(masks)
     if fabric.is_global_zero:
-        _write_areas(folder, [name for name in photos if name in done], segmenter.class_names)
+        _write_areas(folder, [name for name in _read_contents(folder) if name in done], segmenter.class_names)
     return FolderResult(len(photos), tuple(name for name in photos if name not in done))
 
 
@@ -146,8 +146,7 @@ def predict_records(
 
 def _delete_other_photos(folder: Path, photos: Mapping[str, Path]) -> None:
     """Delete predictions that are not of the photos called so now, and keep which ones these are."""
-    path = folder / _CONTENTS
-    before: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    before = _read_contents(folder)
     contents = {name: _digest(photo) for name, photo in photos.items()}
     made = label_map_names(folder / "masks")
     others = [name for name, content in contents.items() if name in made and content != before.get(name)]
@@ -161,8 +160,15 @@ def _delete_other_photos(folder: Path, photos: Mapping[str, Path]) -> None:
             len(others), len(photos), folder, some,
         )  # fmt: skip
     # After the masks of others are gone and before one is made: a mask that is there is always of what this file says.
-    with replacing(path) as temporary:
+    with replacing(folder / _CONTENTS) as temporary:
         temporary.write_text(json.dumps(before | contents, indent=0) + "\n", encoding="utf-8")
+
+
+def _read_contents(folder: Path) -> dict[str, str]:
+    """Digest of each photo that predictions in the folder are of, by name: those of earlier calls too."""
+    path = folder / _CONTENTS
+    contents: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return contents
 
 
 def _digest(photo: Path) -> str:
