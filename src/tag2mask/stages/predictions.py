@@ -91,9 +91,9 @@ def refuse_other_model(folder: Path, model: Path) -> None:
 def predict_folder(fabric: Fabric, segmenter: Segmenter, photos: Mapping[str, Path], *, folder: Path) -> FolderResult:
     """Write label map and overlay of every photo; what is there of the same photo is left alone.
 
-    The areas are those of all photos whose predictions the folder holds, also of earlier calls. A photo is the same while its content is: `photos.json` keeps what the masks were made of, and others are deleted
-    first, such as those of photos that were called the same. Photos that cannot be read or need more memory than there
-    is are named in the log and skipped.
+    A photo is the same while its content is: `photos.json` keeps what the masks were made of, and others are deleted
+    first, such as those of photos that were called the same. `areas.csv` has the photos of earlier calls too. Photos
+    that cannot be read or need more memory than there is are named in the log and skipped.
 
     Args:
         fabric: launched; the processes share the photos.
