@@ -86,9 +86,6 @@ class OptimizerSettings:
     """Learning rate falls as (1 - step / steps) ** power; paper, section 5.2. 0 keeps it constant."""
     warmup_epochs: Index = 0
     """Epochs over which the learning rate first rises in even steps from near 0, which transformers need."""
-    average: Fraction = 0.0
-    """Decay a step of a running average of the weights, which the training gives in the place of the last ones; 0 =
-    none (released code). Ours, for adversarial trainings, which do not settle."""
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,10 @@ def network() -> nn.Module:
     return network
 
 
-def learner_of(fabric: Fabric, network: nn.Module, momentum: float = 0.9, average: float = 0.0) -> Learner[nn.Module]:
+def learner_of(fabric: Fabric, network: nn.Module, momentum: float = 0.9) -> Learner[nn.Module]:
     optimizer: Optimizer = SGD([p for p in network.parameters() if p.requires_grad], lr=0.1, momentum=momentum)
     schedule = build_schedule(optimizer, OptimizerSettings(), num_steps=10, steps_per_epoch=5)
-    return Learner(fabric, network, optimizer, schedule, average)
+    return Learner(fabric, network, optimizer, schedule)
 
 
 def descend(learner: Learner[nn.Module], seed: int) -> None:
@@ -117,40 +117,3 @@ def test_loaded_state_goes_on_to_the_same_digits(fabric: Fabric, network: nn.Mod
 
     assert torch.equal(other.network[0].weight, unbroken)
     assert other.learning_rate == learner.learning_rate
-
-
-def test_result_is_the_running_average_of_the_weights(fabric: Fabric, network: nn.Module):
-    learner = learner_of(fabric, network, average=0.75)
-    passed = []
-    for seed in range(3):
-        descend(learner, seed)
-        passed.append(network[0].weight.detach().clone())
-
-    first, second, third = passed
-    assert not torch.equal(first, third)
-    torch.testing.assert_close(learner.result[0].weight, 0.75 * (0.75 * first + 0.25 * second) + 0.25 * third)
-    assert torch.equal(network[0].weight, third)
-
-
-def test_without_average_the_result_is_what_learns(fabric: Fabric, network: nn.Module):
-    assert learner_of(fabric, network).result is network
-
-
-def test_average_goes_on_where_its_state_was_taken(fabric: Fabric, network: nn.Module):
-    other = copy.deepcopy(network)
-    unbroken = learner_of(fabric, network, average=0.75)
-    file = io.BytesIO()
-    for seed in range(4):
-        torch.manual_seed(seed)
-        descend(unbroken, seed)
-        if seed == 1:
-            torch.save(unbroken.state(), file)
-    file.seek(0)
-    resumed = learner_of(fabric, other, average=0.75)
-    resumed.load_state(torch.load(file, weights_only=True))
-    for seed in (2, 3):
-        torch.manual_seed(seed)
-        descend(resumed, seed)
-
-    for parameter, expected in zip(resumed.result.parameters(), unbroken.result.parameters(), strict=True):
-        torch.testing.assert_close(parameter, expected)

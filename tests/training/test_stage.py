@@ -1,14 +1,12 @@
-"""What a training leaves; compiled learners give what eager ones give, and compile in their first steps alone."""
+"""Learners that are compiled: they give what eager ones give, and compile in their first steps alone."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from lightning_fabric import Fabric
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch._dynamo.utils import counters
 
@@ -136,22 +134,7 @@ def test_what_follows_an_epoch_may_show_a_compiled_network_photos_of_any_size(
     method = Classification(build_learner(stage, classifier, OPTIMIZER, 2, 4))
 
     with without_compiler():
-        train_networks(stage, method, loader, num_epochs=2, learners=method.learners)
+        train_networks(stage, method, loader, num_epochs=2, networks={"classifier": classifier})
 
     assert shapes == [(1, 3, side // 2, side // 2) for side in (16, 24, 40)] * 2
     assert counters["stats"]["unique_graphs"] == 1
-
-
-def test_averaged_weights_are_what_a_training_leaves(fabric: Fabric, tiny_recipe: Path, tmp_path: Path):
-    recipe = load_recipe(str(tiny_recipe))
-    records = [record for record in read_data_set(recipe.data).split("train") if record.tags]
-    stage = TrainingStage(fabric, recipe, records, num_classes=3, folder=tmp_path)
-    photos = TrainingPhotos(records, 3, recipe.data, mean=(0.5,) * 3, std=(0.25,) * 3, grid=4, seed=0)
-    loader = build_loader(stage, photos, 4, collate)
-    learner = build_learner(stage, small_classifier(), replace(OPTIMIZER, average=0.5), 1, 4)
-
-    train_networks(stage, Classification(learner), loader, num_epochs=1, learners={"classifier": learner})
-
-    left = load_file(tmp_path / "classifier.safetensors")
-    torch.testing.assert_close(left, dict(learner.result.state_dict()))
-    assert any(not torch.equal(tensor, left[name]) for name, tensor in learner.network.state_dict().items())

@@ -1,5 +1,6 @@
 """The trainings that end in a classifier, each from its settings to a folder with weights."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +25,8 @@ from tag2mask.training.stage import (
     train_networks,
 )
 
+Networks = Mapping[str, PhotoClassifier | Reconstructor]
+
 
 def check_plain(stage: TrainingStage, section: ClassifierSection) -> None:
     """Build all that a plain training needs, so that what cannot work is told before an older one is deleted."""
@@ -43,9 +46,9 @@ def train_plain(stage: TrainingStage, section: ClassifierSection) -> float:
     classifier = new_classifier(stage, section)
     learner = build_learner(stage, classifier, settings.optimizer, settings.epochs, settings.batch_size)
     photos = _plain_photos(stage, classifier, section)
+    networks: Networks = {"classifier": classifier}
     loader = build_loader(stage, photos, settings.batch_size, collate)
-    method = Classification(learner)
-    return train_networks(stage, method, loader, num_epochs=settings.epochs, learners=method.learners)
+    return train_networks(stage, Classification(learner), loader, num_epochs=settings.epochs, networks=networks)
 
 
 def train_reconstructor(stage: TrainingStage, plain: Path) -> float:
@@ -57,7 +60,7 @@ def train_reconstructor(stage: TrainingStage, plain: Path) -> float:
     epochs = settings.reconstructor_epochs
     learner = build_learner(stage, reconstructor, settings.reconstructor_optimizer, epochs, settings.batch_size)
     method = ReconstructorAlone(fixed, learner, settings)
-    return _train(stage, classifier, method, epochs)
+    return _train(stage, classifier, method, epochs, {"reconstructor": reconstructor})
 
 
 def train_pretrained(stage: TrainingStage, plain: Path, reconstructor: Path) -> float:
@@ -69,7 +72,7 @@ def train_pretrained(stage: TrainingStage, plain: Path, reconstructor: Path) -> 
     epochs = settings.decay_epochs or settings.epochs
     learner = build_learner(stage, classifier, settings.classifier_optimizer, epochs, settings.batch_size)
     method = ClassifierAlone(learner, fixed, settings)
-    return _train(stage, classifier, method, settings.epochs)
+    return _train(stage, classifier, method, settings.epochs, {"classifier": classifier})
 
 
 def train_acr(stage: TrainingStage, plain: Path, alone: Path) -> float:
@@ -91,7 +94,8 @@ def train_acr(stage: TrainingStage, plain: Path, alone: Path) -> float:
         build_learner(stage, reconstructor, settings.reconstructor_optimizer, epochs, settings.batch_size),
         settings,
     )
-    return _train(stage, classifier, method, settings.epochs)
+    networks: Networks = {"classifier": classifier, "reconstructor": reconstructor}
+    return _train(stage, classifier, method, settings.epochs, networks)
 
 
 def new_classifier(stage: TrainingStage, section: ClassifierSection) -> PhotoClassifier:
@@ -130,11 +134,14 @@ def _first_classifier(stage: TrainingStage, plain: Path) -> PhotoClassifier:
     return load_network(classifier, plain, "classifier") if stage.recipe.acr.warm_start else classifier
 
 
-def _train(stage: TrainingStage, classifier: PhotoClassifier, method: TrainingMethod[Batch], num_epochs: int) -> float:
+def _train(
+    stage: TrainingStage, classifier: PhotoClassifier, method: TrainingMethod[Batch], num_epochs: int,
+    networks: Networks,
+) -> float:  # fmt: skip
     """A training in which a reconstructor takes part, on photos normalised as the classifier wants them."""
     photos = _photos(stage, classifier, stage.recipe.data)
     loader = build_loader(stage, photos, stage.recipe.acr.batch_size, collate)
-    return train_networks(stage, method, loader, num_epochs=num_epochs, learners=method.learners)
+    return train_networks(stage, method, loader, num_epochs=num_epochs, networks=networks)
 
 
 def _photos(

@@ -1,5 +1,6 @@
 """The trainings that learn from label maps, each from its settings to a folder with weights."""
 
+from torch import nn
 from torch.utils.data import DataLoader
 
 from tag2mask.config import RefinementSettings, SegmenterSettings
@@ -46,7 +47,7 @@ def train_relations(stage: TrainingStage) -> float:
             method = Boundaries(build_learner(stage, network, optimizer, epochs, batch_size), settings.radius)
         case AffinityNet():
             method = PixelAffinities(build_learner(stage, network, optimizer, epochs, batch_size), settings.radius)
-    return _train(stage, method, settings, network.backbone, "network")
+    return _train(stage, method, settings, network.backbone, {"network": network})
 
 
 def train_segmenter(stage: TrainingStage) -> float:
@@ -54,7 +55,7 @@ def train_segmenter(stage: TrainingStage) -> float:
     settings = stage.recipe.segmenter
     network = new_segmenter(stage)
     learner = build_learner(stage, network, settings.optimizer, settings.epochs, settings.batch_size)
-    return _train(stage, Segmentation(learner, settings), settings, network.backbone, "model")
+    return _train(stage, Segmentation(learner, settings), settings, network.backbone, {"model": network})
 
 
 def new_relations_network(stage: TrainingStage) -> BoundaryNet | AffinityNet:
@@ -72,13 +73,11 @@ def new_segmenter(stage: TrainingStage) -> DeepLab:
 
 def _train(
     stage: TrainingStage, method: TrainingMethod[LabelledBatch], settings: RefinementSettings | SegmenterSettings,
-    backbone: Backbone, name: str,
+    backbone: Backbone, networks: dict[str, nn.Module],
 ) -> float:  # fmt: skip
-    """A training of one network on label maps; `name` is that of its weights."""
-    (learner,) = method.learners.values()
     photos = LabelledPhotos(
         stage.records, resize_range=settings.resize_range, crop=settings.crop,
         mean=backbone.mean, std=backbone.std, seed=stage.recipe.engine.seed, long_side=settings.long_side,
     )  # fmt: skip
     loader: DataLoader[LabelledBatch] = build_loader(stage, photos, settings.batch_size, collate_labelled)
-    return train_networks(stage, method, loader, num_epochs=settings.epochs, learners={name: learner})
+    return train_networks(stage, method, loader, num_epochs=settings.epochs, networks=networks)

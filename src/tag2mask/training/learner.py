@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 Network = TypeVar("Network", bound=nn.Module)
 NetworkLent = TypeVar("NetworkLent", bound=nn.Module, covariant=True)
@@ -27,27 +26,14 @@ class Learner(Generic[Network]):
 
     Each learner has its own wrapper for several processes, so the backward pass through one network never waits for
     gradients of another.
-
-    Args:
-        fabric: launched.
-        network: to train.
-        optimizer: of its parameters.
-        schedule: of the optimiser.
-        average: decay a step of the running average of the weights, 0 for none.
     """
 
-    def __init__(
-        self, fabric: Fabric, network: Network, optimizer: Optimizer, schedule: LRScheduler, average: float = 0.0
-    ) -> None:
+    def __init__(self, fabric: Fabric, network: Network, optimizer: Optimizer, schedule: LRScheduler) -> None:
         # Convolutions run faster on images whose channels lie side by side, on CPUs and GPUs alike.
         self.network = network.to(memory_format=torch.channels_last)
         self._fabric = fabric
         self._schedule = schedule
         self._trained, self._optimizer = fabric.setup(network, optimizer)
-        self._average: AveragedModel | None = None
-        if average:
-            running = get_ema_multi_avg_fn(average)  # type: ignore[no-untyped-call]
-            self._average = AveragedModel(network, multi_avg_fn=running, use_buffers=True)
 
     def __call__(self, *args: Any) -> Any:
         """Run the network in training mode, its gradients shared by all processes."""
@@ -69,13 +55,6 @@ class Learner(Generic[Network]):
         self._fabric.backward(loss)
         self._optimizer.step()
         self._schedule.step()
-        if self._average:
-            self._average.update_parameters(self.network)
-
-    @property
-    def result(self) -> Network:
-        """What the training gives: the network with its averaged weights, if they are averaged, else the last ones."""
-        return cast(Network, self._average.module) if self._average else self.network
 
     @property
     def learning_rate(self) -> float:
@@ -84,20 +63,17 @@ class Learner(Generic[Network]):
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint needs to go on to the same digits."""
-        state = {
+        return {
             "network": self.network.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "schedule": self._schedule.state_dict(),
         }
-        return state | ({"average": self._average.state_dict()} if self._average else {})
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Go on from what `state` gave."""
         self.network.load_state_dict(state["network"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._schedule.load_state_dict(state["schedule"])
-        if self._average:
-            self._average.load_state_dict(state["average"])
 
 
 class FixedNetwork(Generic[Network]):

@@ -70,7 +70,7 @@ def build_learner(
     )
     if stage.recipe.engine.compile:
         _compile(network)
-    return Learner(stage.fabric, network, optimizer, schedule, settings.average)
+    return Learner(stage.fabric, network, optimizer, schedule)
 
 
 def _compile(network: nn.Module) -> None:
@@ -92,10 +92,9 @@ class _PartlyUndecayed(Protocol):
 
 def train_networks(
     stage: TrainingStage, method: TrainingMethod[BatchT], loader: DataLoader[BatchT], *, num_epochs: int,
-    learners: Mapping[str, Learner[Any]],
+    networks: Networks,
 ) -> float:  # fmt: skip
-    """Run the loop and write the result of each of `learners` by its name; gives the seconds of all epochs."""
-    networks = {name: learner.result for name, learner in learners.items()}
+    """Run the loop and write the weights of the networks that learned; gives the seconds of all epochs."""
     after_epoch = None if stage.after_epoch is None else partial(_call_eagerly, stage.after_epoch, networks=networks)
     history = train(
         stage.fabric, method, loader,
