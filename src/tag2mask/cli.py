@@ -12,6 +12,7 @@ from pathlib import Path
 from tag2mask import commands
 from tag2mask.command_line import WITHOUT_SETTINGS, build_parser, refuse_file, refuse_unknown, split_settings
 from tag2mask.config import DataSettings
+from tag2mask.memory import is_want_of_memory
 from tag2mask.progress import is_first_process
 from tag2mask.recipes import RecipeError, load_recipe
 from tag2mask.runs.folder import RECIPE_FILE, is_run
@@ -50,7 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, FloatingPointError, OSError) as error:
         return _fail(error, 1, debug=typed.debug)
     except (MemoryError, RuntimeError) as error:
-        if typed.debug or not _is_want_of_memory(error):
+        # A process that the system ended for want of memory cannot say so.
+        if typed.debug or not (is_want_of_memory(error) or isinstance(error, BrokenProcessPool)):
             raise
         told = str(error).partition("\n")[0]
         return _fail(MemoryError(f"out of memory ({told}); {_LESS_MEMORY}"), 1, debug=False)
@@ -122,15 +124,6 @@ def _parser() -> argparse.ArgumentParser:
         commands.export, commands.env,
     )  # fmt: skip
     return build_parser({command.__name__: command.__doc__ or "" for command in listed})
-
-
-def _is_want_of_memory(error: Exception) -> bool:
-    # torch says it in errors of several types, and a process that the system ended for it cannot say it.
-    return (
-        isinstance(error, MemoryError | BrokenProcessPool)
-        or "out of memory" in str(error)
-        or "can't allocate memory" in str(error)
-    )
 
 
 def _fail(error: Exception, status: int, *, debug: bool) -> int:

@@ -1,9 +1,11 @@
-"""Peak memory of this process, stage by stage."""
+"""Peak memory of this process, stage by stage, and which errors tell that there is too little of it."""
 
 import sys
 from pathlib import Path
 
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+_WORDS = ("out of memory", "can't allocate memory", "DefaultCPUAllocator")
 
 
 def restart_peak() -> None:
@@ -31,3 +33,10 @@ def peak_mib() -> int | None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # Bytes on macOS, KiB elsewhere.
     return peak // 2**20 if sys.platform == "darwin" else peak // 2**10
+
+
+def is_want_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory ran out."""
+    # torch has errors of several types for it, and the command line asks without importing torch.
+    is_named_so = type(error).__name__ in ("MemoryError", "OutOfMemoryError")
+    return is_named_so or any(words in str(error) for words in _WORDS)

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 from lightning_fabric import Fabric
 
 from tag2mask.config import SegmenterSettings
@@ -20,6 +19,7 @@ from tag2mask.data.photo_files import list_photos
 from tag2mask.data.photos import FileError
 from tag2mask.data.records import Record
 from tag2mask.files import replacing
+from tag2mask.memory import is_want_of_memory
 from tag2mask.prediction import CONFIG, WEIGHTS, Prediction, Segmenter, class_areas
 from tag2mask.progress import track
 from tag2mask.runs.manifest import Manifest, read_manifest, why_redo, write_manifest
@@ -117,7 +117,7 @@ def predict_folder(fabric: Fabric, segmenter: Segmenter, photos: Mapping[str, Pa
         except FileError as error:
             _logger.warning("skipped %s", error)
         except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+            if not is_want_of_memory(error):
                 raise
             _logger.warning(
                 "skipped %s: out of memory, bring it down by segmenter.long_side (config.json of the model)", path
@@ -184,11 +184,6 @@ def _write_prediction(prediction: Prediction, folder: Path, name: str) -> None:
         prediction.overlay.save(temporary, format="JPEG", quality=_JPEG_QUALITY)
     # Last, for a photo with a mask counts as done.
     write_label_map(folder / "masks" / f"{name}.png", prediction.label_map, voc_palette())
-
-
-def _is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
-    # On processors torch has no error of its own for it.
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def _write_areas(folder: Path, names: Sequence[str], class_names: Sequence[str]) -> None:
