@@ -2,20 +2,23 @@
 
     python benchmarks/cam_inference.py --recipe animals_lite0 --photos 8
 
-Both see the same drawn photos and take turns; the largest difference between their maps is printed.
+Both see the same drawn photos and take turns; the largest difference between their maps is printed. The batches obey
+`--engine.inference_precision bf16-mixed`; one at a time stays in float32.
 """
 
 import argparse
 import time
+from contextlib import nullcontext
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from tag2mask.cams.multiscale import batches_of_one_size, fuse, inference_sizes, raw_maps
+from tag2mask.cams.multiscale import batches_of_one_size, inference_sizes, multiscale_cams, raw_maps
 from tag2mask.config import CamSettings
 from tag2mask.data.transforms import normalise
+from tag2mask.engine import inference_arithmetic, launch
 from tag2mask.networks.classifier import PhotoClassifier, build_classifier
 from tag2mask.recipes import load_recipe
 
@@ -35,7 +38,7 @@ def one_by_one(classifier: PhotoClassifier, photos: list[Image.Image], settings:
             resized = photo.resize(size, Image.Resampling.BICUBIC)
             image = normalise(resized, backbone.mean, backbone.std)[None].to(device)
             maps.append(torch.stack([classifier(image).cams, classifier(image.flip(3)).cams])[:, 0, CLASSES])
-        fused.append(fuse(maps, photo.height, photo.width).cpu())
+        fused.append(multiscale_cams(maps, photo.height, photo.width).cpu())
     return fused
 
 
@@ -48,7 +51,7 @@ def batched(classifier: PhotoClassifier, photos: list[Image.Image], settings: Ca
         batch = [photos[index] for index in indices]
         outputs = raw_maps(classifier, batch, settings, mean=backbone.mean, std=backbone.std)
         fused += [
-            fuse([scale.maps[:, place, CLASSES] for scale in outputs], photo.height, photo.width).cpu()
+            multiscale_cams([scale.maps[:, place, CLASSES] for scale in outputs], photo.height, photo.width).cpu()
             for place, photo in enumerate(batch)
         ]
     return fused
@@ -71,13 +74,17 @@ def main() -> None:
     recipe = load_recipe(arguments.recipe, flags)
     torch.manual_seed(0)
     classifier = build_classifier(recipe.classifier, NUM_CLASSES).eval().to(memory_format=torch.channels_last)
+    fabric = launch(recipe.engine)
+    fabric.to_device(classifier)
     photos = draw_photos(arguments.photos, SIZE)
-    seconds = {one_by_one: 0.0, batched: 0.0}
+    arithmetic = {one_by_one: nullcontext(), batched: inference_arithmetic(fabric, recipe.engine)}
+    seconds = dict.fromkeys(arithmetic, 0.0)
     for timed in range(arguments.rounds + 1):
         results = {}
         for way in seconds:
             start = time.perf_counter()
-            results[way] = way(classifier, photos, recipe.cams)
+            with arithmetic[way]:
+                results[way] = way(classifier, photos, recipe.cams)
             seconds[way] += (time.perf_counter() - start) * bool(timed)
     worst = max(float((a - b).abs().max()) for a, b in zip(results[one_by_one], results[batched], strict=True))
     rates = {way.__name__: arguments.rounds * len(photos) / seconds[way] for way in seconds}

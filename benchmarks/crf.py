@@ -18,8 +18,8 @@ import pydensecrf.densecrf as dcrf
 from numpy.typing import NDArray
 from PIL import Image
 
-from tag2mask.cams.store import resize
 from tag2mask.config import CrfPreset, RefinementSettings
+from tag2mask.data.sizes import resize_maps
 from tag2mask.refinement.crf import PRESETS, DenseCrf, background_by_power, irn_relations, unary_from_maps
 
 Photo = NDArray[np.uint8]
@@ -36,7 +36,7 @@ def read_photos(folder: Path, count: int) -> list[Photo]:
 def drawn_maps(photo: Photo, num_classes: int) -> Array:
     """Smooth activation maps in [0, 1]."""
     coarse = np.random.default_rng(num_classes).random((num_classes, 7, 9), np.float32)
-    return resize(coarse, *photo.shape[:2]).clip(0, 1)
+    return resize_maps(coarse, *photo.shape[:2]).clip(0, 1)
 
 
 def ours(photo: Photo, unary: Array, preset: CrfPreset) -> Array:

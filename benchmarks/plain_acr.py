@@ -4,8 +4,6 @@ It runs the classifier once for each phase, decodes each segment by itself, and 
 gradients for the reconstructor's weights that nobody uses; tensors are in torch's default memory layout.
 """
 
-import time
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -121,10 +119,3 @@ def draw_batch(recipe: Recipe, num_classes: int) -> Batch:
         grid_draws=torch.rand(size, 1, grid, grid),
         names=tuple(str(number) for number in range(size)),
     )
-
-
-def clock(device: torch.device) -> float:
-    """Seconds, when all that the device was given to do is done."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()

@@ -9,8 +9,10 @@ eight times; the steps alone are timed on that one too. Seconds are those of the
 import argparse
 import time
 import tracemalloc
+from functools import partial
 
 import numpy as np
+from clocks import best_seconds
 from numpy.typing import NDArray
 
 from tag2mask.cams.store import stored_size
@@ -51,16 +53,6 @@ def squaring(maps: Maps, affinities: Affinities) -> Maps:
     return (maps.reshape(len(maps), -1) @ transitions).reshape(maps.shape)
 
 
-def seconds_of_steps(maps: Maps, edges: Maps) -> float:
-    """The best of several passes."""
-    times = []
-    for _ in range(PASSES):
-        start = time.process_time()
-        steps(maps, edges)
-        times.append(time.process_time() - start)
-    return min(times)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--height", type=int, default=150)
@@ -70,7 +62,7 @@ def main() -> None:
     maps, edges = drawn_photo(arguments.height, arguments.width, arguments.classes)
 
     steps(maps, edges)
-    step_seconds = seconds_of_steps(maps, edges)
+    step_seconds = best_seconds(partial(steps, maps, edges), PASSES)
     start = time.process_time()
     squaring(maps, boundary_affinities(edges, RADIUS))
     dense_seconds = time.process_time() - start
@@ -89,7 +81,7 @@ def main() -> None:
     print(f"largest difference {difference:.1e} in float64, {single_difference:.1e} of steps in float32")
     for height, width in ((375, 500), (750, 1000)):
         maps, edges = drawn_photo(height, width, arguments.classes)
-        seconds = seconds_of_steps(maps, edges)
+        seconds = best_seconds(partial(steps, maps, edges), PASSES)
         tracemalloc.start()
         steps(maps, edges)
         _, peak = tracemalloc.get_traced_memory()

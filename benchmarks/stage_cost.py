@@ -8,16 +8,18 @@ logarithms, from first to last: 1 = linear. The stages take photos one by one, s
 
 import argparse
 import math
-import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from clocks import best_seconds
 from numpy.typing import NDArray
 from PIL import Image
 
-from tag2mask.cams.store import resize, stored_size
+from tag2mask.cams.store import stored_size
 from tag2mask.config import CrfSettings, RefinementSettings
+from tag2mask.data.sizes import resize_maps
 from tag2mask.evaluation.sweep import ThresholdSweep
 from tag2mask.pseudo_labels import estimate_threshold, label_map_from_maps
 from tag2mask.refinement.crf import irn_relations, seed_labels
@@ -40,7 +42,7 @@ def ids(maps: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def small(maps: NDArray[np.float32]) -> NDArray[np.float32]:
-    return resize(maps, *stored_size(*maps.shape[1:]))
+    return resize_maps(maps, *stored_size(*maps.shape[1:]))
 
 
 def edges(photo: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -64,15 +66,6 @@ STAGES: dict[str, Stage] = {
 }
 
 
-def seconds(stage: Stage, photo: NDArray[np.uint8], maps: NDArray[np.float32], rounds: int) -> float:
-    times = []
-    for _ in range(rounds):
-        start = time.process_time()
-        stage(photo, maps)
-        times.append(time.process_time() - start)
-    return min(times)
-
-
 def slope(values: Sequence[float], sizes: Sequence[float]) -> float:
     return math.log(values[-1] / values[0]) / math.log(sizes[-1] / sizes[0])
 
@@ -90,8 +83,8 @@ def main() -> None:
     print(f"{'stage':26}{'seconds a photo at ' + ', '.join(f'{side}x{side}' for side in SIDES):48}slope"
           f"   {'with ' + ', '.join(map(str, CLASSES)) + ' classes':34}slope")  # fmt: skip
     for name, stage in STAGES.items():
-        by_size = [seconds(stage, photos[side], discs(2, side), options.rounds) for side in SIDES]
-        by_class = [seconds(stage, photos[256], discs(number, 256), options.rounds) for number in CLASSES]
+        by_size = [best_seconds(partial(stage, photos[side], discs(2, side)), options.rounds) for side in SIDES]
+        by_class = [best_seconds(partial(stage, photos[256], discs(number, 256)), options.rounds) for number in CLASSES]
         told = "  ".join(f"{value:.4f}" for value in by_size), "  ".join(f"{value:.4f}" for value in by_class)
         pixels = [side**2 for side in SIDES]
         print(f"{name:26}{told[0]:48}{slope(by_size, pixels):.2f}    {told[1]:34}{slope(by_class, CLASSES):.2f}")

@@ -4,7 +4,7 @@ from collections import defaultdict
 from typing import Any
 
 import torch
-from plain_acr import clock
+from clocks import clock
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 

@@ -16,7 +16,7 @@ from tag2mask.networks.classifier import PhotoClassifier
 from tag2mask.networks.reconstructor import Reconstructor
 from tag2mask.training.acr import Acr
 from tag2mask.training.classifiers import new_classifier, new_reconstructor
-from tag2mask.training.stage import TrainingStage, build_learner
+from tag2mask.training.training import Training, build_learner
 
 # Of the paper's training on PASCAL VOC 2012.
 NUM_PHOTOS = 10_582
@@ -41,10 +41,10 @@ WAYS = {
 }
 
 
-class Training(NamedTuple):
-    """Networks on their device, and what trains them."""
+class Adversaries(NamedTuple):
+    """Both networks on their device, and what trains them."""
 
-    stage: TrainingStage
+    training: Training
     classifier: PhotoClassifier
     reconstructor: Reconstructor
     method: Acr | PlainAcr
@@ -52,44 +52,44 @@ class Training(NamedTuple):
     @property
     def device(self) -> torch.device:
         """Where they are."""
-        return self.stage.fabric.device
+        return self.training.fabric.device
 
 
-def begin(name: str, recipe: Recipe, num_classes: int) -> Training:
+def begin(name: str, recipe: Recipe, num_classes: int) -> Adversaries:
     """New networks with the run's weights."""
     way = WAYS[name]
     recipe = replace(recipe, engine=replace(recipe.engine, precision=way.precision, compile=way.compile))
     records = [Record(str(number), Path(), (1,)) for number in range(NUM_PHOTOS)]
-    stage = TrainingStage(launch(recipe.engine), recipe, records, num_classes, Path())
-    classifier = new_classifier(stage, "classifier")
-    reconstructor = new_reconstructor(stage, classifier.backbone)
+    training = Training(launch(recipe.engine), recipe, records, num_classes, Path())
+    classifier = new_classifier(training, "classifier")
+    reconstructor = new_reconstructor(training, classifier.backbone)
     acr = recipe.acr
     if name == "plain":
         for network in (classifier, reconstructor):
-            stage.fabric.to_device(network)
-        return Training(stage, classifier, reconstructor, PlainAcr(classifier, reconstructor, acr))
+            training.fabric.to_device(network)
+        return Adversaries(training, classifier, reconstructor, PlainAcr(classifier, reconstructor, acr))
     learners = (
-        build_learner(stage, classifier, acr.classifier_optimizer, acr.epochs, acr.batch_size),
-        build_learner(stage, reconstructor, acr.reconstructor_optimizer, acr.epochs, acr.batch_size),
+        build_learner(training, classifier, acr.classifier_optimizer, acr.epochs, acr.batch_size),
+        build_learner(training, reconstructor, acr.reconstructor_optimizer, acr.epochs, acr.batch_size),
     )
     if way.contiguous:
         for network in (classifier, reconstructor):
             network.to(memory_format=torch.contiguous_format)
-    return Training(stage, classifier, reconstructor, Acr(*learners, acr))
+    return Adversaries(training, classifier, reconstructor, Acr(*learners, acr))
 
 
-def step_without_dropout(training: Training, batch: Batch) -> dict[str, float]:
+def step_without_dropout(adversaries: Adversaries, batch: Batch) -> dict[str, float]:
     """One step, after which dropout is as before."""
     layers: list[Any] = [
         layer
-        for network in (training.classifier, training.reconstructor)
+        for network in (adversaries.classifier, adversaries.reconstructor)
         for layer in network.modules()
         if isinstance(layer, nn.Dropout | nn.Dropout2d)
     ]
     shares = [layer.p for layer in layers]
     for layer in layers:
         layer.p = 0.0
-    losses = training.method.training_step(batch.to(training.device), 0)
+    losses = adversaries.method.training_step(batch.to(adversaries.device), 0)
     for layer, share in zip(layers, shares, strict=True):
         layer.p = share
     return {name: float(loss) for name, loss in losses.items()}

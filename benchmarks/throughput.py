@@ -20,10 +20,11 @@ from typing import NamedTuple
 
 import torch
 from cam_inference import batched, draw_photos, one_by_one
+from clocks import clock
 from PIL import Image
-from plain_acr import clock, draw_batch
+from plain_acr import draw_batch
 from step_parts import StepParts
-from step_ways import NUM_PHOTOS, WAYS, Training, begin, step_without_dropout
+from step_ways import NUM_PHOTOS, WAYS, Adversaries, begin, step_without_dropout
 
 from tag2mask.cams.multiscale import inference_sizes
 from tag2mask.config import Recipe
@@ -34,7 +35,7 @@ from tag2mask.data.records import Record
 from tag2mask.engine import launch
 from tag2mask.recipes import load_recipe
 from tag2mask.training.classifiers import new_classifier
-from tag2mask.training.stage import TrainingStage, build_loader
+from tag2mask.training.training import Training, build_loader
 
 # Epochs of the paper's training.
 NUM_EPOCHS = 40
@@ -53,17 +54,17 @@ class Row(NamedTuple):
     first_losses: dict[str, float]
 
 
-def measure(training: Training, batch: Batch, num_steps: int) -> Row:
+def measure(adversaries: Adversaries, batch: Batch, num_steps: int) -> Row:
     """Losses of the first step, then seconds and memory of the steps after it."""
-    device, seconds = training.device, []
+    device, seconds = adversaries.device, []
     start = clock(device)
-    first_losses = step_without_dropout(training, batch)
+    first_losses = step_without_dropout(adversaries, batch)
     first_seconds = clock(device) - start
     for number in range(NUM_WARM_UP + num_steps):
         if number == NUM_WARM_UP and device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         start = clock(device)
-        training.method.training_step(batch.to(device), 0)
+        adversaries.method.training_step(batch.to(device), 0)
         seconds.append(clock(device) - start)
     peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
     return Row(statistics.median(seconds[NUM_WARM_UP:]), first_seconds, peak, first_losses)
@@ -105,15 +106,15 @@ def measure_rows(names: Sequence[str], recipe: Recipe, num_classes: int, num_ste
 
 def print_parts(name: str, recipe: Recipe, num_classes: int, num_steps: int) -> None:
     """Where the time of a step goes, in words."""
-    training = begin(name, recipe, num_classes)
+    adversaries = begin(name, recipe, num_classes)
     batch = draw_batch(recipe, num_classes)
     for _ in range(NUM_WARM_UP):
-        training.method.training_step(batch.to(training.device), 0)
-    parts = StepParts(training.classifier, training.reconstructor, training.device)
+        adversaries.method.training_step(batch.to(adversaries.device), 0)
+    parts = StepParts(adversaries.classifier, adversaries.reconstructor, adversaries.device)
     for _ in range(num_steps):
-        moved = batch.to(training.device)
+        moved = batch.to(adversaries.device)
         parts.end("transfer")
-        training.method.training_step(moved, 0)
+        adversaries.method.training_step(moved, 0)
         parts.end("rest")
     total = sum(parts.seconds.values())
     shares = sorted(((seconds / total, part) for part, seconds in parts.seconds.items()), reverse=True)
@@ -126,13 +127,13 @@ def loading_rate(recipe: Recipe, folder: Path, num_classes: int) -> float:
     """Photos a second that the training's loader gives when nobody else works, files being in memory already."""
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
     records = [Record(path.stem, path, (1,)) for path in paths[: NUM_LOADED_BATCHES * recipe.acr.batch_size]]
-    stage = TrainingStage(launch(recipe.engine), recipe, records, num_classes, Path())
-    backbone = new_classifier(stage, "classifier").backbone
+    training = Training(launch(recipe.engine), recipe, records, num_classes, Path())
+    backbone = new_classifier(training, "classifier").backbone
     photos = TrainingPhotos(
         records, num_classes, recipe.data,
         mean=backbone.mean, std=backbone.std, grid=recipe.acr.remnants.grid, seed=recipe.engine.seed,
     )  # fmt: skip
-    loader = build_loader(stage, photos, recipe.acr.batch_size, collate)
+    loader = build_loader(training, photos, recipe.acr.batch_size, collate)
     # The first pass starts the processes and brings the files into memory.
     for _ in range(2):
         start = time.perf_counter()
@@ -150,12 +151,12 @@ def print_cams(recipe: Recipe, num_photos: int, num_classes: int) -> None:
         ("batched, fp32, channels_last", batched, recipe.engine),
         ("batched, bf16, channels_last", batched, replace(recipe.engine, precision="bf16-mixed")),
     ):
-        stage = TrainingStage(launch(engine), recipe, [], num_classes, Path())
-        classifier = new_classifier(stage, "classifier").eval()
-        stage.fabric.to_device(classifier)
+        training = Training(launch(engine), recipe, [], num_classes, Path())
+        classifier = new_classifier(training, "classifier").eval()
+        training.fabric.to_device(classifier)
         if infer is batched:
             classifier.to(memory_format=torch.channels_last)
-        with stage.fabric.autocast():
+        with training.fabric.autocast():
             infer(classifier, photos, recipe.cams)
             start = time.perf_counter()
             # The maps come back to the processor, so there is nothing left to wait for.

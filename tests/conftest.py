@@ -122,19 +122,13 @@ def tag2mask() -> Command:
 @pytest.fixture(scope="session")
 def finished_run(tag2mask: Command, tiny_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Run folder of the tiny recipe, finished; copy it before you change it."""
-    folder = tmp_path_factory.mktemp("runs") / "finished"
-    outcome = tag2mask("run", tiny_recipe, "--run", folder)
-    assert outcome.status == 0, outcome.err
-    return folder
+    return _finish(tag2mask, tiny_recipe, tmp_path_factory.mktemp("runs") / "finished")
 
 
 @pytest.fixture(scope="session")
 def whole_run(tag2mask: Command, whole_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Run folder of all stages, finished; copy it before you change it."""
-    folder = tmp_path_factory.mktemp("runs") / "whole"
-    outcome = tag2mask("run", whole_recipe, "--run", folder)
-    assert outcome.status == 0, outcome.err
-    return folder
+    return _finish(tag2mask, whole_recipe, tmp_path_factory.mktemp("runs") / "whole")
 
 
 @pytest.fixture(scope="module")
@@ -203,6 +197,12 @@ def _draw_shapes(root: Path, name: str, tags: tuple[str, ...], generator: np.ran
         label_map[far < 8] = 1 if tag == "disc" else 2
     Image.fromarray(pixels).save(root / name)
     Image.fromarray(label_map).save(root / "masks" / name)
+
+
+def _finish(tag2mask: Command, recipe: Path, folder: Path) -> Path:
+    outcome = tag2mask("run", recipe, "--run", folder)
+    assert outcome.status == 0, outcome.err
+    return folder
 
 
 def _command(*arguments: object) -> Outcome:

@@ -151,6 +151,17 @@ def test_setting_that_cannot_work_exits_1_with_one_line(
     assert told in outcome.err
 
 
+def test_settings_that_contradict_each_other_are_told_before_the_data_are_read(
+    tag2mask: Callable, tiny_recipe: Path, tmp_path: Path
+):
+    flags = ("--acr.reconstructor_epochs", 0, "--data.root", "nowhere")
+
+    outcome = tag2mask("run", tiny_recipe, "--run", tmp_path / "run", *flags)
+
+    assert outcome.status == 1
+    assert "methods has pretrained, but acr.reconstructor_epochs is 0" in only_line(outcome.err)
+
+
 def test_flags_may_stand_before_the_recipe(tag2mask: Callable, tiny_recipe: Path, tmp_path: Path):
     outcome = tag2mask("status", "--acr.epochs", 3, tiny_recipe, "--run", tmp_path)
 
@@ -206,14 +217,17 @@ def test_reader_that_has_enough_ends_the_command_quietly():
     assert err == b""
 
 
-def test_folder_that_cannot_be_made_is_named_first(tag2mask: Callable, tiny_recipe: Path, tmp_path: Path):
+@pytest.mark.parametrize("command", [("run",), ("table", "table1")])
+def test_folder_that_cannot_be_made_is_told_before_the_data_are_read(
+    command: tuple[str, ...], tag2mask: Callable, tiny_recipe: Path, tmp_path: Path
+):
     file = tmp_path / "file"
     file.touch()
 
-    outcome = tag2mask("run", tiny_recipe, "--run", file / "run")
+    outcome = tag2mask(*command, tiny_recipe, "--run", file / "run", "--data.root", "nowhere")
 
     assert outcome.status == 1
-    assert only_line(outcome.err).startswith(f"tag2mask: {file}")
+    assert outcome.err == f"tag2mask: {file}: found a file, expected a folder for the run\n"
 
 
 @pytest.mark.parametrize("named", ["", "config.yaml"])

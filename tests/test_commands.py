@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from command_process import ready_processes
@@ -19,6 +20,10 @@ from tag2mask.data.faults import Fault
 from tag2mask.data.known_facts import read_known_facts, write_known_facts
 from tag2mask.recipes import load_recipe, save_recipe
 from tag2mask.runs.folder import FACTS_FILE, alone_in
+
+# What needs no network starts without torch.
+if TYPE_CHECKING:
+    from tag2mask.prediction import Segmenter
 
 
 def opened_files(root: Path, told: Path, *arguments: object) -> set[str]:
@@ -147,6 +152,20 @@ def test_folder_that_is_not_ours_is_refused(shapes: Path, tag2mask: Callable, ti
     assert sorted(shapes.iterdir()) == before
 
 
+def test_folder_in_use_is_refused_before_the_data_are_read(tag2mask: Callable, tiny_recipe: Path, tmp_path: Path):
+    work = "import sys; from pathlib import Path; from tag2mask.runs.folder import alone_in\n"
+    work += "with alone_in(Path(sys.argv[1])): print(flush=True); input()"
+    command = [sys.executable, "-c", work, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+
+        outcome = tag2mask("run", tiny_recipe, "--run", tmp_path, "--data.root", "nowhere")
+
+    assert outcome.status == 1
+    assert outcome.err == f"tag2mask: {tmp_path} is in use by process {process.pid}\n"
+
+
 def test_status_tells_every_stage_and_why(finished_run: Path, tag2mask: Callable, tiny_recipe: Path):
     same = tag2mask("status", tiny_recipe, "--run", finished_run)
     other = tag2mask("status", tiny_recipe, "--run", finished_run, "--cams.scales", "[1.0]")
@@ -261,6 +280,47 @@ def test_predict_names_photos_that_cannot_be_read_and_fails(
     assert "broken.jpg: found content that begins b'no photo', expected an image" in outcome.err
     assert outcome.out == f"labelled 1 of 2 photos: {tmp_path / 'out'}\n"
     assert (tmp_path / "out/masks/00.png").exists()
+
+
+def test_predict_refuses_a_folder_of_photos_for_its_own(
+    tag2mask: Callable, segmenter: "Segmenter", shapes: Path, tmp_path: Path
+):
+    segmenter.save(tmp_path / "model")
+    photos = tmp_path / "photos"
+    (photos / "pics").mkdir(parents=True)
+    shutil.copy(shapes / "00.png", photos / "pics")
+
+    outcome = tag2mask("predict", photos, "--model", tmp_path / "model", "--out", photos / "pics")
+
+    assert outcome.status == 1
+    assert outcome.err == (
+        f"tag2mask: {photos / 'pics'}: found files that this model did not make, expected a new folder: "
+        "choose another --out\n"
+    )
+    assert [path.name for path in (photos / "pics").iterdir()] == ["00.png"]
+
+
+def test_predictions_among_the_photos_are_never_taken_for_photos(
+    tag2mask: Callable, segmenter: "Segmenter", shapes: Path, tmp_path: Path
+):
+    segmenter.save(tmp_path / "model")
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    shutil.copy(shapes / "00.png", photos)
+
+    for out in (photos / "pics", photos / "pics", photos / "more"):
+        outcome = tag2mask("predict", photos, "--model", tmp_path / "model", "--out", out)
+
+        assert outcome.status == 0, outcome.err
+        assert outcome.out == f"labelled 1 of 1 photos: {out}\n"
+        manifest = json.loads((out / "manifest.json").read_text())
+        assert manifest["finished"]
+        assert manifest["counts"] == {"photos": 1}
+    (photos / "00.png").unlink()
+    outcome = tag2mask("predict", photos, "--model", tmp_path / "model", "--out", photos / "pics")
+
+    assert outcome.status == 1
+    assert outcome.err.startswith(f"tag2mask: {photos}: found no photo but predictions, expected files such as ")
 
 
 def test_predict_with_a_run_of_several_segmenters_names_them(tag2mask: Callable, whole_run: Path, shapes: Path):

@@ -5,9 +5,8 @@ import pytest
 
 from tag2mask.config import DataSettings, Recipe
 from tag2mask.data.read import read_data_set
-from tag2mask.paper_tables import Table, TableRow, load_table, row_recipes, shipped_tables
+from tag2mask.paper_tables import PaperScores, Table, TableRow, load_table, row_recipes, shipped_tables
 from tag2mask.recipes import RecipeError, load_recipe, shipped_recipes
-from tag2mask.report.comparison import PaperScores
 from tag2mask.runs.plan import plan
 from tag2mask.runs.stages import Photos, photos_of
 

@@ -143,6 +143,24 @@ def test_changed_cam_setting_is_named_and_redoes_the_cams_and_what_follows(
     assert all(after[name] != before[name] for name in before if not name.startswith("1-"))
 
 
+def test_maps_in_another_arithmetic_are_nearly_the_same_and_nothing_is_trained_for_them(
+    run: Path, finished_run: Path, tag2mask: Callable, tiny_recipe: Path
+):
+    outcome = tag2mask("run", tiny_recipe, "--run", run, "--engine.inference_precision", "bf16-mixed")
+
+    done = stages_done(outcome.err)
+    assert {folder for folder, reason in done.items() if reason != "up to date"} == {
+        f"{part}{method}" for part in ("2-cams/", "scores/seed-") for method in METHODS
+    }
+    rounded, exact = (
+        np.concatenate([full_size_maps(read_cams(folder / "2-cams/baseline", name)).ravel() for name in sorted(NAMES)])
+        for folder in (run, finished_run)
+    )
+    differences = np.abs(rounded - exact)
+    assert 0 < differences.mean() < 0.01
+    assert differences.max() < 0.1
+
+
 def test_stage_that_goes_on_counts_the_seconds_of_its_earlier_sessions(
     run: Path, tag2mask: Callable, tiny_recipe: Path
 ):

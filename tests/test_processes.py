@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from command_process import kill_when
 from safetensors.torch import load_file
@@ -33,8 +34,8 @@ def files(folder: Path, pattern: str) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob(pattern)}
 
 
-def run_on_two_devices(recipe: Path, run: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tag2mask", "run", str(recipe), "--run", str(run), "--engine.devices", "2"]
+def on_two_devices(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tag2mask", *map(str, arguments), "--engine.devices", "2"]
     return subprocess.run(
         command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
     )
@@ -43,7 +44,7 @@ def run_on_two_devices(recipe: Path, run: Path) -> subprocess.CompletedProcess[s
 def test_two_processes_give_the_weights_and_maps_of_one(finished_run: Path, tiny_recipe: Path, tmp_path: Path):
     run = tmp_path / "run"
 
-    done = run_on_two_devices(tiny_recipe, run)
+    done = on_two_devices("run", tiny_recipe, "--run", run)
 
     assert done.returncode == 0, done.stderr
     for name in NETWORKS:
@@ -67,7 +68,7 @@ def test_two_processes_give_the_labels_and_predictions_of_one(whole_run: Path, w
     for folder in SHARED_WORK:
         shutil.rmtree(run / folder)
 
-    done = run_on_two_devices(whole_recipe, run)
+    done = on_two_devices("run", whole_recipe, "--run", run)
 
     assert done.returncode == 0, done.stderr
     # Nothing was trained again.
@@ -77,6 +78,25 @@ def test_two_processes_give_the_labels_and_predictions_of_one(whole_run: Path, w
         # Manifests tell how long it took.
         assert {*found} == {*expected}
         assert {name for name in expected if found[name] != expected[name]} <= {"manifest.json"}, folder
+
+
+@pytest.mark.parametrize(
+    ("command", "flags", "told"),
+    [
+        (("run",), ("--acr.reconstructor_epochs", 0), "methods has pretrained, but acr.reconstructor_epochs is 0"),
+        (("cams",), (), "2-cams/baseline needs 1-classifier/baseline, which is to do first: not made yet"),
+        (("table", "table1"), ("--classifier.batch_size", 3), "batch size 3 cannot be shared by 2 processes"),
+    ],
+)
+def test_what_all_processes_are_refused_for_is_told_once(
+    command: tuple[str, ...], flags: tuple[object, ...], told: str, tiny_recipe: Path, tmp_path: Path
+):
+    done = on_two_devices(*command, tiny_recipe, "--run", tmp_path / "run", *flags)
+
+    (line,) = (line for line in done.stderr.splitlines() if line.startswith("tag2mask: "))
+    assert told in line
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
 
 
 def test_killed_run_goes_on_to_the_same_weights_and_maps(

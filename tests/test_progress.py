@@ -6,7 +6,7 @@ import pytest
 from rich.progress import Progress
 
 from tag2mask import progress
-from tag2mask.progress import track
+from tag2mask.progress import is_first_process, track
 
 
 class Terminal(io.StringIO):
@@ -14,6 +14,27 @@ class Terminal(io.StringIO):
 
     def isatty(self) -> bool:
         return True
+
+
+@pytest.mark.parametrize(
+    ("ranks", "first"),
+    [
+        ({}, True),
+        ({"LOCAL_RANK": "0", "NODE_RANK": "0"}, True),
+        ({"LOCAL_RANK": "1", "NODE_RANK": "0"}, False),
+        ({"LOCAL_RANK": "0", "NODE_RANK": "1"}, False),
+        ({"NODE_RANK": "1"}, False),
+        ({"LOCAL_RANK": "0", "GROUP_RANK": "0"}, True),
+        ({"LOCAL_RANK": "0", "GROUP_RANK": "1"}, False),
+    ],
+)
+def test_one_process_of_all_nodes_is_the_first(monkeypatch: pytest.MonkeyPatch, ranks: dict[str, str], first: bool):
+    for name in ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    for name, rank in ranks.items():
+        monkeypatch.setenv(name, rank)
+
+    assert is_first_process() == first
 
 
 @pytest.mark.parametrize("shown", [True, False])

@@ -46,11 +46,13 @@ def test_lists_and_weights_are_kept_so_that_they_are_found_from_anywhere(
 ):
     monkeypatch.chdir(tmp_path)
     # A file that is called as a split is, and a list that lies in the folder of the photos.
-    for name in ("some.txt", "train", "photos/val.txt"):
+    for name in ("some.txt", "train", "list", "photos/val.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     recipe = Recipe(
-        data=DataSettings(Path("photos"), train_split="some.txt", seed_split="train", val_split="val.txt"),
+        data=DataSettings(
+            Path("photos"), train_split="some.txt", seed_split="train", label_split="./list", val_split="val.txt"
+        ),
         classifier=ClassifierSettings(weights="nets/resnet38.params"),
         segmenter=SegmenterSettings(weights="embedded"),
     )
@@ -59,7 +61,7 @@ def test_lists_and_weights_are_kept_so_that_they_are_found_from_anywhere(
 
     kept = load_recipe(str(tmp_path / "config.yaml"))
     assert (kept.data.train_split, kept.data.seed_split) == (str(tmp_path / "some.txt"), "train")
-    assert (kept.data.label_split, kept.data.val_split) == (None, "val.txt")
+    assert (kept.data.label_split, kept.data.val_split) == (str(tmp_path / "list"), "val.txt")
     assert kept.classifier.weights == str(tmp_path / "nets/resnet38.params")
     assert (kept.mctformer.weights, kept.refinement.weights, kept.segmenter.weights) == ("timm", "timm", "embedded")
 

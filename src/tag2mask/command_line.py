@@ -135,7 +135,11 @@ def _add_report(command: argparse.ArgumentParser) -> None:
 def _add_predict(command: argparse.ArgumentParser) -> None:
     command.add_argument("photos", type=Path, metavar="PHOTOS", help="a photo, or a folder with its subfolders")
     command.add_argument("--model", type=Path, required=True, metavar="DIR", help="a run, or a model folder of it")
-    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="for masks, overlays and areas.csv")
+    command.add_argument(
+        "--out", type=Path, required=True, metavar="DIR",
+        help="new folder for masks, overlays and areas.csv, or that of an earlier call with the same model; it may lie "
+        "below PHOTOS, whose subfolders of predictions are left out",
+    )  # fmt: skip
 
 
 def _add_export(command: argparse.ArgumentParser) -> None:

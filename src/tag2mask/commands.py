@@ -25,7 +25,10 @@ from tag2mask.runs.folder import (
     expect_run,
     refuse_foreign,
     refuse_foreign_tables,
+    refuse_in_use,
+    refuse_unwritable,
 )
+from tag2mask.runs.plan import refuse_contradictions
 from tag2mask.runs.stages import CLASSIFIERS, PLAIN_TRAININGS, REFINEMENTS, Kind
 
 _logger = logging.getLogger(__name__)
@@ -83,6 +86,7 @@ def table(name: str, recipe: str, flags: Sequence[str], *, num_seeds: int, run: 
     """Run every row of a table of the paper, over several seeds, and set the scores beside the paper's."""
     chosen = load_table(name)
     refuse_foreign_tables(run)
+    refuse_unwritable(run)
     recipes = row_recipes(chosen, recipe, flags)
     # Only now: it brings torch.
     from tag2mask.comparison import TableRun
@@ -126,13 +130,13 @@ def predict(photos: Path, model: Path, folder: Path) -> int:
     from tag2mask.config import EngineSettings
     from tag2mask.engine import launch
     from tag2mask.prediction import Segmenter, model_folder
-    from tag2mask.stages.predictions import photos_below, predict_folder, refuse_other_model
+    from tag2mask.stages.predictions import photos_below, predict_photos, refuse_other_model
 
     model = model_folder(model)
     segmenter = Segmenter.load(model)
-    found = photos_below(photos, without=folder)
     refuse_other_model(folder, model)
-    result = predict_folder(launch(EngineSettings()), segmenter, found, folder=folder)
+    found = photos_below(photos, without=folder)
+    result = predict_photos(launch(EngineSettings()), segmenter, found, folder=folder, model=model)
     print(f"labelled {result.num_photos - len(result.failed):,} of {result.num_photos:,} photos: {folder}")
     return int(bool(result.failed))
 
@@ -244,6 +248,9 @@ def _next_command(settings: DataSettings, data_set: DataSet) -> str:
 def _work(job: Job, kinds: Sequence[Kind]) -> None:
     """Check the data and do the stages of these kinds; the first and the last line name the run folder."""
     refuse_foreign(job.run)
+    refuse_unwritable(job.run)
+    refuse_in_use(job.run)
+    refuse_contradictions(job.recipe, job.run)
     # Only now: these bring torch, which takes seconds to import.
     from tag2mask.engine import launch
     from tag2mask.pipeline import Pipeline

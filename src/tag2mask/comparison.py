@@ -19,6 +19,7 @@ from tag2mask.report.verdict import leading_row
 from tag2mask.runs.folder import RECIPE_FILE
 from tag2mask.runs.plan import plan
 from tag2mask.runs.stages import Photos, Stage, photos_of, state_of
+from tag2mask.workers import refused_together
 
 _logger = logging.getLogger(__name__)
 
@@ -104,13 +105,13 @@ class TableRun:
         fabric = launch(engine)
         asked = range(engine.seed, engine.seed + num_seeds)
         pipeline_of = partial(Pipeline, fabric, warnings=warnings)
-        runs = [run for seed in asked for run in self._runs(seed, pipeline_of)]
-        further = self._further_runs(asked, pipeline_of)
-        done = [run for run in (*runs, *further) if run.is_done()]
-        self._check_trainings([run for run in runs if run not in done])
-        seeds = tuple(sorted({*asked, *(run.seed for run in further)}))
         # All processes have read what is done before the first one changes it.
-        fabric.barrier()
+        with refused_together(fabric):
+            runs = [run for seed in asked for run in self._runs(seed, pipeline_of)]
+            further = self._further_runs(asked, pipeline_of)
+            done = [run for run in (*runs, *further) if run.is_done()]
+            self._check_trainings([run for run in runs if run not in done])
+        seeds = tuple(sorted({*asked, *(run.seed for run in further)}))
         if fabric.is_global_zero:
             # Before the table: by the folders of its seeds a folder of tables is known.
             runs[0].run.mkdir(parents=True, exist_ok=True)

@@ -28,6 +28,7 @@ CrfPreset = Literal["cams", "irn", "deeplab", "mctformer"]
 ClassifierSection = Literal["classifier", "mctformer"]
 Augmentation = Literal["flip", "deit"]
 Supervision = Literal["pseudo_labels", "masks"]
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 Level = Literal["seed", "crf", "refined", "pseudo-label", "segmenter"]
 """What is measured, in the order of the stages."""
 TWIN = "masks"
@@ -45,7 +46,8 @@ class DataSettings:
     tag_source: TagSource = "auto"
     """VOC layout only: tags from labels.csv, from the boxes in Annotations (as the field does), or from the masks."""
     train_split: str = "train"
-    """Split whose photos train the classifier: its name, or the path of a text file with one photo a line."""
+    """Split whose photos train the classifier: its name, or the path of a text file with one photo a line (`./photos`
+    where it has no suffix)."""
     seed_split: str = "train"
     """Split whose seeds are made and, where masks exist, measured."""
     label_split: str | None = None
@@ -95,7 +97,8 @@ class ClassifierSettings:
     backbone: str = "resnet38"
     """`resnet38` (WRN38, the paper's) or the name of any timm network that gives features."""
     weights: str = "none"
-    """`none`; `embedded` (the EfficientNet-Lite0 package); `timm` (timm's own, downloaded); or a file's path."""
+    """`none`; `embedded` (the EfficientNet-Lite0 package); `timm` (timm's own, downloaded); or a file's path. A file's
+    are taken to want photos normalised as timm's of this backbone do, or ImageNet's way for `resnet38`."""
     output_stride: Literal[8, 16, 32] = 8
     """Pixels of the photo per CAM cell; ResNet38 has 8."""
     head: Literal["linear", "two_layer"] = "linear"
@@ -229,6 +232,9 @@ class AcrSettings:
     reconstructor_epochs: Index = 0
     """Epochs before in which the reconstructor learns alone on the frozen classifier after its plain training: the
     pre-trained variant of table 1 needs them, `acr` may begin with them (ours, for short trainings)."""
+    reconstructor_rate_factor: Positive = 1.0
+    """Factor on the rate of `reconstructor_optimizer` while both networks learn. Ours, for one that has learned alone:
+    far below 1 it follows the classifier slowly."""
     classifier: ClassifierSection = "classifier"
     """Section of the network that learns against the reconstructor, whose backbone is always that of `classifier`."""
     masking: Literal["upsampled", "feature_grid"] = "upsampled"
@@ -357,7 +363,8 @@ class SegmenterSettings:
     backbone: str = "resnet38"
     """`resnet38` or the name of any timm network that gives features."""
     weights: str = "none"
-    """Its pretrained weights, as `classifier.weights`; a path may be that of a classifier that this package trained."""
+    """Its pretrained weights, as `classifier.weights`; a path may be that of a classifier that this package trained. Of
+    one that began with `embedded` photos were normalised by (x - 127) / 128, and now are by (x - 127.5) / 127.5."""
     output_stride: Literal[8, 16, 32] = 8
     """Pixels of the photo per cell of the last feature."""
     long_side: Index = 0
@@ -403,8 +410,11 @@ class EngineSettings:
     """Machines that work together."""
     workers: Index = 0
     """Processes that share photo-by-photo work without a network (CRF, pseudo-labels); 0 = one a core."""
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    precision: Precision = "32-true"
     """Arithmetic of the networks; losses, CAM normalisation and scores are always float32."""
+    inference_precision: Precision | None = None
+    """Arithmetic of trained networks that make maps and predictions, none named: as `precision`. A processor that
+    multiplies bfloat16 itself makes CAMs some three times faster so."""
     compile: bool = False
     """Let torch.compile build faster code for networks that learn; the first steps take minutes, dropout draws anew."""
 

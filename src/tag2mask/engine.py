@@ -1,5 +1,6 @@
 """The processes and devices of a run."""
 
+from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 
 import torch
@@ -8,6 +9,7 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from tag2mask.config import EngineSettings
+from tag2mask.workers import refused_together
 
 # One process alone chooses the threshold and measures while others wait; torch's own limit is shorter than that takes.
 _PATIENCE = timedelta(days=1)
@@ -32,10 +34,22 @@ def launch(settings: EngineSettings) -> Fabric:
         raise ValueError(f"engine.accelerator {settings.accelerator} x {settings.devices}: {error}") from error
     fabric.launch()
     if settings.compile:
-        _check_compiler(fabric.device)
+        with refused_together(fabric):
+            _check_compiler(fabric.device)
     # Numbers this small slow a CPU down a hundredfold and change nothing.
     torch.set_flush_denormal(True)
     return fabric
+
+
+def inference_arithmetic(fabric: Fabric, settings: EngineSettings) -> AbstractContextManager[None]:
+    """In which trained networks make maps and predictions."""
+    match settings.inference_precision or settings.precision:
+        case "32-true":
+            return nullcontext()
+        case "bf16-mixed":
+            return torch.autocast(fabric.device.type, torch.bfloat16)
+        case "16-mixed":
+            return torch.autocast(fabric.device.type, torch.float16)
 
 
 def _check_compiler(device: torch.device) -> None:

@@ -13,11 +13,22 @@ import yaml
 from tag2mask.config import TWIN, Level, Method, Recipe, Supervision
 from tag2mask.dotted_names import leaves
 from tag2mask.recipes import RecipeError, load_recipe, meant
-from tag2mask.report.comparison import PaperScores
 
 _METHODS = (*get_args(Method), TWIN)
 _WITHOUT_EFFECT = ("extends", "methods", "refined_methods", "segmenter.supervision")
 """Settings that a row does not have: it says by method and level what is done, and builds on the table's recipe."""
+
+
+@dataclass(frozen=True)
+class PaperScores:
+    """What a paper has in one row of a table, in [0, 1]."""
+
+    miou: float
+    """Mean intersection over union."""
+    precision: float | None = None
+    """None where the paper does not give it."""
+    recall: float | None = None
+    """None where the paper does not give it."""
 
 
 @dataclass(frozen=True)

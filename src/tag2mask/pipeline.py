@@ -10,12 +10,12 @@ from pathlib import Path
 from lightning_fabric import Fabric
 
 from tag2mask.config import Recipe
-from tag2mask.contradictions import unread_label_settings
 from tag2mask.files import remove_leftovers
 from tag2mask.memory import peak_mib, restart_peak
 from tag2mask.prediction import renew_settings
 from tag2mask.recipes import save_recipe
 from tag2mask.results import write_results
+from tag2mask.runs.contradictions import unread_label_settings
 from tag2mask.runs.folder import RECIPE_FILE, alone_in
 from tag2mask.runs.manifest import FILE_NAME, clear, seconds_so_far, write_manifest
 from tag2mask.runs.plan import plan
@@ -133,20 +133,21 @@ class Pipeline:
 
     def _do(self, stage: Stage, title: str) -> None:
         fabric, folder = self._fabric, self._run / stage.folder
-        state = state_of(stage, self._run)
-        # All processes have read the state before the first one changes it.
-        fabric.barrier()
-        if state.state == "up to date":
+        # All processes have seen what is there before the first one changes it.
+        with refused_together(fabric):
+            state = state_of(stage, self._run)
+            finished = state.state == "up to date"
+            missing = None if finished else self._missing_before(stage)
+            if missing and stage.kind != "scores":
+                raise ValueError(f"{stage.folder} {missing}")
+            source = None if finished else find_finished(stage, self._sources)
+        if finished:
             _logger.info("%s: up to date%s", title, f" ({state.reason})" if state.reason else "")
             self._tidy(stage)
             return
-        missing = self._missing_before(stage)
-        if missing and stage.kind == "scores":
+        if missing:
             _logger.info("%s: left out, it %s", title, missing)
             return
-        if missing:
-            raise ValueError(f"{stage.folder} {missing}")
-        source = find_finished(stage, self._sources)
         if source:
             _logger.info("%s: taken from %s", title, source)
             if fabric.is_global_zero:

@@ -20,6 +20,8 @@ from rich.progress import (
 from rich.text import Text
 
 Item = TypeVar("Item")
+# Of a process on its node, and of the node as Lightning's launcher and as torchrun tell it.
+_RANKS = ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK")
 _SECONDS_BETWEEN_LINES = 30.0
 # The first items are slow, and what is very fast is soon done.
 _ITEMS_BEFORE_ESTIMATE = 3
@@ -28,8 +30,8 @@ _logger = logging.getLogger(__name__)
 
 
 def is_first_process() -> bool:
-    """Whether this one tells how it goes, of the processes that a command has started; the others stay silent."""
-    return os.environ.get("LOCAL_RANK", "0") == "0"
+    """Whether this one tells how it goes, of the processes of a command on all nodes; the others stay silent."""
+    return all(os.environ.get(name, "0") == "0" for name in _RANKS)
 
 
 def track(items: Iterable[Item], total: int, description: str, *, shown: bool = True) -> Iterator[Item]:

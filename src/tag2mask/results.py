@@ -13,6 +13,7 @@ from tag2mask.config import TWIN, Recipe
 from tag2mask.data.drawn_masks import LabelMap
 from tag2mask.data.label_maps import open_label_map
 from tag2mask.data.records import Record
+from tag2mask.data.sizes import resize_label_map
 from tag2mask.model_card import write_model_card
 from tag2mask.recipes import load_recipe
 from tag2mask.recipes.paths import with_absolute_paths
@@ -30,11 +31,11 @@ from tag2mask.report.figures import (
     threshold_curves,
 )
 from tag2mask.report.page import NUM_PHOTOS, write_report
-from tag2mask.report.pictures import cam_of_class, small_labels, small_photo
+from tag2mask.report.pictures import cam_of_class, small_photo
 from tag2mask.report.tables import write_scores
 from tag2mask.runs.folder import RECIPE_FILE, expect_run
 from tag2mask.runs.plan import plan
-from tag2mask.runs.stages import Photos, Stage, state_of
+from tag2mask.runs.stages import Photos, Stage, states_of
 from tag2mask.stages.examples import one_a_class
 
 _logger = logging.getLogger(__name__)
@@ -53,8 +54,9 @@ def write_results(
         run: folder.
         warnings: lines of the check of the data.
     """
-    content = collect(with_absolute_paths(recipe), photos, stages, run=run, warnings=warnings)
-    done = [stage for stage in stages if state_of(stage, run).state == "up to date"]
+    states = states_of(stages, run)
+    content = collect(with_absolute_paths(recipe), photos, states, run=run, warnings=warnings)
+    done = [stage for stage, state, _ in states if state == "up to date"]
     write_scores(run / "scores.json", content.scores)
     _write_model_cards(recipe, done, content)
     _draw_figures(done, content)
@@ -75,7 +77,8 @@ def write_run_report(photos: Photos, run: Path, *, warnings: Sequence[str], num_
     """
     expect_run(run)
     recipe = load_recipe(str(run / RECIPE_FILE))
-    content = collect(recipe, photos, plan(recipe, photos, run), run=run, warnings=warnings)
+    states = states_of(plan(recipe, photos, run), run)
+    content = collect(recipe, photos, states, run=run, warnings=warnings)
     _write_page(content, num_photos=num_photos)
 
 
@@ -120,7 +123,7 @@ def _draw_figures(done: Sequence[Stage], content: ReportContent) -> None:
 
 
 def _comparison(record: Record, class_names: Sequence[str], folders: Mapping[str, Path]) -> ComparisonRow:
-    """One photo's first class, as every method sees it."""
+    """The class that a photo stands for, as every method sees it."""
     assert record.label_map is not None
     photo, class_id = small_photo(record.image, PANEL_SIDE), record.tags[0]
     return ComparisonRow(
@@ -129,7 +132,7 @@ def _comparison(record: Record, class_names: Sequence[str], folders: Mapping[str
         cams={
             name: cam_of_class(read_cams(folder, record.name), class_id, photo.size) for name, folder in folders.items()
         },
-        mask=small_labels(open_label_map(record.label_map), photo.size) == class_id,
+        mask=resize_label_map(open_label_map(record.label_map), photo.size) == class_id,
     )
 
 
@@ -168,6 +171,6 @@ def _levels(
 def _labelled(photos: Sequence[Image.Image], label_maps: Sequence[LabelMap]) -> list[NDArray[np.uint8]]:
     """Photos with the classes of their label maps over them."""
     return [
-        overlay_labels(np.asarray(photo), small_labels(open_label_map(label_map), photo.size))
+        overlay_labels(np.asarray(photo), resize_label_map(open_label_map(label_map), photo.size))
         for photo, label_map in zip(photos, label_maps, strict=True)
     ]

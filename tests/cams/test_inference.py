@@ -1,6 +1,6 @@
-import contextlib
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -12,8 +12,15 @@ import torch
 from lightning_fabric import Fabric
 
 from tag2mask.cams.inference import cams_of_batch, infer_cams
-from tag2mask.cams.multiscale import ScaleOutput, fuse, mean_scores, raw_maps
-from tag2mask.cams.store import cams_from_full_size, full_size_maps, read_cams, stored_names
+from tag2mask.cams.multiscale import ScaleOutput, mean_scores, multiscale_cams, raw_maps
+from tag2mask.cams.store import (
+    StoredCams,
+    cams_from_full_size,
+    full_size_maps,
+    read_cams,
+    stored_names,
+    write_cams,
+)
 from tag2mask.config import CamSettings, ClassifierSettings, DataSettings
 from tag2mask.data.photos import open_photo
 from tag2mask.data.read import read_data_set
@@ -43,14 +50,9 @@ class Slow:
         self.global_rank = rank
         self.is_global_zero = rank == 0
         self.barrier = meeting.wait
-        self.num_batches = 0
 
     def to_device(self, module: torch.nn.Module) -> None:
         time.sleep(0.5 * self.global_rank)
-
-    def autocast(self) -> contextlib.AbstractContextManager[None]:
-        self.num_batches += 1
-        return contextlib.nullcontext()
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -72,7 +74,7 @@ def test_every_photo_has_the_maps_of_its_tags(
         stored = read_cams(tmp_path, record.name)
         width, height = open_photo(record.image).size
         channels = [tag - 1 for tag in record.tags]
-        maps = fuse([scale.maps[:, 0, channels] for scale in maps_of(classifier, record)], height, width)
+        maps = multiscale_cams([scale.maps[:, 0, channels] for scale in maps_of(classifier, record)], height, width)
         expected = cams_from_full_size(record.tags, maps.numpy())
         assert tuple(stored.class_ids) == record.tags
         # One step of the stored maps for the rounding of a batch.
@@ -131,8 +133,15 @@ def test_finished_folder_is_left_alone(
 
 
 def test_processes_do_each_photo_once_even_if_one_is_late(
-    classifier: Classifier, records: Sequence[Record], tmp_path: Path
+    classifier: Classifier, records: Sequence[Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    written: list[tuple[int, str]] = []
+
+    def write_and_note(folder: Path, name: str, cams: StoredCams) -> None:
+        write_cams(folder, name, cams)
+        written.append((threading.get_ident(), name))
+
+    monkeypatch.setattr("tag2mask.cams.inference.write_cams", write_and_note)
     meeting = threading.Barrier(2, timeout=60)
     processes = [Slow(rank, meeting) for rank in range(2)]
     settings = replace(SETTINGS, scales=(1.0,), batch_pixels=1)
@@ -141,5 +150,5 @@ def test_processes_do_each_photo_once_even_if_one_is_late(
         for process in processes:
             pool.submit(infer_cams, process, classifier, records, settings=settings, folder=tmp_path)
 
-    assert stored_names(tmp_path) == {record.name for record in records}
-    assert [process.num_batches for process in processes] == [7, 6]
+    assert sorted(name for _, name in written) == sorted(record.name for record in records)
+    assert sorted(Counter(process for process, _ in written).values()) == [6, 7]

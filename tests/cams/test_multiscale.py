@@ -9,7 +9,14 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from tag2mask.cams.multiscale import ScaleOutput, batches_of_one_size, fuse, inference_sizes, mean_scores, raw_maps
+from tag2mask.cams.multiscale import (
+    ScaleOutput,
+    batches_of_one_size,
+    inference_sizes,
+    mean_scores,
+    multiscale_cams,
+    raw_maps,
+)
 from tag2mask.config import CamSettings
 from tag2mask.networks.classifier import Classifier
 
@@ -92,7 +99,7 @@ def test_logits_of_every_scale_equal_the_released_ones(released: Released):
 def test_fused_maps_equal_the_released_ones(released: Released):
     outputs = raw_maps(released.classifier, [released.photo], SETTINGS, **IMAGENET)
 
-    fused = fuse([scale.maps[:, 0, released.values["classes"]] for scale in outputs], 97, 131)
+    fused = multiscale_cams([scale.maps[:, 0, released.values["classes"]] for scale in outputs], 97, 131)
 
     assert_close(fused.numpy(), released.values["cam"])
 
@@ -114,7 +121,7 @@ def test_mirrored_photo_gives_the_mirrored_map():
     mirrored = photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
 
     fused, of_mirrored = (
-        fuse([scale.maps[:, 0] for scale in raw_maps(classifier, [each], SETTINGS, **IMAGENET)], 16, 24)
+        multiscale_cams([scale.maps[:, 0] for scale in raw_maps(classifier, [each], SETTINGS, **IMAGENET)], 16, 24)
         for each in (photo, mirrored)
     )
 
@@ -124,14 +131,14 @@ def test_mirrored_photo_gives_the_mirrored_map():
 def test_positive_parts_are_summed_and_stretched_by_hand():
     plain, mirrored = [[1.0, -5.0, 3.0]], [[0.0, 2.0, -7.0]]
 
-    fused = fuse([torch.tensor([[plain], [mirrored]])], 1, 3)
+    fused = multiscale_cams([torch.tensor([[plain], [mirrored]])], 1, 3)
 
     # 1 + 0, 0 + 2, 3 + 0: the mirrored map is turned back.
     assert fused.flatten().tolist() == pytest.approx([0, 0.5, 1], abs=2e-5)
 
 
 def test_maps_of_no_class_are_empty():
-    assert fuse([torch.zeros(2, 0, 2, 3)], 16, 24).shape == (0, 16, 24)
+    assert multiscale_cams([torch.zeros(2, 0, 2, 3)], 16, 24).shape == (0, 16, 24)
 
 
 def test_score_is_the_mean_over_scales_and_mirror_images():

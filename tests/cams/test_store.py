@@ -1,9 +1,7 @@
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from tag2mask.cams import store
 from tag2mask.cams.store import (
@@ -12,7 +10,6 @@ from tag2mask.cams.store import (
     cams_from_stored_size,
     full_size_maps,
     read_cams,
-    resize,
     stored_maps,
     stored_names,
     stored_size,
@@ -39,25 +36,10 @@ def drawn_cams(height: int = 21, width: int = 34) -> StoredCams:
     return cams_from_full_size([5, 2], smooth_maps(0, height, width, 2))
 
 
-@pytest.mark.parametrize("size", [(94, 125, 375, 500), (375, 500, 94, 125), (1, 1, 3, 2), (7, 5, 7, 5), (9, 4, 2, 31)])
-def test_resize_equals_torch(size: tuple[int, int, int, int]):
-    height, width, *wanted = size
-    maps = np.random.default_rng(1).random((2, height, width), np.float32)
-
-    resized = resize(maps, *wanted)
-
-    expected = torch.nn.functional.interpolate(
-        torch.from_numpy(maps)[None], size=wanted, mode="bilinear", align_corners=False
-    )
-    assert resized.dtype == np.float32
-    assert resized == pytest.approx(expected[0].numpy(), abs=2e-5)
-
-
-def test_resize_leaves_its_input_alone():
+def test_maps_that_are_sampled_stay_as_they_are():
     maps = np.random.default_rng(1).random((1, 5, 5), np.float32)
     before = maps.copy()
 
-    resize(maps, 5, 5)
     cams_from_full_size([1], maps)
 
     assert np.array_equal(maps, before)
@@ -256,14 +238,3 @@ def test_impossible_class_ids_are_refused(class_ids: list[int]):
 def test_stored_size_is_rounded_up():
     assert stored_size(375, 500) == (94, 125)
     assert stored_size(1, 4) == (1, 1)
-
-
-def test_resize_is_fast():
-    maps = np.random.default_rng(0).random((1, 94, 125), np.float32)
-    seconds = []
-    for _ in range(5):
-        start = time.perf_counter()
-        resize(maps, 375, 500)
-        seconds.append(time.perf_counter() - start)
-
-    assert min(seconds) < 0.02

@@ -33,7 +33,7 @@ class Folder:
 
     def photo(self, name: str, *, content: str = "", size: tuple[int, int] = SIZE) -> Path:
         """A photo whose colour depends on its name, or on `content` so that two can be alike."""
-        colour = tuple(zlib.crc32((content or name).encode()).to_bytes(4, "big")[:3])
+        colour = tuple(zlib.crc32((content or name).encode(errors="surrogateescape")).to_bytes(4, "big")[:3])
         return self.image(name, Image.new("RGB", size, colour))
 
     def photos(self, *names: str) -> None:

@@ -1,8 +1,13 @@
 """Faults of photos and label maps, each on a data set that has it."""
 
+import csv
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
+
+from tag2mask.data.check_report import write_faults
 
 GREY = Image.fromarray(np.arange(1600, dtype=np.uint8).reshape(40, 40))
 
@@ -103,6 +108,35 @@ def test_mask_of_the_photo_before_its_turn_stops_with_a_hint(pets):
 
     assert (fault.found, fault.expected) == ("40x50 pixels", "50x40 as its photo")
     assert "before its EXIF turn" in fault.hint
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file system has no such names")
+def test_photo_whose_name_is_not_utf_8_stops_and_is_named_readably(folder):
+    folder.photos("cat/caf\udce9.png", "cat/café.png", "dog/1.png")
+
+    faults = folder.check().errors
+
+    assert [fault.line for fault in faults] == [
+        r"cat/caf\xe9.png: found a name that is not UTF-8, expected UTF-8. Rename it."
+    ]
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file system has no such names")
+def test_faults_of_files_whose_names_are_not_utf_8_are_written(pets, tmp_path):
+    # One has no row, the other is a copy of it.
+    pets.photo("caf\udce9.png", content="5.png")
+    pets.photo("caf\udce9/6.png", content="5.png")
+    pets.text("tags.csv", (pets.root / "tags.csv").read_text(encoding="utf-8") + "6.png,\n")
+
+    faults = pets.check().faults
+    write_faults(tmp_path / "faults.csv", faults)
+
+    with (tmp_path / "faults.csv").open(encoding="utf-8", newline="") as file:
+        rows = [(row["code"], row["file"]) for row in csv.DictReader(file)]
+    assert rows == [(fault.code, fault.file) for fault in faults]
+    assert {("photo-without-row", r"caf\xe9.png"), ("photo-name", r"caf\xe9/6.png"), ("copy", r"caf\xe9/6.png")} <= {
+        *rows
+    }
 
 
 def test_tiny_photo_is_a_warning(pets):

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from tag2mask.config import DataSettings
 from tag2mask.data.augmentation import DeitAugmentation
-from tag2mask.data.batch import Batch, collate, collate_labelled
+from tag2mask.data.batch import Batch, collate
 from tag2mask.data.classes import voc_palette
 from tag2mask.data.datasets import LabelledPhotos, TrainingPhotos, multi_hot
 from tag2mask.data.label_maps import open_label_map, write_label_map
@@ -223,7 +223,7 @@ def test_labelled_batch_is_its_photos_in_order_and_moves(shapes: Path):
     photos = labelled_photos(labelled_records(shapes))
     samples = [photos[0, index] for index in (4, 0)]
 
-    batch = collate_labelled(samples)
+    batch = collate(samples)
     moved = batch.to(torch.device("meta"))
 
     assert len(photos) == 13

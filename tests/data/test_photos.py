@@ -1,10 +1,11 @@
 import pickle
+import struct
 
 import numpy as np
 import pytest
-from PIL import Image, features
+from PIL import Image, ImageOps, features
 
-from tag2mask.data.photos import FileError, open_photo, photo_size
+from tag2mask.data.photos import FileError, open_photo, photo_size, to_upright_rgb
 
 AVIF = pytest.mark.skipif(not features.check("avif"), reason="this Pillow does not read AVIF")
 SIX = np.array([[0, 128, 255], [10, 20, 30]], np.uint8)
@@ -65,6 +66,67 @@ def test_photo_is_turned_upright_as_exif_says(tmp_path):
     path = save(tmp_path, Image.fromarray(SIX), exif=exif)
 
     np.testing.assert_array_equal(np.asarray(open_photo(path))[..., 0], np.rot90(SIX, k=-1))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photo_is_turned_upright_as_pillow_would_do_it_and_once(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[274] = orientation
+    path = save(tmp_path, Image.fromarray(SIX), exif=exif)
+
+    photo = open_photo(path)
+
+    with Image.open(path) as stored:
+        np.testing.assert_array_equal(np.asarray(photo)[..., 0], np.asarray(ImageOps.exif_transpose(stored)))
+    np.testing.assert_array_equal(np.asarray(to_upright_rgb(photo, path)), np.asarray(photo))
+
+
+def test_photo_is_turned_upright_as_xmp_says_where_exif_says_nothing(tmp_path):
+    xmp = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    path = save(tmp_path, Image.fromarray(SIX), "photo.webp", lossless=True, xmp=xmp)
+
+    photo = open_photo(path)
+
+    np.testing.assert_array_equal(np.asarray(photo)[..., 0], np.rot90(SIX, k=-1))
+    assert photo_size(path) == photo.size
+    np.testing.assert_array_equal(np.asarray(to_upright_rgb(photo, path)), np.asarray(photo))
+
+
+def exif_with(tag, kind, value):
+    """EXIF that says to turn by 90 degrees and has one more tag, of whatever kind."""
+    entries = struct.pack("<HHII", 274, 3, 1, 6) + struct.pack("<HHI4s", tag, kind, 1, value)
+    return b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + entries + struct.pack("<I", 0)
+
+
+@pytest.mark.parametrize("name", ["photo.png", "photo.jpg"])
+@pytest.mark.parametrize(
+    "exif",
+    [
+        exif_with(296, 4, struct.pack("<I", 70_000)),  # a unit beyond 16 bits
+        exif_with(282, 2, b"abc"),  # a resolution in letters
+    ],
+    ids=["unit", "resolution"],
+)
+def test_damaged_exif_leaves_the_photo_and_its_turn(tmp_path, name, exif):
+    path = save(tmp_path, Image.fromarray(SIX), name, exif=exif)
+    with pytest.raises((TypeError, struct.error)), Image.open(path) as stored:
+        ImageOps.exif_transpose(stored)
+
+    photo = open_photo(path)
+
+    assert photo.size == photo_size(path) == (2, 3)
+    with Image.open(path) as stored:
+        np.testing.assert_array_equal(np.asarray(photo)[..., 0], np.rot90(np.asarray(stored), k=-1))
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+@pytest.mark.parametrize(
+    "exif", [b"Exif\0\0no TIFF", b"Exif\0\0II*\0", exif_with(282, 5, b"")[:20]], ids=["head", "end", "tag"]
+)
+def test_exif_that_cannot_be_read_says_nothing_of_a_turn(tmp_path, exif):
+    path = save(tmp_path, Image.fromarray(SIX), exif=exif)
+
+    assert open_photo(path).size == photo_size(path) == (3, 2)
 
 
 @pytest.mark.parametrize("name", ["photo.jpg", "photo.png", "photo.tif", pytest.param("photo.avif", marks=AVIF)])

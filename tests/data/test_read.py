@@ -104,6 +104,19 @@ def test_split_may_be_the_path_of_a_text_file(pets, tmp_path):
     assert [record.name for record in data_set.split(str(pets.root / "twice.txt"))] == ["5"]
 
 
+def test_list_without_suffix_is_asked_for_by_a_path(pets, tmp_path, monkeypatch):
+    (tmp_path / "few").write_text("2\n0.png\n")
+    pets.text("below", "5\n")
+    monkeypatch.chdir(tmp_path)
+
+    data_set = pets.read()
+
+    assert [record.name for record in data_set.split("./few")] == ["2", "0"]
+    assert [record.name for record in data_set.split("below")] == ["5"]
+    with pytest.raises(DataError, match=r"found 'few', expected one of .*, or the path .*\. Did you mean \./few\?$"):
+        data_set.split("few")
+
+
 def test_line_of_two_paths_says_which_label_map(pets):
     pets.mask("masks/5.png", [0])
     better = pets.mask("better/5.png", [0, 1])

@@ -1,8 +1,11 @@
+import time
+
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from tag2mask.data.sizes import reduce_photo, reduced_size, resize_label_map, scaled_size
+from tag2mask.data.sizes import reduce_photo, reduced_size, resize_label_map, resize_maps, scaled_size
 
 
 @pytest.mark.parametrize(
@@ -39,3 +42,37 @@ def test_label_map_brought_down_has_no_ids_between():
     label_map = np.kron(np.array([[0, 7], [255, 3]], np.uint8), np.ones((6, 9), np.uint8))
 
     assert resize_label_map(label_map, (6, 4)).tolist() == [[0] * 3 + [7] * 3] * 2 + [[255] * 3 + [3] * 3] * 2
+
+
+@pytest.mark.parametrize("size", [(94, 125, 375, 500), (375, 500, 94, 125), (1, 1, 3, 2), (7, 5, 7, 5), (9, 4, 2, 31)])
+def test_resizing_maps_equals_torch(size: tuple[int, int, int, int]):
+    height, width, *wanted = size
+    maps = np.random.default_rng(1).random((2, height, width), np.float32)
+
+    resized = resize_maps(maps, *wanted)
+
+    expected = torch.nn.functional.interpolate(
+        torch.from_numpy(maps)[None], size=wanted, mode="bilinear", align_corners=False
+    )
+    assert resized.dtype == np.float32
+    assert resized == pytest.approx(expected[0].numpy(), abs=2e-5)
+
+
+def test_maps_that_are_resized_stay_as_they_are():
+    maps = np.random.default_rng(1).random((1, 5, 5), np.float32)
+    before = maps.copy()
+
+    resize_maps(maps, 5, 5)
+
+    assert np.array_equal(maps, before)
+
+
+def test_resizing_maps_is_fast():
+    maps = np.random.default_rng(0).random((1, 94, 125), np.float32)
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        resize_maps(maps, 375, 500)
+        seconds.append(time.perf_counter() - start)
+
+    assert min(seconds) < 0.02

@@ -89,9 +89,9 @@ def test_a_pair_that_does_not_fit_is_refused_by_name(width: int, label: int, mes
 def test_photo_scores_come_back_from_disk_to_the_digit(tmp_path: Path):
     photos = {"a": 1 / 3, 'b/c, "d"': 0.0, "e": 0.1 + 0.2}
 
-    write_photo_scores(tmp_path / "photos.csv", photos)
+    write_photo_scores(tmp_path, photos)
 
-    assert read_photo_scores(tmp_path / "photos.csv") == photos
+    assert read_photo_scores(tmp_path) == photos
     assert (tmp_path / "photos.csv").read_text().startswith("photo,iou\na,0.333")
 
 
@@ -109,5 +109,5 @@ def test_another_file_is_refused_with_its_place(tmp_path: Path, text: str, messa
     path.write_text(text)
 
     with pytest.raises(ValueError, match=message) as caught:
-        read_photo_scores(path)
+        read_photo_scores(tmp_path)
     assert str(caught.value).startswith(str(path))

@@ -16,7 +16,7 @@ from tag2mask.networks.mctformer import (
     add_patch_attention,
     build_mctformer,
     class_attention,
-    fuse,
+    fuse_attention_with_cams,
     spread,
 )
 
@@ -97,10 +97,12 @@ def test_attention_of_class_tokens_is_that_of_the_released_code(released: Golden
 def test_fused_maps_are_those_of_the_released_code(released: Golden, num_blocks: int, name: str):
     attention = golden_class_attention(released)[-num_blocks:].sum(0)
 
-    fused = fuse(attention, released["patch_cam"])
+    fused = fuse_attention_with_cams(attention, released["patch_cam"])
 
     torch.testing.assert_close(fused, released[name], rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(fuse(torch.ones_like(attention), released["patch_cam"]), released["cams_patchcam"])
+    torch.testing.assert_close(
+        fuse_attention_with_cams(torch.ones_like(attention), released["patch_cam"]), released["cams_patchcam"]
+    )
 
 
 @pytest.mark.parametrize("entries_at_once", [1, 3 * 55 * 10, 2**22])

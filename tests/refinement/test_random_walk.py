@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tag2mask.cams.store import resize
 from tag2mask.config import RefinementSettings
+from tag2mask.data.sizes import resize_maps
 from tag2mask.refinement.random_walk import (
     Affinities,
     boundary_affinities,
@@ -97,7 +97,7 @@ def test_walk_and_labels_are_those_of_the_released_code(golden: Path):
 
     walk = released["r5_rw"][:, 0]
     np.testing.assert_allclose(walked, walk / walk.max(), atol=1e-4, rtol=0)
-    full = resize(walked, 4 * walked.shape[1], 4 * walked.shape[2])[:, :height, :width]
+    full = resize_maps(walked, 4 * walked.shape[1], 4 * walked.shape[2])[:, :height, :width]
     np.testing.assert_allclose(full / full.max(), released["r5_rw_up_normalised"], atol=1e-4, rtol=0)
     scores = np.concatenate([np.full((1, height, width), 0.25), full / full.max()])
     np.testing.assert_array_equal(keys[scores.argmax(axis=0)], released["r5_label"])

@@ -2,29 +2,17 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from drawn_run import DrawnRun, draw_run
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from opened_page import OpenedPage, OpenPage
+from playwright.sync_api import Browser, expect, sync_playwright
 
 # Milliseconds; only a machine that is busy with other things needs as many.
 _PATIENCE = 60_000
-
-
-@dataclass(frozen=True)
-class OpenedPage:
-    """A report in a browser, and what went on there."""
-
-    page: Page
-    errors: list[str] = field(default_factory=list)
-    requests: list[str] = field(default_factory=list)
-
-
-OpenPage = Callable[..., AbstractContextManager[OpenedPage]]
 
 
 @pytest.fixture(scope="session")

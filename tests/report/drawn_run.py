@@ -21,7 +21,7 @@ from tag2mask.report.measurements import score_rows
 from tag2mask.report.tables import write_scores
 from tag2mask.runs.manifest import write_manifest
 from tag2mask.runs.plan import plan
-from tag2mask.runs.stages import Photos, Stage
+from tag2mask.runs.stages import Photos, Stage, states_of
 from tag2mask.stages.labels import ChosenThreshold, write_threshold
 from tag2mask.stages.scores import measure
 
@@ -52,7 +52,8 @@ class DrawnRun:
 
     def content(self, *, warnings: Sequence[str] = ()) -> ReportContent:
         """What the report tells."""
-        return collect(self.recipe, self.photos, self.stages, run=self.folder, warnings=warnings)
+        states = states_of(self.stages, self.folder)
+        return collect(self.recipe, self.photos, states, run=self.folder, warnings=warnings)
 
 
 def photos_of_splits(train: Sequence[Record], val: Sequence[Record], class_names: Sequence[str]) -> Photos:

@@ -3,9 +3,11 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from drawn_run import EVIL_NAME, DrawnRun
 
+from tag2mask.cams.store import read_cams, write_cams
 from tag2mask.config import CamSettings, LabelSettings
 from tag2mask.report.content import ReportContent, Setting
 from tag2mask.runs.manifest import write_manifest
@@ -87,6 +89,17 @@ def test_examples_of_the_training_are_found(content: ReportContent):
     assert list(strip.folders) == list(range(1, 10))
     assert [record.name for record in strip.records] == [EVIL_NAME, "train_01", "train_02"]
     assert [part.name for part in content.restorations] == [EVIL_NAME, "train_01"]
+
+
+def test_examples_are_of_the_class_whose_maps_are_kept(run: DrawnRun):
+    epochs = run.folder / "1-classifier" / "acr" / "epochs"
+    for folder in epochs.iterdir():
+        write_cams(folder, EVIL_NAME, replace(read_cams(folder, EVIL_NAME), class_ids=np.uint8([2])))
+
+    (strip,) = run.content().strips
+
+    assert run.photos.train[0].tags == (1,)
+    assert (strip.records[0].name, strip.records[0].tags) == (EVIL_NAME, (2,))
 
 
 def test_epochs_stand_in_the_order_of_their_numbers(run: DrawnRun):

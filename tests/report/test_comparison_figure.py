@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tag2mask.report.comparison import ComparedRow, Comparison, PaperScores
+from tag2mask.paper_tables import PaperScores
+from tag2mask.report.comparison import ComparedRow, Comparison
 from tag2mask.report.comparison_figure import draw_comparison
 from tag2mask.report.tables import ScoreRow
 

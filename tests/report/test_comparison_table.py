@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from tag2mask.paper_tables import PaperScores
 from tag2mask.report.comparison import (
     ComparedRow,
     Comparison,
-    PaperScores,
     comparison_markdown,
     comparison_notes,
     comparison_table,

@@ -7,8 +7,8 @@ from typing import Literal
 
 import numpy as np
 import pytest
-from conftest import OpenedPage, OpenPage
 from drawn_run import CLASS_NAMES, EVIL_NAME, NUM_PHOTOS, DrawnRun, finish, photos_of_splits
+from opened_page import OpenedPage, OpenPage
 from playwright.sync_api import Locator, Page, expect
 
 from tag2mask.cams.store import StoredCams, cams_from_full_size, read_cams, stored_maps, write_cams
@@ -200,7 +200,7 @@ def test_ids_are_drawn_in_the_colours_of_their_classes(masked_run: DrawnRun, ope
 def test_class_filters_photos_and_curves(masked_run: DrawnRun, opened: OpenedPage):
     page, button = opened.page, opened.page.locator("button[data-class='2']")
     of_class = {f"{record.name}.jpg" for record in masked_run.records if 2 in record.tags}
-    sweep = read_sweep(masked_run.folder / "scores" / "refined-acr" / "sweep.npz").scores()
+    sweep = read_sweep(masked_run.folder / "scores" / "refined-acr").scores()
 
     button.click()
 
@@ -219,7 +219,7 @@ def test_class_filters_photos_and_curves(masked_run: DrawnRun, opened: OpenedPag
 
 
 def test_marks_move_the_slider_to_their_threshold(masked_run: DrawnRun, opened: OpenedPage):
-    best = read_sweep(masked_run.folder / "scores" / "seed-baseline" / "sweep.npz").scores().best()
+    best = read_sweep(masked_run.folder / "scores" / "seed-baseline").scores().best()
     used, marks = 0.25, opened.page.locator("[data-panel='seed'] .marks-list button")
 
     assert texts(marks)[:2] == [f"{best:.2f}", f"{used:.2f}"]
@@ -229,7 +229,7 @@ def test_marks_move_the_slider_to_their_threshold(masked_run: DrawnRun, opened: 
 
 
 def test_groups_show_the_worst_photos_first(masked_run: DrawnRun, tmp_path: Path, open_page: OpenPage):
-    scores = read_photo_scores(masked_run.folder / "scores" / "pseudo-label-acr" / "photos.csv")
+    scores = read_photo_scores(masked_run.folder / "scores" / "pseudo-label-acr")
     ranked = [f"{name}.jpg" for name in sorted(scores, key=lambda name: scores[name])]
     report_of(masked_run, tmp_path / "report.html", num_photos=16)
 

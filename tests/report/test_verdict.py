@@ -21,15 +21,16 @@ REFINED = row("refined", 0.519, source="best on this split")
 
 
 def test_verdict_tells_what_every_stage_gained_and_which_level_is_better():
-    rows = [BASELINE, SEED, CRF, REFINED, row("refined", 0.501, source="estimated")]
+    refined = row("refined", 0.515, source="best on this split")
+    rows = [BASELINE, SEED, CRF, refined, row("refined", 0.501, source="estimated")]
     rows.append(row("pseudo-label", 0.501, source="estimated"))
 
     assert verdict(rows, "irn") == [
         "ACR raised the seed from 41.0 to 49.2 mIoU (+8.2).",
         "The CRF helped (+3.1 against the seed).",
-        "IRN helped (+2.7 against the seed).",
-        "The CRF's labels are the better level to use: 52.3 mIoU against 51.9 of IRN.",
-        "The pseudo-labels reach 50.1 mIoU: the threshold, set without masks, costs 1.8.",
+        "IRN helped (+2.3 against the seed).",
+        "The CRF's labels are the better level to use: 52.3 mIoU against 51.5 of IRN.",
+        "The pseudo-labels reach 50.1 mIoU: the threshold, set without masks, costs 1.4.",
     ]
 
 
@@ -141,6 +142,39 @@ def test_a_loss_and_no_change_are_called_so():
     assert verdict([BASELINE, worse])[0] == "ACR did not help: the seed fell from 41.0 to 40.0 mIoU (−1.0)."
     assert verdict([SEED, row("crf", 0.4921)])[1] == "The CRF changed nothing."
     assert verdict([BASELINE])[0] == "The baseline gives a seed of 41.0 mIoU."
+
+
+@pytest.mark.parametrize(
+    ("seed", "crf", "told"),
+    [
+        (
+            0.413, 0.411,
+            ["ACR made no clear difference: the seed went from 41.0 to 41.3 mIoU (+0.3).",
+             "The CRF made no clear difference (−0.2 against the seed).",
+             "Less than 0.5 points are no clear difference: another seed alone can make as much."],
+        ),
+        (
+            0.406, 0.406,
+            ["ACR made no clear difference: the seed went from 41.0 to 40.6 mIoU (−0.4).",
+             "The CRF changed nothing.",
+             "Less than 0.5 points are no clear difference: another seed alone can make as much."],
+        ),
+        (
+            0.415, 0.42,
+            ["ACR raised the seed from 41.0 to 41.5 mIoU (+0.5).", "The CRF helped (+0.5 against the seed)."],
+        ),
+    ],
+)  # fmt: skip
+def test_difference_that_another_seed_can_make_is_no_gain_and_no_loss(seed: float, crf: float, told: list[str]):
+    rows = [BASELINE, row("seed", seed, source="best on this split"), row("crf", crf)]
+
+    assert verdict(rows) == told
+
+
+def test_refinement_that_is_a_little_behind_the_crf_is_not_the_worse_level():
+    rows = [SEED, CRF, REFINED]
+
+    assert not any("better level" in sentence for sentence in verdict(rows))
 
 
 def test_the_best_threshold_stands_for_a_level_and_others_are_its_price():

@@ -1,8 +1,11 @@
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
 from tag2mask.config import DataSettings
+from tag2mask.data.faults import DataError
 from tag2mask.data.known_facts import read_known_facts
 from tag2mask.runs.checked_data import checked_data
 from tag2mask.runs.folder import FACTS_FILE
@@ -26,6 +29,20 @@ def test_run_that_is_refused_leaves_no_folder(shapes: Path, tmp_path: Path):
         raise ValueError("cannot work")
 
     assert not run.exists()
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file system has no such names")
+def test_photo_whose_name_is_not_utf_8_is_refused(shapes: Path, tmp_path: Path):
+    for folder, name in (("disc", "caf\udce9"), ("square", "1")):
+        (tmp_path / "photos" / folder).mkdir(parents=True)
+        shutil.copy(shapes / "00.png", tmp_path / "photos" / folder / f"{name}.png")
+    settings = DataSettings(root=tmp_path / "photos")
+
+    told = r"disc/caf\\xe9\.png: found a name that is not UTF-8, expected UTF-8"
+    with pytest.raises(DataError, match=told), checked_data(settings, tmp_path / "run"):
+        pass
+
+    assert not (tmp_path / "run").exists()
 
 
 def test_folder_that_was_there_before_is_left(shapes: Path, tmp_path: Path):

@@ -1,10 +1,11 @@
 import errno
 import fcntl
 import logging
+import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ from tag2mask.runs.folder import (
     expect_run,
     refuse_foreign,
     refuse_foreign_tables,
+    refuse_in_use,
+    refuse_unwritable,
 )
 
 
@@ -66,6 +69,9 @@ def test_tables_go_on_beside_the_runs_of_their_seeds_alone(tmp_path: Path):
     refuse_foreign_tables(tmp_path)
 
 
+# A user without rights, on most systems.
+_NOBODY = 65534
+
 WORKER = """
 import os, sys, time
 from pathlib import Path
@@ -100,6 +106,64 @@ def test_second_process_is_refused_until_the_first_one_is_killed(tmp_path: Path)
 
     with alone_in(folder):
         pass
+
+
+def test_folder_that_another_process_works_in_is_refused_until_that_one_is_killed(tmp_path: Path):
+    folder = tmp_path / "runs" / "two"
+    refuse_in_use(folder)
+    assert not folder.exists()
+    process = start_work(folder)
+
+    with pytest.raises(ValueError, match=rf"runs/two is in use by process {process.pid}$"):
+        refuse_in_use(folder)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+    refuse_in_use(folder)
+    assert (folder / LOCK_FILE).read_text() == str(process.pid)
+
+
+def test_processes_that_ask_at_once_whether_a_folder_is_in_use_do_not_keep_each_other_out(tmp_path: Path):
+    (tmp_path / LOCK_FILE).touch()
+    asks = "import fcntl, sys\n"
+    asks += "with open(sys.argv[1]) as file: fcntl.lockf(file, fcntl.LOCK_SH); print(flush=True); input()"
+    command = [sys.executable, "-c", asks, str(tmp_path / LOCK_FILE)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+
+        refuse_in_use(tmp_path)
+
+
+@pytest.fixture
+def unwritable(tmp_path: Path) -> Iterator[Path]:
+    """Folder that takes no files."""
+    folder = tmp_path / "unwritable"
+    folder.mkdir(mode=0o555)
+    is_root = os.getuid() == 0
+    # Root may write everywhere; rights are asked for in the name of the real user.
+    if is_root:
+        os.setreuid(_NOBODY, -1)
+    yield folder
+    if is_root:
+        os.setreuid(0, -1)
+
+
+def test_folder_that_takes_no_files_is_refused(unwritable: Path, tmp_path: Path):
+    for folder in (unwritable, unwritable / "runs" / "mine"):
+        with pytest.raises(ValueError, match=rf"^{unwritable}: no right to write there: choose another --run$"):
+            refuse_unwritable(folder)
+    unwritable.chmod(0o777)
+    (tmp_path / "file").touch()
+
+    with pytest.raises(ValueError, match=rf"^{tmp_path}/file: found a file, expected a folder for the run$"):
+        refuse_unwritable(tmp_path / "file" / "run")
+
+
+def test_folder_that_can_be_made_is_not_made_yet(tmp_path: Path):
+    refuse_unwritable(tmp_path / "runs" / "mine")
+
+    assert not (tmp_path / "runs").exists()
 
 
 def test_one_process_works_in_a_folder_again_and_again(tmp_path: Path):

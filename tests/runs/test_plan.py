@@ -235,9 +235,13 @@ def test_finished_stages_are_up_to_date(recipe: Recipe, photos: Photos, tmp_path
         ("classifier.epochs", 3, {BASELINE, ALONE, PRETRAINED, ACR, *seeds(*METHODS)}),
         ("acr.epochs", 3, {PRETRAINED, ACR, *seeds("pretrained", "acr")}),
         ("acr.classifier_loss.target", 0.1, {PRETRAINED, ACR, *seeds("pretrained", "acr")}),
+        ("acr.reconstructor_rate_factor", 0.1, {PRETRAINED, ACR, *seeds("pretrained", "acr")}),
         ("acr.remnants.grid", 8, {ALONE, PRETRAINED, ACR, *seeds("pretrained", "acr")}),
         ("engine.compile", True, {BASELINE, ALONE, PRETRAINED, ACR, *seeds(*METHODS)}),
         ("data.num_workers", 0, set()),
+        ("engine.inference_precision", "bf16-mixed", seeds(*METHODS)),
+        # What it is without being named.
+        ("engine.inference_precision", "32-true", set()),
         ("engine.devices", 2, set()),
         ("engine.accelerator", "cpu", set()),
     ],

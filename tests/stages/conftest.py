@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tag2mask.cams.store import cams_from_stored_size, resize, stored_size, write_cams
+from tag2mask.cams.store import cams_from_stored_size, stored_size, write_cams
 from tag2mask.data.records import Record
-from tag2mask.data.sizes import reduce_photo
+from tag2mask.data.sizes import reduce_photo, resize_maps
 
 LARGE, SMALL = (3000, 2000), (200, 133)
 
@@ -27,7 +27,7 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Record]:
     hill = np.exp(-3 * (row**2 + column**2)).astype(np.float32)
     maps = np.stack([hill, hill[:, ::-1] * 0.5])
     for name, (width, height) in {"large": LARGE, "small": SMALL}.items():
-        coarse = resize(maps, *stored_size(height, width))
+        coarse = resize_maps(maps, *stored_size(height, width))
         write_cams(root / "cams", name, cams_from_stored_size([2, 5], coarse, height=height, width=width))
     return {name: Record(name, root / f"{name}.bmp", (2, 5)) for name in ("large", "small")}
 

@@ -19,7 +19,14 @@ from tag2mask.data.photos import open_photo
 from tag2mask.data.records import Record
 from tag2mask.networks.deeplab import DeepLab
 from tag2mask.prediction import Segmenter, predict_scores
-from tag2mask.stages.predictions import photos_below, predict_folder, predict_records
+from tag2mask.runs.manifest import read_manifest
+from tag2mask.stages.predictions import (
+    photos_below,
+    predict_folder,
+    predict_photos,
+    predict_records,
+    refuse_other_model,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -184,11 +191,16 @@ def test_mask_of_a_photo_that_is_gone_is_not_taken_for_its_own(
     assert not (tmp_path / "masks" / "photo.png").exists()
 
 
-def test_photos_that_would_be_called_the_same_keep_their_suffix(shapes: Path, tmp_path: Path):
-    shutil.copy(shapes / "00.png", tmp_path / "a.png")
-    shutil.copy(shapes / "00.png", tmp_path / "a.jpg")
+def test_photos_that_would_be_called_the_same_are_refused(tmp_path: Path):
+    for name in ("a.jpg", "b.png", "more/b.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert list(photos_below(tmp_path, without=tmp_path / "out")) == ["a", "b", "more/b"]
+    (tmp_path / "b.jpg").touch()
 
-    assert list(photos_below(tmp_path, without=tmp_path / "out")) == ["a.jpg", "a.png"]
+    told = f"^{tmp_path}/b.png: found the name of b.jpg, expected one photo of a name: rename one$"
+    with pytest.raises(ValueError, match=told):
+        photos_below(tmp_path, without=tmp_path / "out")
 
 
 def test_earlier_predictions_are_no_photos(photo_folder: Path, shapes: Path):
@@ -197,6 +209,28 @@ def test_earlier_predictions_are_no_photos(photo_folder: Path, shapes: Path):
     shutil.copy(shapes / "00.png", out / "mask.png")
 
     assert "predictions/mask" not in photos_below(photo_folder, without=out)
+
+
+def test_predictions_that_are_stopped_are_not_told_to_be_finished(
+    drawn_network: DeepLab, segmenter: Segmenter, fabric: Fabric, photo_folder: Path, tmp_path: Path
+):
+    model, out = tmp_path / "model", tmp_path / "out"
+    segmenter.save(model)
+    photos = {"turned": photo_folder / "turned.jpg"}
+    broken = copy.deepcopy(drawn_network)
+    broken.register_forward_pre_hook(lambda _, images: images[0][:, :2])
+
+    with pytest.raises(RuntimeError, match="channels"):
+        predict_photos(fabric, Segmenter(broken, SETTINGS, NAMES), photos, folder=out, model=model)
+    stopped = read_manifest(out)
+    refuse_other_model(out, model)
+    predict_photos(fabric, segmenter, photos, folder=out, model=model)
+    finished = read_manifest(out)
+
+    assert stopped is not None
+    assert finished is not None
+    assert (stopped.finished, finished.finished) == (False, True)
+    assert finished.counts == {"photos": 1}
 
 
 def test_photos_of_a_kind_that_is_not_read_fail_unless_they_were_converted(

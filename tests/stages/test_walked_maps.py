@@ -8,9 +8,10 @@ import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
-from tag2mask.cams.store import StoredCams, read_cams, resize, stored_maps
+from tag2mask.cams.store import StoredCams, read_cams, stored_maps
 from tag2mask.config import RefinementSettings
 from tag2mask.data.records import Record
+from tag2mask.data.sizes import resize_maps
 from tag2mask.networks.affinitynet import AffinityNet, build_affinity_net
 from tag2mask.networks.irnet import BoundaryNet, build_boundary_net
 from tag2mask.stages.walked_maps import write_walked_maps
@@ -39,7 +40,7 @@ def test_camera_photo_walks_as_the_photo_brought_down_and_keeps_its_size(
     assert (large.width, large.height) == (3000, 2000)
     assert large.class_ids.tolist() == [2, 5]
     # Maps are kept in steps of 1/255, before the walk and after it, and the small ones are sampled once more.
-    np.testing.assert_allclose(stored_maps(large), resize(stored_maps(small), 500, 750), atol=0.02)
+    np.testing.assert_allclose(stored_maps(large), resize_maps(stored_maps(small), 500, 750), atol=0.02)
     assert np.abs(stored_maps(large) - stored_maps(read_cams(cams, "large"))).max() > 0.1
 
 

@@ -11,7 +11,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from tag2mask.config import ClassifierSettings, DataSettings, OptimizerSettings, ReconstructorSettings
-from tag2mask.data.batch import Batch, collate
+from tag2mask.data.batch import Batch, LabelledBatch, collate
 from tag2mask.data.datasets import TrainingPhotos
 from tag2mask.data.read import read_data_set
 from tag2mask.networks.classifier import Classifier, build_classifier
@@ -46,6 +46,20 @@ def batch() -> Batch:
         grid_draws=torch.rand(4, 1, 4, 4, generator=generator),
         names=("a", "b", "c", "d"),
     )
+
+
+@pytest.fixture
+def labelled_batch() -> LabelledBatch:
+    """Two photos of 64x64 whose left and right halves differ in colour and class, the corners unlabelled."""
+    generator = torch.Generator().manual_seed(1)
+    images = 0.1 * torch.randn(2, 3, 64, 64, generator=generator)
+    labels = torch.zeros(2, 64, 64, dtype=torch.int64)
+    images[0, :, :, 30:] += 1.5
+    labels[0, :, 30:] = 1
+    images[1, 0, :, :38] -= 2
+    labels[1, :, :38] = 2
+    labels[:, :8, :8] = 255
+    return LabelledBatch(images, labels, ("a", "b"))
 
 
 @pytest.fixture(scope="session")

@@ -117,6 +117,20 @@ def test_reconstructor_updating_phase_equals_the_equations(
     assert_same_gradients(network, plain)
 
 
+def test_remnants_finer_than_the_maps_count_as_they_are_fed(
+    batch: Batch, classifier: Classifier, new_reconstructor: Callable, learn: Callable
+):
+    fine = torch.rand(len(batch.images), 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    network = new_reconstructor()
+    cams = classifier(batch.images).cams.detach()
+
+    # Of the 16 x 16 cells every second one decides on the 8 x 8 of the maps.
+    expected = reconstructor_loss(network, cams, replace(batch, grid_draws=fine[..., ::2, ::2]))
+    found = update_reconstructor(learn(network), replace(batch, grid_draws=fine), cams, settings=PAPER, epoch=7).losses
+
+    assert (0.5 * sum(found.values())).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
 def test_classifier_updating_phase_equals_the_equations(
     batch: Batch, classifier: Classifier, new_reconstructor: Callable, learn: Callable
 ):

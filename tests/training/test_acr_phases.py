@@ -17,7 +17,7 @@ from tag2mask.training.acr import (
     Acr,
     ClassifierAlone,
     ReconstructorAlone,
-    resize,
+    resize_to_side,
     update_classifier,
     update_reconstructor,
 )
@@ -187,7 +187,7 @@ class DropsHalf(nn.Module):
         self.dropout = nn.Dropout2d(0.5)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        return [self.dropout(resize(images, 8))]
+        return [self.dropout(resize_to_side(images, 8))]
 
     def truncate(self, depth: int) -> None:
         """It has one depth, which stays."""

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tag2mask.config import AcrSettings, ReconstructorSettings
+from tag2mask.config import AcrSettings, ClassifierLoss, ReconstructorLoss, ReconstructorSettings
 from tag2mask.data.batch import Batch
 from tag2mask.networks.classifier import Classifier, ClassifierOutput
 from tag2mask.networks.normalisation import normalise_cams
@@ -18,7 +18,7 @@ from tag2mask.networks.reconstructor import Reconstructor
 from tag2mask.training.acr import (
     draw_remnants,
     erase,
-    resize,
+    resize_to_side,
     scored_masks,
     target_cam,
     update_classifier,
@@ -29,7 +29,8 @@ SETTINGS = AcrSettings()
 SIDE = 64
 RUNS = [(seed, epoch) for seed in range(3) for epoch in (0, 10, 39)]
 # The two segments swap their names in the reconstructor-updating phase of the released code.
-RELEASED_NAMES = {"classification": "cls", "whole": "full", "target": "nt", "non_target": "t"}
+RECONSTRUCTOR_TERMS = {"classification": "cls", "whole": "full", "target": "nt", "non_target": "t"}
+CLASSIFIER_TERMS = {"classification": "cls", "target": "t", "non_target": "nt"}
 
 
 class GivenMaps(nn.Module):
@@ -173,7 +174,7 @@ def test_remnants_are_left_where_the_released_grid_does_not_validate(iteration: 
 
 def test_masks_of_the_reconstructor_updating_phase_equal_the_released_ones(iteration: Iteration):
     golden = iteration.values
-    cam = resize(target_cam(golden["cam_ru"], golden["class_t"]), SIDE)
+    cam = resize_to_side(target_cam(golden["cam_ru"], golden["class_t"]), SIDE)
     remnants = 1 - F.interpolate(golden["mask_small"].float(), SIDE)
 
     assert_close(cam, golden["ru_A"])
@@ -184,13 +185,22 @@ def test_masks_of_the_reconstructor_updating_phase_equal_the_released_ones(itera
     assert_close(fed_non_target, golden["segment_t_fuse"])
 
 
-def test_losses_of_the_reconstructor_updating_phase_equal_the_released_ones(iteration: Iteration):
-    total = 0.0
-    for name, released in RELEASED_NAMES.items():
-        loss = iteration.losses[f"reconstructor/{name}"].item()
-        total += getattr(SETTINGS.reconstructor_loss, name) * loss
-        assert loss == pytest.approx(iteration.values[f"loss_recon_{released}"].item(), rel=1e-5)
-    assert total == pytest.approx(iteration.values["loss_recon"].item(), rel=1e-5)
+@pytest.mark.parametrize(
+    ("learner", "weights", "total", "terms"),
+    [
+        ("reconstructor", SETTINGS.reconstructor_loss, "loss_recon", RECONSTRUCTOR_TERMS),
+        ("classifier", SETTINGS.classifier_loss, "loss_main", CLASSIFIER_TERMS),
+    ],
+)
+def test_losses_of_both_phases_equal_the_released_ones(
+    iteration: Iteration, learner: str, weights: ReconstructorLoss | ClassifierLoss, total: str, terms: dict[str, str]
+):
+    losses = {name: iteration.losses[f"{learner}/{name}"].item() for name in terms}
+
+    for name, released in terms.items():
+        assert losses[name] == pytest.approx(iteration.values[f"{total}_{released}"].item(), rel=1e-5)
+    weighted = sum(getattr(weights, name) * loss for name, loss in losses.items())
+    assert weighted == pytest.approx(iteration.values[total].item(), rel=1e-5)
 
 
 def test_gradients_of_the_reconstructor_equal_the_released_ones(iteration: Iteration):
@@ -206,7 +216,7 @@ def test_gradients_of_the_reconstructor_equal_the_released_ones(iteration: Itera
 
 def test_masks_of_the_classifier_updating_phase_equal_the_released_ones(iteration: Iteration):
     golden, targets = iteration.values, iteration.batch.targets
-    cam = resize(target_cam(golden["cam_cu"], targets), SIDE)
+    cam = resize_to_side(target_cam(golden["cam_cu"], targets), SIDE)
 
     masks = scored_masks(cam, golden["cam_cu"], targets, SETTINGS.classifier_loss)
 
@@ -215,15 +225,6 @@ def test_masks_of_the_classifier_updating_phase_equal_the_released_ones(iteratio
     assert torch.equal(masks.target, golden["cu_V_t"].float())
     assert torch.equal(masks.non_target == 0, golden["cu_V_nt"] == 0)
     assert_close(masks.non_target, golden["cu_V_nt"])
-
-
-def test_losses_of_the_classifier_updating_phase_equal_the_released_ones(iteration: Iteration):
-    total = 0.0
-    for name, released in (("classification", "cls"), ("target", "t"), ("non_target", "nt")):
-        loss = iteration.losses[f"classifier/{name}"].item()
-        total += getattr(SETTINGS.classifier_loss, name) * loss
-        assert loss == pytest.approx(iteration.values[f"loss_main_{released}"].item(), rel=1e-5)
-    assert total == pytest.approx(iteration.values["loss_main"].item(), rel=1e-5)
 
 
 def test_gradients_of_the_classifier_equal_the_released_ones(iteration: Iteration):

@@ -18,8 +18,8 @@ from tag2mask.training.affinity import (
     PixelAffinities,
     affinity_of_offset,
     cells_at,
-    feature_affinities,
     grid_labels,
+    pair_affinities,
     pair_losses,
 )
 
@@ -31,7 +31,7 @@ def half_alike(maps: Tensor, offset: tuple[int, int], radius: int) -> Tensor:
 
 
 def losses_of_features(features: Tensor, labels: Tensor) -> PairLosses:
-    return pair_losses(feature_affinities(features, 3), labels, affinity=affinity_of_offset, radius=3)
+    return pair_losses(pair_affinities(features, 3), labels, affinity=affinity_of_offset, radius=3)
 
 
 def losses_of_photos(photos: list[int]) -> tuple[Tensor, Tensor]:
@@ -50,19 +50,6 @@ def process_of_two(rank: int, folder: str) -> None:
     processes.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     torch.save(losses_of_photos([2 * rank, 2 * rank + 1]), f"{folder}/{rank}.pt")
     processes.destroy_process_group()
-
-
-@pytest.fixture
-def labelled_batch() -> LabelledBatch:
-    """Two photos of 64x64 whose halves differ in colour and class."""
-    generator = torch.Generator().manual_seed(1)
-    images = 0.1 * torch.randn(2, 3, 64, 64, generator=generator)
-    labels = torch.zeros(2, 64, 64, dtype=torch.int64)
-    images[0, :, :, 30:] += 1.5
-    labels[0, :, 30:] = 1
-    images[1, 0, :, :38] -= 2
-    labels[1, :, :38] = 2
-    return LabelledBatch(images, labels, ("a", "b"))
 
 
 @pytest.fixture
@@ -93,7 +80,7 @@ def test_features_are_alike_by_their_mean_absolute_difference():
     features = torch.zeros(1, 2, 2, 3)
     features[0, :, 0, 2] = torch.tensor([1.0, -3.0])
 
-    affinities = feature_affinities(features, 2)
+    affinities = pair_affinities(features, 2)
 
     assert affinities.shape == (1, 4, 1, 1)
     assert affinities.flatten().tolist() == pytest.approx([math.exp(-2), 1, 1, 1])
@@ -107,7 +94,7 @@ def test_affinities_and_gradient_equal_those_of_plain_differences(layout: torch.
     differences = [cells_at(features, offset, 4) - cells_at(features, (0, 0), 4) for offset in half_plane_offsets(4)]
     plain = torch.stack([torch.exp(-difference.abs().mean(1)) for difference in differences], dim=1)
 
-    affinities = feature_affinities(features, 4)
+    affinities = pair_affinities(features, 4)
 
     torch.testing.assert_close(affinities, plain)
     weights = torch.rand(affinities.shape, generator=draw) - 0.5

@@ -12,7 +12,7 @@ from tag2mask.config import OptimizerSettings, Recipe
 from tag2mask.data.read import read_data_set
 from tag2mask.recipes import load_recipe
 from tag2mask.training.classifiers import (
-    TrainingStage,
+    Training,
     load_network,
     new_classifier,
     new_reconstructor,
@@ -25,95 +25,110 @@ from tag2mask.training.classifiers import (
 # Too small to move a weight in float32.
 STILL = OptimizerSettings(learning_rate=1e-30, weight_decay=0)
 
-NewStage = Callable[..., TrainingStage]
+NewTraining = Callable[..., Training]
 
 
 @pytest.fixture
-def new_stage(fabric: Fabric, tiny_recipe: Path, tmp_path: Path) -> NewStage:
-    """Makes a stage on the tagged shapes, one epoch long, whose networks do not move unless they are told to."""
+def new_training(fabric: Fabric, tiny_recipe: Path, tmp_path: Path) -> NewTraining:
+    """Makes a training on the tagged shapes, one epoch long, whose networks do not move unless they are told to."""
     recipe = load_recipe(str(tiny_recipe))
     records = [record for record in read_data_set(recipe.data).split("train") if record.tags]
 
-    def new_stage(**changes: object) -> TrainingStage:
+    def new_training(**changes: object) -> Training:
         acr = replace(recipe.acr, epochs=1, classifier_optimizer=STILL, reconstructor_optimizer=STILL)
         changed: Recipe = replace(recipe, acr=replace(acr, **changes))
-        return TrainingStage(fabric, changed, records, num_classes=2, folder=tmp_path)
+        return Training(fabric, changed, records, num_classes=2, folder=tmp_path)
 
-    return new_stage
+    return new_training
 
 
 def equal(found: dict[str, Tensor], expected: dict[str, Tensor], names: Sequence[str] | None = None) -> bool:
     return found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in names or found)
 
 
-def reconstructor(stage: TrainingStage) -> dict[str, Tensor]:
+def classifier(training: Training) -> dict[str, Tensor]:
     """Weights of a new one."""
-    return new_reconstructor(stage, new_classifier(stage, "classifier").backbone).state_dict()
+    return new_classifier(training, "classifier").state_dict()
+
+
+def reconstructor(training: Training) -> dict[str, Tensor]:
+    """Weights of a new one."""
+    return new_reconstructor(training, new_classifier(training, "classifier").backbone).state_dict()
 
 
 def trained(run: Path, kind: str, name: str) -> dict[str, Tensor]:
     return load_file(run / "1-classifier" / kind / f"{name}.safetensors")
 
 
-def test_networks_begin_the_same_for_a_seed_and_differ_for_another(new_stage: NewStage):
-    stage = new_stage()
-    other = replace(stage, recipe=replace(stage.recipe, engine=replace(stage.recipe.engine, seed=1)))
+def test_networks_begin_the_same_for_a_seed_and_differ_for_another(new_training: NewTraining):
+    training = new_training()
+    other = replace(training, recipe=replace(training.recipe, engine=replace(training.recipe.engine, seed=1)))
 
-    assert equal(new_classifier(stage, "classifier").state_dict(), new_classifier(stage, "classifier").state_dict())
-    assert equal(reconstructor(stage), reconstructor(stage))
-    assert not equal(new_classifier(stage, "classifier").state_dict(), new_classifier(other, "classifier").state_dict())
+    assert equal(classifier(training), classifier(training))
+    assert equal(reconstructor(training), reconstructor(training))
+    assert not equal(classifier(training), classifier(other))
 
 
-def test_baseline_leaves_its_weights_and_gives_the_seconds_of_its_epochs(new_stage: NewStage):
-    stage = new_stage()
+def test_baseline_leaves_its_weights_and_gives_the_seconds_of_its_epochs(new_training: NewTraining):
+    training = new_training()
 
-    seconds = train_plain(stage, "classifier")
+    seconds = train_plain(training, "classifier")
 
-    found = load_network(new_classifier(stage, "classifier"), stage.folder, "classifier").state_dict()
-    checkpoint = torch.load(stage.folder / "checkpoint.pt", weights_only=True)
+    found = load_network(new_classifier(training, "classifier"), training.folder, "classifier").state_dict()
+    checkpoint = torch.load(training.folder / "checkpoint.pt", weights_only=True)
     assert equal(found, checkpoint["learners"]["classifier"]["network"])
-    assert not equal(found, new_classifier(stage, "classifier").state_dict())
+    assert not equal(found, classifier(training))
     assert seconds == pytest.approx(sum(row["seconds"] for row in checkpoint["history"]))
     assert len(checkpoint["history"]) == 3
 
 
 @pytest.mark.parametrize("warm_start", [True, False])
 def test_adversarial_classifier_begins_as_the_baseline_or_anew(
-    warm_start: bool, new_stage: NewStage, finished_run: Path, tmp_path: Path
+    warm_start: bool, new_training: NewTraining, finished_run: Path, tmp_path: Path
 ):
-    stage = new_stage(warm_start=warm_start)
-    baseline = finished_run / "1-classifier" / "baseline"
-    alone = finished_run / "1-classifier" / "reconstructor"
+    training = new_training(warm_start=warm_start)
+    folder = finished_run / "1-classifier"
 
-    train_acr(stage, baseline, alone)
+    train_acr(training, folder / "baseline", folder / "reconstructor")
 
-    anew = new_classifier(stage, "classifier").state_dict()
-    expected = trained(finished_run, "baseline", "classifier") if warm_start else anew
+    expected = trained(finished_run, "baseline", "classifier") if warm_start else classifier(training)
     assert equal(load_file(tmp_path / "classifier.safetensors"), expected)
 
 
 @pytest.mark.parametrize("epochs", [0, 1])
 def test_adversarial_reconstructor_begins_as_the_one_trained_alone_or_anew(
-    epochs: int, new_stage: NewStage, finished_run: Path, tmp_path: Path
+    epochs: int, new_training: NewTraining, finished_run: Path, tmp_path: Path
 ):
-    stage = new_stage(reconstructor_epochs=epochs)
-    baseline = finished_run / "1-classifier" / "baseline"
-    alone = finished_run / "1-classifier" / "reconstructor"
+    training = new_training(reconstructor_epochs=epochs)
+    folder = finished_run / "1-classifier"
 
-    train_acr(stage, baseline, alone)
+    train_acr(training, folder / "baseline", folder / "reconstructor")
 
-    anew = reconstructor(stage)
-    expected = trained(finished_run, "reconstructor", "reconstructor") if epochs else anew
+    expected = trained(finished_run, "reconstructor", "reconstructor") if epochs else reconstructor(training)
     assert equal(load_file(tmp_path / "reconstructor.safetensors"), expected)
 
 
-def test_reconstructor_trained_alone_learns_on_the_maps_of_the_baseline(
-    new_stage: NewStage, finished_run: Path, tmp_path: Path
+def test_reconstructor_learns_at_its_share_of_the_rate_beside_the_classifier(
+    new_training: NewTraining, finished_run: Path, tmp_path: Path
 ):
-    stage = new_stage(reconstructor_optimizer=OptimizerSettings())
+    moving = OptimizerSettings(learning_rate=0.001)
+    training = new_training(classifier_optimizer=moving, reconstructor_optimizer=moving, reconstructor_rate_factor=0.25)
+    folder = finished_run / "1-classifier"
+
+    train_acr(training, folder / "baseline", folder / "reconstructor")
+
+    (row,) = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["history"]
+    assert row["learning_rate/classifier"] > 0
+    assert row["learning_rate/reconstructor"] == pytest.approx(0.25 * row["learning_rate/classifier"])
+
+
+def test_reconstructor_trained_alone_learns_on_the_maps_of_the_baseline(
+    new_training: NewTraining, finished_run: Path, tmp_path: Path
+):
+    training = new_training(reconstructor_optimizer=OptimizerSettings())
     baseline = finished_run / "1-classifier" / "baseline"
 
-    train_reconstructor(stage, baseline)
+    train_reconstructor(training, baseline)
 
     assert equal(
         load_file(tmp_path / "reconstructor.safetensors"), trained(finished_run, "reconstructor", "reconstructor")
@@ -121,11 +136,11 @@ def test_reconstructor_trained_alone_learns_on_the_maps_of_the_baseline(
     assert not (tmp_path / "classifier.safetensors").exists()
 
 
-def test_pretrained_variant_trains_the_classifier_alone(new_stage: NewStage, finished_run: Path, tmp_path: Path):
-    stage = new_stage(classifier_optimizer=OptimizerSettings())
+def test_pretrained_variant_trains_the_classifier_alone(new_training: NewTraining, finished_run: Path, tmp_path: Path):
+    training = new_training(classifier_optimizer=OptimizerSettings())
     folder = finished_run / "1-classifier"
 
-    train_pretrained(stage, folder / "baseline", folder / "reconstructor")
+    train_pretrained(training, folder / "baseline", folder / "reconstructor")
 
     assert not equal(load_file(tmp_path / "classifier.safetensors"), trained(finished_run, "baseline", "classifier"))
     assert not (tmp_path / "reconstructor.safetensors").exists()
@@ -133,15 +148,15 @@ def test_pretrained_variant_trains_the_classifier_alone(new_stage: NewStage, fin
 
 @pytest.mark.parametrize(("decay_epochs", "shares_left"), [(0, (1 / 2, 1 / 6)), (1, (1 / 3, 1 / 3))])
 def test_learning_rate_decays_over_all_epochs_or_fewer(
-    decay_epochs: int, shares_left: tuple[float, float], new_stage: NewStage, finished_run: Path
+    decay_epochs: int, shares_left: tuple[float, float], new_training: NewTraining, finished_run: Path
 ):
     # Three steps an epoch.
     optimizer = replace(STILL, poly_power=1)
-    stage = new_stage(epochs=2, decay_epochs=decay_epochs, classifier_optimizer=optimizer)
+    training = new_training(epochs=2, decay_epochs=decay_epochs, classifier_optimizer=optimizer)
     folder = finished_run / "1-classifier"
 
-    train_acr(stage, folder / "baseline", folder / "reconstructor")
+    train_acr(training, folder / "baseline", folder / "reconstructor")
 
-    history = torch.load(stage.folder / "checkpoint.pt", weights_only=True)["history"]
+    history = torch.load(training.folder / "checkpoint.pt", weights_only=True)["history"]
     rates = [row["learning_rate/classifier"] / STILL.learning_rate for row in history]
     assert rates == pytest.approx(shares_left)

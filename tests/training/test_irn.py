@@ -26,20 +26,6 @@ def gathered_affinity(edges: Tensor, offset: tuple[int, int], radius: int) -> Te
 
 
 @pytest.fixture
-def labelled_batch() -> LabelledBatch:
-    """Two photos of 64x64 whose left and right halves differ in colour and class, the corners unlabelled."""
-    generator = torch.Generator().manual_seed(1)
-    images = 0.1 * torch.randn(2, 3, 64, 64, generator=generator)
-    labels = torch.zeros(2, 64, 64, dtype=torch.int64)
-    images[0, :, :, 30:] += 1.5
-    labels[0, :, 30:] = 1
-    images[1, 0, :, :38] -= 2
-    labels[1, :, :38] = 2
-    labels[:, :8, :8] = 255
-    return LabelledBatch(images, labels, ("a", "b"))
-
-
-@pytest.fixture
 def network() -> BoundaryNet:
     torch.manual_seed(0)
     return build_boundary_net(SETTINGS)

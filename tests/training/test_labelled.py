@@ -16,7 +16,7 @@ from tag2mask.data.records import Record
 from tag2mask.data.sizes import reduce_photo, resize_label_map
 from tag2mask.recipes import load_recipe
 from tag2mask.training.labelled import train_relations, train_segmenter
-from tag2mask.training.stage import TrainingStage
+from tag2mask.training.training import Training
 
 
 def brought_down(record: Record, folder: Path, long_side: int) -> Record:
@@ -31,11 +31,11 @@ def brought_down(record: Record, folder: Path, long_side: int) -> Record:
 
 @pytest.mark.parametrize(("section", "train"), [("refinement", train_relations), ("segmenter", train_segmenter)])
 def test_training_on_large_photos_is_that_on_photos_brought_down(
-    section: str, train: Callable[[TrainingStage], float], fabric: Fabric, whole_recipe: Path, tmp_path: Path
+    section: str, train: Callable[[Training], float], fabric: Fabric, whole_recipe: Path, tmp_path: Path
 ):
     def trained(name: str, records: Sequence[Record], long_side: int) -> dict[str, Tensor]:
         recipe = load_recipe(str(whole_recipe), [f"--{section}.long_side", str(long_side)])
-        train(TrainingStage(fabric, recipe, records, num_classes=2, folder=tmp_path / name))
+        train(Training(fabric, recipe, records, num_classes=2, folder=tmp_path / name))
         (weights,) = (tmp_path / name).glob("*.safetensors")
         return load_file(weights)
 

@@ -23,7 +23,7 @@ from tag2mask.training.classification import Classification
 from tag2mask.training.learner import Learner
 from tag2mask.training.loop import CHECKPOINT, Row, TrainingMethod, train
 from tag2mask.training.optim import build_optimizer, build_schedule
-from tag2mask.training.stage import TrainingStage, build_loader
+from tag2mask.training.training import Training, build_loader
 
 SEED = 7
 NUM_EPOCHS = 3
@@ -141,11 +141,11 @@ def test_photo_that_cannot_be_used_is_told_in_one_line(
     recipe = load_recipe(str(tiny_recipe), ["--data.num_workers", str(num_workers)])
     whole = [record for record in read_data_set(recipe.data).split("train") if record.tags]
     records = [*whole[1:], replace(whole[0], image=tmp_path / "absent.png")]
-    stage = TrainingStage(fabric, recipe, records, num_classes=2, folder=tmp_path)
+    training = Training(fabric, recipe, records, num_classes=2, folder=tmp_path)
     photos = TrainingPhotos(records, 3, recipe.data, mean=(0.5,) * 3, std=(0.25,) * 3, grid=4, seed=SEED)
 
     with pytest.raises(ValueError, match="absent") as error:
-        run(fabric, classification, build_loader(stage, photos, 4, collate), tmp_path, 1)
+        run(fabric, classification, build_loader(training, photos, 4, collate), tmp_path, 1)
 
     expected = "found No such file or directory, expected a file that can be read"
     assert str(error.value) == f"{tmp_path / 'absent.png'}: {expected}"

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tag2mask.config import DataSettings, SegmenterSettings
-from tag2mask.data.batch import LabelledBatch, collate_labelled
+from tag2mask.data.batch import LabelledBatch, collate
 from tag2mask.data.datasets import LabelledPhotos
 from tag2mask.data.read import read_data_set
 from tag2mask.networks.deeplab import DeepLab, build_deeplab
@@ -38,7 +38,7 @@ def labelled_batch(shapes: Path) -> LabelledBatch:
     """Four of the drawn photos with their true label maps, augmented."""
     records = read_data_set(DataSettings(root=shapes)).split("train")
     photos = LabelledPhotos(records, resize_range=(0.8, 1.2), crop=32, mean=(0.5,) * 3, std=(0.25,) * 3, seed=0)
-    return collate_labelled([photos[0, index] for index in range(4)])
+    return collate([photos[0, index] for index in range(4)])
 
 
 def four_pixels() -> tuple[Tensor, Tensor, list[float]]:

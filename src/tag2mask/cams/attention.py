@@ -5,6 +5,7 @@ MCTformer-V2 (Xu et al., CVPR 2022).
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,16 +14,15 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from tag2mask.cams.missing import write_missing_maps
 from tag2mask.cams.multiscale import inference_size
-from tag2mask.cams.store import StoredCams, cams_from_stored_size, read_cams, stored_maps, stored_names, write_cams
+from tag2mask.cams.store import StoredCams, cams_from_stored_size, read_cams, stored_maps
 from tag2mask.config import MctformerSettings
 from tag2mask.data.photos import open_photo
 from tag2mask.data.records import Record
 from tag2mask.data.transforms import normalise
 from tag2mask.networks.mctformer import Mctformer, spread
 from tag2mask.networks.normalisation import normalise_cams
-from tag2mask.progress import track
-from tag2mask.workers import refused_together, share_of
 
 
 def infer_spread_cams(
@@ -41,17 +41,13 @@ def infer_spread_cams(
     """
     fabric.to_device(network)
     network.eval()
-    done = stored_names(folder)
-    share = share_of(fabric, [record for record in records if record.name not in done])
-    with refused_together(fabric):
-        for record in track(share, len(share), f"CAMs of {folder.name}", shown=fabric.is_global_zero):
-            with fabric.autocast():
-                spread_out = _spread_cams(network, record, read_cams(cams, record.name), settings)
-            write_cams(folder, record.name, spread_out)
+    make = partial(_spread_cams, network, cams=cams, settings=settings)
+    write_missing_maps(fabric, make, records, folder=folder, title=f"CAMs of {folder.name}")
 
 
 @torch.inference_mode()
-def _spread_cams(network: Mctformer, record: Record, stored: StoredCams, settings: MctformerSettings) -> StoredCams:
+def _spread_cams(network: Mctformer, record: Record, *, cams: Path, settings: MctformerSettings) -> StoredCams:
+    stored = read_cams(cams, record.name)
     photo = open_photo(record.image)
     size = inference_size(photo.size, settings.long_side)
     image = normalise(photo.resize(size, Image.Resampling.BICUBIC), network.backbone.mean, network.backbone.std)

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from lightning_fabric import Fabric
 
-from tag2mask.cams.multiscale import batches_of_one_size, fuse, mean_scores, raw_maps
+from tag2mask.cams.multiscale import batches_of_one_size, mean_scores, multiscale_cams, raw_maps
 from tag2mask.cams.store import StoredCams, cams_from_full_size, stored_names, write_cams
 from tag2mask.config import CamSettings
 from tag2mask.data.photos import open_photo, photo_size
@@ -39,8 +39,7 @@ def infer_cams(
     share = share_of(fabric, waiting)
     with refused_together(fabric):
         for batch in track(share, len(share), f"CAMs of {folder.name}", shown=fabric.is_global_zero):
-            with fabric.autocast():
-                cams = cams_of_batch(classifier, batch, settings)
+            cams = cams_of_batch(classifier, batch, settings)
             for record, stored in zip(batch, cams, strict=True):
                 write_cams(folder, record.name, stored)
 
@@ -68,6 +67,6 @@ def cams_of_batch(classifier: PhotoClassifier, batch: Sequence[Record], settings
                 scores = mean_scores(outputs)[index]
                 class_ids = [int(place) + 1 for place in torch.nonzero(scores >= settings.predicted_score)]
         channels = [class_id - 1 for class_id in class_ids]
-        fused = fuse([scale.maps[:, index, channels] for scale in outputs], height, width)
+        fused = multiscale_cams([scale.maps[:, index, channels] for scale in outputs], height, width)
         stored.append(cams_from_full_size(class_ids, fused.cpu().numpy()))
     return stored

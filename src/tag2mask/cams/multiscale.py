@@ -84,7 +84,7 @@ def mean_scores(outputs: Sequence[ScaleOutput]) -> Tensor:
     return torch.stack([scale.logits.sigmoid().mean(0) for scale in outputs]).mean(0)
 
 
-def fuse(maps: Sequence[Tensor], height: int, width: int) -> Tensor:
+def multiscale_cams(maps: Sequence[Tensor], height: int, width: int) -> Tensor:
     """One photo's maps: each resized to the photo, its positive part, summed over scales and mirror images, normalised.
 
     Args:

@@ -10,6 +10,7 @@ from numpy.lib.npyio import NpzFile
 from numpy.typing import ArrayLike, NDArray
 
 from tag2mask.data.classes import BACKGROUND, MAX_CLASSES
+from tag2mask.data.sizes import resize_maps
 from tag2mask.files import replacing
 
 STRIDE = 4
@@ -49,9 +50,9 @@ def cams_from_full_size(class_ids: ArrayLike, maps: NDArray[np.float32]) -> Stor
     _check_range(maps)
     height, width = maps.shape[1:]
     size = stored_size(height, width)
-    small = resize(maps, *size)
+    small = resize_maps(maps, *size)
     # Enlarging flattens peaks: adding once what is lost there and back makes the mIoU error several times smaller.
-    small += resize(maps - resize(small, height, width), *size)
+    small += resize_maps(maps - resize_maps(small, height, width), *size)
     return cams_from_stored_size(class_ids, small.clip(0, 1), height=height, width=width)
 
 
@@ -80,32 +81,12 @@ def stored_maps(cams: StoredCams) -> NDArray[np.float32]:
 
 def full_size_maps(cams: StoredCams) -> NDArray[np.float32]:
     """Activation maps (K, height, width) in [0, 1]."""
-    return resize(stored_maps(cams), cams.height, cams.width)
+    return resize_maps(stored_maps(cams), cams.height, cams.width)
 
 
 def stored_size(height: int, width: int) -> tuple[int, int]:
     """Height and width of the maps kept for a photo."""
     return -(-height // STRIDE), -(-width // STRIDE)
-
-
-def resize(maps: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
-    """Bilinear interpolation with half-pixel centres, clamped at the border, without smoothing when it shrinks.
-
-    Sizes are matched corner to corner of the border pixels' areas, so shrinking and enlarging keep a linear map in its
-    place: what torch calls `align_corners=False`.
-
-    Args:
-        maps: (K, h, w).
-        height: rows wanted.
-        width: columns wanted.
-
-    Returns:
-        (K, height, width).
-    """
-    left, right, share = _neighbours(width, maps.shape[2])
-    columns = _blend(maps.take(left, axis=2), maps.take(right, axis=2), share)
-    top, bottom, share = _neighbours(height, maps.shape[1])
-    return _blend(columns.take(top, axis=1), columns.take(bottom, axis=1), share[:, None])
 
 
 def write_cams(folder: Path, name: str, cams: StoredCams) -> None:
@@ -141,21 +122,6 @@ def _check_range(maps: NDArray[np.float32]) -> None:
     # Written so that NaN fails too.
     if not (lowest >= -_ROUNDING and highest <= 1 + _ROUNDING):
         raise ValueError(f"activation maps reach from {lowest:.4g} to {highest:.4g}, expected 0 to 1")
-
-
-def _neighbours(size: int, from_size: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
-    """For each of `size` centres: the two of `from_size` samples beside it and the second one's share."""
-    centres = ((np.arange(size) + 0.5) * (from_size / size) - 0.5).clip(0, from_size - 1)
-    first = centres.astype(np.intp)
-    return first, np.minimum(first + 1, from_size - 1), (centres - first).astype(np.float32)
-
-
-def _blend(first: NDArray[np.float32], second: NDArray[np.float32], share: NDArray[np.float32]) -> NDArray[np.float32]:
-    """First + (second - first) * share, in the memory of both."""
-    second -= first
-    second *= share
-    first += second
-    return first
 
 
 def _from_arrays(archive: NpzFile | NDArray[np.generic]) -> StoredCams:

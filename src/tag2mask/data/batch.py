@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -63,24 +63,18 @@ class LabelledBatch:
         return replace(self, **_each_tensor(self, Tensor.pin_memory))
 
 
-def collate(samples: list[Batch]) -> Batch:
-    """Join batches of one photo each."""
-    return Batch(
-        images=torch.cat([sample.images for sample in samples]),
-        tags=torch.cat([sample.tags for sample in samples]),
-        targets=torch.cat([sample.targets for sample in samples]),
-        grid_draws=torch.cat([sample.grid_draws for sample in samples]),
-        names=tuple(name for sample in samples for name in sample.names),
-    )
+PhotoBatch = TypeVar("PhotoBatch", Batch, LabelledBatch)
 
 
-def collate_labelled(samples: list[LabelledBatch]) -> LabelledBatch:
+def collate(samples: list[PhotoBatch]) -> PhotoBatch:
     """Join batches of one photo each."""
-    return LabelledBatch(
-        images=torch.cat([sample.images for sample in samples]),
-        label_maps=torch.cat([sample.label_maps for sample in samples]),
-        names=tuple(name for sample in samples for name in sample.names),
-    )
+    first, names = samples[0], tuple(name for sample in samples for name in sample.names)
+    tensors: dict[str, Any] = {
+        name: torch.cat([getattr(sample, name) for sample in samples])
+        for name, value in vars(first).items()
+        if isinstance(value, Tensor)
+    }
+    return replace(first, names=names, **tensors)
 
 
 def _each_tensor(batch: Batch | LabelledBatch, change: Callable[[Tensor], Tensor]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tag2mask.data.classes import BACKGROUND, IGNORE
 from tag2mask.data.drawn_masks import DrawnMask, LabelMap
-from tag2mask.data.faults import FaultLog
+from tag2mask.data.faults import FaultLog, readable
 from tag2mask.data.inspection import LabelMapFacts, PhotoFacts, RecordFacts
 from tag2mask.data.label_maps import refuse_other_size
 from tag2mask.data.photos import FileError
@@ -29,9 +29,12 @@ Facts = Mapping[Record, RecordFacts]
 
 
 def check_photos(data_set: DataSet, facts: Facts, log: FaultLog) -> None:
-    """Photos that cannot be opened, and those that are not read as they are stored."""
+    """Photos that cannot be opened or named, and those that are not read as they are stored."""
     for image, photo in _photos(facts).items():
         file = place(data_set, image)
+        if readable(file) != file:
+            # Tables of the photos' scores and the report could not name it.
+            log.error("photo-name", file, found="a name that is not UTF-8", expected="UTF-8", hint="Rename it.")
         if isinstance(photo, FileError):
             log.error(photo.code, file, found=photo.found, expected=photo.expected, hint=photo.hint)
         else:

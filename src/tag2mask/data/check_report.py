@@ -91,7 +91,11 @@ def to_records(result: CheckResult) -> list[dict[str, Any]]:
 
 def write_faults(path: Path, faults: Iterable[Fault]) -> None:
     """Write every fault as a row of a CSV file."""
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    # What was found may be a file's name, which need not be UTF-8.
+    with (
+        replacing(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+    ):
         writer = csv.writer(file)
         writer.writerow(_COLUMNS)
         writer.writerows([getattr(fault, column) for column in _COLUMNS] for fault in faults)
@@ -164,14 +168,18 @@ def _masks_line(result: CheckResult) -> str:
     facts = [f"{len(maps):,}" + (f" ({without:,} photos have none)" if without else "")]
     codes = Counter(fault.code for fault in result.faults)
     facts.append(f"{codes['mask-size']:,} sizes differ" if codes["mask-size"] else "sizes match")
-    ids = sorted({value for fact in usable for value in fact.ids if value != IGNORE})
-    ignored = " and 255" if any(IGNORE in fact.ids for fact in usable) else ""
-    consecutive = len(ids) > 1 and ids == list(range(ids[0], ids[-1] + 1))
-    text = f"{ids[0]}..{ids[-1]}" if consecutive else " ".join(str(value) for value in ids)
     agreement = ("mask-not-tag", "tag-not-mask", "empty-mask")
     differing = len({fault.file for fault in result.faults if fault.code in agreement})
     agree = f"tags and masks differ on {differing:,}" if differing else "tags and masks agree on every photo"
-    return ", ".join(facts) + f", ids {text}{ignored}; {agree}"
+    ids = _ids_in_words({value for fact in usable for value in fact.ids})
+    return ", ".join(facts) + f", ids {ids}; {agree}"
+
+
+def _ids_in_words(ids: set[int]) -> str:
+    classes = sorted(ids - {IGNORE})
+    consecutive = len(classes) > 1 and classes == list(range(classes[0], classes[-1] + 1))
+    text = f"{classes[0]}..{classes[-1]}" if consecutive else " ".join(str(value) for value in classes)
+    return f"{text} and {IGNORE}" if IGNORE in ids else text
 
 
 def _size_in_words(num_bytes: int) -> str:

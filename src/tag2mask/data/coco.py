@@ -1,17 +1,14 @@
 """COCO 2014's folders: train2014, val2014 and annotations, whose outlines give tags and masks."""
 
 import json
-from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from math import isfinite
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pycocotools import mask as coco_mask  # type: ignore[import-untyped]
-
 from tag2mask.data.classes import is_background
-from tag2mask.data.drawn_masks import DrawnMask, Outline
+from tag2mask.data.coco_outlines import Frame, read_outline
+from tag2mask.data.drawn_masks import DrawnMask
 from tag2mask.data.faults import FaultLog
 from tag2mask.data.names import without_suffix
 from tag2mask.data.photo_files import PhotoFiles, list_photos, warn_of_leftovers
@@ -28,8 +25,15 @@ _FIELDS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "annotations": {"image_id": int, "category_id": int, "segmentation": (list, dict)},
     "categories": {"id": int, "name": str},
 }
-_TOLERANCE = 1.0
-"""Pixels that an outline may leave the photo by."""
+
+
+class _Object(NamedTuple):
+    """What one annotation tells of a photo."""
+
+    class_id: int
+    segmentation: Any
+    is_crowd: bool
+    """Whether the outline is that of several objects together."""
 
 
 class _Photo(NamedTuple):
@@ -43,14 +47,6 @@ class _Annotations(NamedTuple):
 
     class_names: tuple[str, ...]
     photos: tuple[_Photo, ...]
-
-
-class _Frame(NamedTuple):
-    """A photo's name, for faults, and sides in pixels."""
-
-    file: str
-    height: int
-    width: int
 
 
 def is_coco(root: Path) -> bool:
@@ -131,36 +127,53 @@ def _read_annotations(root: Path, split: str, log: FaultLog) -> _Annotations | N
     if content is None:
         return None
     categories = sorted(content["categories"], key=lambda category: int(category["id"]))
-    class_ids = {category["id"]: class_id for class_id, category in enumerate(categories, start=1)}
-    images = {image["id"]: image for image in sorted(content["images"], key=lambda image: str(image["file_name"]))}
-    tags: dict[int, set[int]] = {image_id: set() for image_id in images}
-    outlines: dict[int, list[Outline]] = {image_id: [] for image_id in images}
-    unknown: Counter[str] = Counter()
-    for annotation in content["annotations"]:
-        image_id, category_id = annotation["image_id"], annotation["category_id"]
-        if image_id not in images:
-            unknown[f"image_id {image_id}"] += 1
-        elif category_id not in class_ids:
-            unknown[f"category_id {category_id}"] += 1
-        else:
-            tags[image_id].add(class_ids[category_id])
-            if not annotation.get("iscrowd"):
-                image = images[image_id]
-                frame = _Frame(f"{split}/{image['file_name']}", image["height"], image["width"])
-                outlines[image_id] += _outline(annotation["segmentation"], class_ids[category_id], frame, log)
     class_names = tuple(category["name"] for category in categories)
     for name in class_names:
         if is_background(name):
             expected = "classes alone, as the background is id 0"
             log.error("classes", file, found=f"a category {name!r}", expected=expected)
+    class_ids = {category["id"]: class_id for class_id, category in enumerate(categories, start=1)}
+    images = sorted(content["images"], key=lambda image: str(image["file_name"]))
+    objects = _objects_by_image(content, class_ids, file, log)
+    photos = [_photo(image, objects[image["id"]], root / file, split, log) for image in images]
+    return _Annotations(class_names, tuple(photos))
+
+
+def _objects_by_image(
+    content: Mapping[str, list[dict[str, Any]]], class_ids: Mapping[int, int], file: str, log: FaultLog
+) -> dict[int, list[_Object]]:
+    """The objects of every image, by its id; annotations of images or categories that are not there are noted."""
+    objects: dict[int, list[_Object]] = {image["id"]: [] for image in content["images"]}
+    unknown: Counter[str] = Counter()
+    for annotation in content["annotations"]:
+        image_id, category_id = annotation["image_id"], annotation["category_id"]
+        if image_id not in objects:
+            unknown[f"image_id {image_id}"] += 1
+        elif category_id not in class_ids:
+            unknown[f"category_id {category_id}"] += 1
+        else:
+            is_crowd = bool(annotation.get("iscrowd"))
+            objects[image_id].append(_Object(class_ids[category_id], annotation["segmentation"], is_crowd))
     for name, count in unknown.items():
         found = f"{name} in {count:,} annotation{'s' if count > 1 else ''}"
         log.error("unknown-id", file, found=found, expected="the id of an image and of a category")
-    photos = []
-    for image_id, image in images.items():
-        label_map = DrawnMask(root / file, image_id, image["height"], image["width"], tuple(outlines[image_id]))
-        photos.append(_Photo(image["file_name"], tuple(sorted(tags[image_id])), label_map))
-    return _Annotations(class_names, tuple(photos))
+    return objects
+
+
+def _photo(
+    image: Mapping[str, Any], objects: Sequence[_Object], annotations: Path, split: str, log: FaultLog
+) -> _Photo:
+    """A photo with its tags and the label map that is drawn from all of its objects but the crowds."""
+    name, height, width = image["file_name"], image["height"], image["width"]
+    frame = Frame(f"{split}/{name}", height, width)
+    outlines = (
+        outline
+        for found in objects
+        if not found.is_crowd
+        for outline in read_outline(found.segmentation, found.class_id, frame, log)
+    )
+    label_map = DrawnMask(annotations, image["id"], height, width, tuple(outlines))
+    return _Photo(name, tuple(sorted({found.class_id for found in objects})), label_map)
 
 
 def _read_json(path: Path, file: str, log: FaultLog) -> dict[str, list[dict[str, Any]]] | None:
@@ -201,55 +214,3 @@ def _check_entries(section: str, entries: list[Any], file: str, log: FaultLog) -
             if count > 1:
                 found = f"{section} with {name} {value!r} {count} times"
                 log.error("annotations", file, found=found, expected="each once")
-
-
-def _outline(segmentation: Any, class_id: int, frame: _Frame, log: FaultLog) -> list[Outline]:
-    """One object's outline, or nothing where no part of it can be used, which is noted."""
-    if isinstance(segmentation, dict):
-        run_lengths = _run_lengths(segmentation, frame, log)
-        return [Outline(class_id, run_lengths=run_lengths)] if run_lengths else []
-    polygons = tuple(polygon for corners in segmentation if (polygon := _polygon(corners, frame, log)))
-    return [Outline(class_id, polygons)] if polygons else []
-
-
-def _polygon(corners: Any, frame: _Frame, log: FaultLog) -> bytes:
-    try:
-        numbers = array("d", corners)
-    except TypeError:
-        numbers = array("d")
-    # COCO's code takes a list of four numbers for a box.
-    if len(numbers) < 6 or len(numbers) % 2 or not isfinite(sum(numbers)):
-        found, expected = f"a polygon of {len(numbers)} numbers", "finite x and y of at least three corners"
-        log.warn("polygon", frame.file, found=found, expected=expected, hint="It is left out.")
-        return b""
-    x, y = numbers[::2], numbers[1::2]
-    if min(numbers) < -_TOLERANCE or max(x) > frame.width + _TOLERANCE or max(y) > frame.height + _TOLERANCE:
-        hint = "Its corners are moved to the photo's edge."
-        log.warn("outside", frame.file, found="a polygon that leaves the photo", expected="one inside it", hint=hint)
-        numbers[::2] = array("d", (min(max(value, 0.0), frame.width) for value in x))
-        numbers[1::2] = array("d", (min(max(value, 0.0), frame.height) for value in y))
-    return numbers.tobytes()
-
-
-def _run_lengths(code: dict[str, Any], frame: _Frame, log: FaultLog) -> bytes:
-    size, counts = [frame.height, frame.width], code.get("counts")
-    if code.get("size") == size and isinstance(counts, list) and _fill(counts, frame):
-        return bytes(coco_mask.frPyObjects(code, *size)["counts"])
-    if code.get("size") == size and isinstance(counts, str) and _is_whole(counts.encode(), frame):
-        return counts.encode()
-    expected = f"the size {size} and counts of as many pixels"
-    log.error("run-lengths", frame.file, found="run lengths that do not fill the photo", expected=expected)
-    return b""
-
-
-def _fill(counts: list[Any], frame: _Frame) -> bool:
-    return all(isinstance(count, int) and count >= 0 for count in counts) and sum(counts) == frame.height * frame.width
-
-
-def _is_whole(counts: bytes, frame: _Frame) -> bool:
-    """Whether compressed run lengths speak of every pixel: COCO's code refuses those of more, not those of less."""
-    try:
-        pixels = coco_mask.decode({"size": [frame.height, frame.width], "counts": counts})
-    except ValueError:
-        return False
-    return bool(coco_mask.encode(pixels)["counts"] == counts)

@@ -61,17 +61,22 @@ class FaultLog:
 
     def error(self, code: str, file: str, *, found: str, expected: str, row: int | None = None, hint: str = "") -> None:
         """Note something that stops the work."""
-        self.faults.append(Fault("error", code, file, row, found, expected, hint))
+        self.faults.append(Fault("error", code, readable(file), row, found, expected, hint))
 
     def warn(self, code: str, file: str, *, found: str, expected: str, row: int | None = None, hint: str = "") -> None:
         """Note something that does not."""
-        self.faults.append(Fault("warning", code, file, row, found, expected, hint))
+        self.faults.append(Fault("warning", code, readable(file), row, found, expected, hint))
 
 
 def describe(fault: Fault) -> str:
     """Found, expected and hint, without the place."""
     text = f"found {fault.found}, expected {fault.expected}"
     return f"{text}. {fault.hint}" if fault.hint else text
+
+
+def readable(name: str) -> str:
+    """A file's name; of its bytes those that are not UTF-8 are written as their numbers."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def nearest(word: str, words: Iterable[str], *, cutoff: float = 0.6) -> str | None:

@@ -46,10 +46,18 @@ def is_class_list(listed: tuple[ListedPhoto, ...]) -> bool:
 
 def find_list(root: Path, name: str) -> Path | None:
     """The file that a split means if it is a path, of here or below the data set's folder."""
-    for path in (Path(name), root / name):
-        if path.is_file():
-            return path
-    return None
+    below = root / name
+    return list_of_here(name) or (below if below.is_file() else None)
+
+
+def list_of_here(name: str) -> Path | None:
+    """The file of the current folder that a split means, which it does by a folder or a suffix: `./some`, `some.txt`.
+
+    A split called train is none of a file called train that happens to be here.
+    """
+    path = Path(name)
+    is_path = path.name != name or path.suffix
+    return path if is_path and path.is_file() else None
 
 
 def _read_text(path: Path) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from tag2mask.data.names import UNREADABLE_SUFFIXES
 
@@ -16,6 +16,17 @@ _HEIC_BRANDS = (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypavif")
 _UPRIGHT = 1
 _ORIENTATIONS = range(1, 9)
 _QUARTER_TURNS = range(5, 9)
+_TO_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# Where Pillow finds an orientation. Its exif_transpose writes the rest anew, which a single damaged tag makes fail.
+_TELLING_A_TURN = ("exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp")
 
 
 class FileError(ValueError):
@@ -107,8 +118,11 @@ def to_upright_rgb(image: Image.Image, path: Path) -> Image.Image:
     Raises:
         FileError: its pixels have no range that means a brightness.
     """
-    if is_turned(image):
-        image = ImageOps.exif_transpose(image)
+    orientation = _orientation(image)
+    if orientation != _UPRIGHT:
+        image = image.transpose(_TO_UPRIGHT[orientation])
+        # Or it would be turned again wherever it is taken for a photo of a file.
+        image.info = {key: value for key, value in image.info.items() if key not in _TELLING_A_TURN}
     if image.mode.startswith("I"):
         return _from_16_bits(image, path)
     if image.mode == "F":
@@ -122,7 +136,11 @@ def to_upright_rgb(image: Image.Image, path: Path) -> Image.Image:
 
 def _orientation(image: Image.Image) -> int:
     """EXIF's orientation, 1 to 8; whatever else is written there means nothing, so that it is upright."""
-    value = image.getexif().get(ExifTags.Base.Orientation, _UPRIGHT)
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation, _UPRIGHT)
+    # Of damaged EXIF Pillow's parser lets errors of many kinds through; the picture is none the worse for it.
+    except Exception:
+        return _UPRIGHT
     return int(value) if value in _ORIENTATIONS else _UPRIGHT
 
 

@@ -56,7 +56,7 @@ class DataSet:
         path = find_list(self.root, name)
         if path is None:
             expected = f"one of {', '.join(self.splits)}, or the path of a text file"
-            hint = did_you_mean(name, self.splits)
+            hint = f"Did you mean ./{name}?" if Path(name).is_file() else did_you_mean(name, self.splits)
             raise DataError([Fault("error", "unknown-split", "split", None, repr(name), expected, hint)])
         return self._listed(path)
 

@@ -1,4 +1,4 @@
-"""Photos and label maps at another size."""
+"""Photos, label maps and activation maps at another size."""
 
 import math
 
@@ -30,3 +30,38 @@ def reduce_photo(photo: Image.Image, long_side: int) -> Image.Image:
 def resize_label_map(label_map: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
     """Class ids (H, W) at another size: each pixel takes the id of the nearest."""
     return np.asarray(Image.fromarray(label_map).resize(size, Image.Resampling.NEAREST))
+
+
+def resize_maps(maps: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+    """Bilinear interpolation with half-pixel centres, clamped at the border, without smoothing when it shrinks.
+
+    Sizes are matched corner to corner of the border pixels' areas, so shrinking and enlarging keep a linear map in its
+    place: what torch calls `align_corners=False`.
+
+    Args:
+        maps: (K, h, w).
+        height: rows wanted.
+        width: columns wanted.
+
+    Returns:
+        (K, height, width).
+    """
+    left, right, share = _neighbours(width, maps.shape[2])
+    columns = _blend(maps.take(left, axis=2), maps.take(right, axis=2), share)
+    top, bottom, share = _neighbours(height, maps.shape[1])
+    return _blend(columns.take(top, axis=1), columns.take(bottom, axis=1), share[:, None])
+
+
+def _neighbours(size: int, from_size: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
+    """For each of `size` centres: the two of `from_size` samples beside it and the second one's share."""
+    centres = ((np.arange(size) + 0.5) * (from_size / size) - 0.5).clip(0, from_size - 1)
+    first = centres.astype(np.intp)
+    return first, np.minimum(first + 1, from_size - 1), (centres - first).astype(np.float32)
+
+
+def _blend(first: NDArray[np.float32], second: NDArray[np.float32], share: NDArray[np.float32]) -> NDArray[np.float32]:
+    """First + (second - first) * share, in the memory of both."""
+    second -= first
+    second *= share
+    first += second
+    return first

@@ -159,16 +159,8 @@ def _missing_column(path: Path, log: FaultLog, header: list[str], column: str) -
 
 def _read_lines(path: Path, log: FaultLog) -> _Lines | None:
     text = _read_text(path, log)
-    if text is None:
-        return None
-    first = next((line for line in text.splitlines() if line.strip()), "")
-    delimiter = max(",;\t", key=first.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    try:
-        lines = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
-    except csv.Error as error:
-        hint = "Is a quote not closed?"
-        log.error("csv", path.name, row=reader.line_num, found=str(error), expected="CSV", hint=hint)
+    lines = None if text is None else _split_cells(path, text, log)
+    if lines is None:
         return None
     header = [cell.strip() for cell in lines[0][1]] if lines else []
     rows = []
@@ -188,6 +180,19 @@ def _read_lines(path: Path, log: FaultLog) -> _Lines | None:
             log.error("empty-table", path.name, found="no row", expected="a header and one row a photo")
         return None
     return _Lines(header, rows)
+
+
+def _split_cells(path: Path, text: str, log: FaultLog) -> list[tuple[int, list[str]]] | None:
+    """Number and cells of every line that has any, or none where the text is no CSV."""
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    delimiter = max(",;\t", key=first.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    try:
+        return [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
+    except csv.Error as error:
+        hint = "Is a quote not closed?"
+        log.error("csv", path.name, row=reader.line_num, found=str(error), expected="CSV", hint=hint)
+        return None
 
 
 def _read_text(path: Path, log: FaultLog) -> str | None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tag2mask.evaluation.confusion import Scores, class_scores, confusion_matrix, scores_from_confusion
 from tag2mask.files import replacing
 
+_FILE_NAME = "photos.csv"
 _COLUMNS = ["photo", "iou"]
 
 
@@ -52,16 +53,17 @@ def measure_label_maps(
     return LabelMapScores(scores_from_confusion(total, class_names), photos)
 
 
-def write_photo_scores(path: Path, photos: Mapping[str, float]) -> None:
+def write_photo_scores(folder: Path, photos: Mapping[str, float]) -> None:
     """Writes the IoU of each photo as CSV, a row a photo, every digit kept."""
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with replacing(folder / _FILE_NAME) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(_COLUMNS)
         writer.writerows(photos.items())
 
 
-def read_photo_scores(path: Path) -> dict[str, float]:
+def read_photo_scores(folder: Path) -> dict[str, float]:
     """What `write_photo_scores` wrote; a ValueError of one line where the file holds something else."""
+    path = folder / _FILE_NAME
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file))
     if rows[:1] != [_COLUMNS]:

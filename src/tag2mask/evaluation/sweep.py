@@ -20,6 +20,8 @@ from tag2mask.evaluation.confusion import (
 from tag2mask.evaluation.thresholds import NUM_STEPS, THRESHOLDS
 from tag2mask.files import replacing
 
+_FILE_NAME = "sweep.npz"
+
 
 @dataclass(frozen=True)
 class SweepScores:
@@ -119,15 +121,15 @@ class ThresholdSweep:
             )
 
 
-def write_sweep(path: Path, sweep: ThresholdSweep) -> None:
+def write_sweep(folder: Path, sweep: ThresholdSweep) -> None:
     """Keep the counts, from which every score follows."""
-    with replacing(path) as temporary, temporary.open("wb") as file:
+    with replacing(folder / _FILE_NAME) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, counts=sweep.counts, num_photos=np.int64(sweep.num_photos))
 
 
-def read_sweep(path: Path) -> ThresholdSweep:
+def read_sweep(folder: Path) -> ThresholdSweep:
     """The sweep that `write_sweep` kept."""
-    with np.load(path, allow_pickle=False) as arrays:
+    with np.load(folder / _FILE_NAME, allow_pickle=False) as arrays:
         sweep = ThresholdSweep(arrays["counts"].shape[-1] - 1)
         sweep.counts = arrays["counts"]
         sweep.num_photos = int(arrays["num_photos"])

@@ -52,7 +52,7 @@ class Mctformer(PhotoClassifier):
         with self.backbone.watched(self._fused_blocks, look):
             tokens = self.backbone(images)
         patch_cams = self.head(tokens.patches)
-        cams = fuse(torch.stack(attention).sum(0), patch_cams)
+        cams = fuse_attention_with_cams(torch.stack(attention).sum(0), patch_cams)
         return ClassifierOutput(cams, (tokens.classes.mean(2), patch_cams.mean((2, 3))))
 
     @torch.no_grad()
@@ -145,7 +145,7 @@ def add_patch_attention(total: Tensor, queries: Tensor, keys: Tensor) -> None:
         total[:, rows] += _attention(of_patches[:, :, rows], keys)[..., -num_patches:].mean(1)
 
 
-def fuse(attention: Tensor, patch_cams: Tensor) -> Tensor:
+def fuse_attention_with_cams(attention: Tensor, patch_cams: Tensor) -> Tensor:
     """Maps of both kinds multiplied: what class tokens attend to, where patches say the class is.
 
     Args:

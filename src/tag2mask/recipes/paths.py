@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tag2mask.config import ClassifierSettings, MctformerSettings, Recipe, RefinementSettings, SegmenterSettings
+from tag2mask.data.lists import list_of_here
 
 WithWeights = ClassifierSettings | MctformerSettings | RefinementSettings | SegmenterSettings
 """Sections of a recipe whose network may begin with pretrained weights."""
@@ -52,7 +53,5 @@ def _absolute_weights(network: WithWeights) -> str:
 
 
 def _absolute_list(split: str) -> str:
-    path = Path(split)
-    # A split called train is none of a file called train that happens to be here.
-    is_path = len(path.parts) > 1 or path.suffix
-    return str(path.absolute()) if is_path and path.is_file() else split
+    path = list_of_here(split)
+    return str(path.absolute()) if path else split

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from tag2mask import __version__
-from tag2mask.cams.store import stored_names
-from tag2mask.config import Level, Recipe
+from tag2mask.cams.store import read_cams, stored_names
+from tag2mask.config import Recipe
 from tag2mask.data.photos import photo_size
 from tag2mask.data.records import Record
 from tag2mask.dotted_names import leaves
@@ -34,31 +34,30 @@ from tag2mask.report.galleries import find_galleries
 from tag2mask.report.measurements import score_rows
 from tag2mask.runs.folder import RECIPE_FILE
 from tag2mask.runs.manifest import FILE_NAME, read_manifest
-from tag2mask.runs.stages import CLASSIFIERS, TRAININGS, Photos, Stage, state_of
+from tag2mask.runs.stages import CLASSIFIERS, TRAININGS, Photos, Stage, StageState
 from tag2mask.stages.labels import read_threshold
-
-_SWEPT_LEVELS: tuple[Level, ...] = ("seed", "refined")
+from tag2mask.stages.scores import SWEPT_LEVELS
 
 
 def collect(
-    recipe: Recipe, photos: Photos, stages: Sequence[Stage], *, run: Path, warnings: Sequence[str] = ()
+    recipe: Recipe, photos: Photos, states: Sequence[StageState], *, run: Path, warnings: Sequence[str] = ()
 ) -> ReportContent:
     """What the report tells of a run: of the stages of its recipe, what is of these settings and inputs.
 
     Args:
         recipe: of the run.
         photos: of the run.
-        stages: as planned; those that are to do are left out, though older files may lie in their folders.
+        states: of the stages as planned; those that are to do are left out, though older files may lie in their
+            folders.
         run: folder.
         warnings: lines of the check of the data.
 
     Raises:
         ValueError: a damaged file in the run folder.
     """
-    states = {stage.folder: state_of(stage, run).state for stage in stages}
-    ours = [stage for stage in stages if states[stage.folder] != "to do"]
+    ours = [stage for stage, state, _ in states if state != "to do"]
     # Half of a measurement is none.
-    kept = [stage for stage in ours if states[stage.folder] == "up to date" or stage.level is None]
+    kept = [stage for stage, state, _ in states if state == "up to date" or (state == "unfinished" and not stage.level)]
     # The last method where none is named.
     refined = recipe.methods[-1:] if recipe.refined_methods is None else recipe.refined_methods
     unique = list({record.name: record for record in (*photos.mapped, *photos.train, *photos.val)}.values())
@@ -66,7 +65,7 @@ def collect(
         run=run,
         class_names=photos.class_names,
         data=_count(unique, photos.class_names),
-        is_measurable=any(stage.level for stage in stages),
+        is_measurable=any(stage.level for stage, _, _ in states),
         scores=tuple(score_rows(recipe, photos, kept, run)),
         curves=_curves(kept, run),
         used=_used_thresholds(recipe, kept, run),
@@ -143,10 +142,10 @@ def _sizes_in_words(sizes: Counter[tuple[int, int]]) -> str:
 
 
 def _curves(stages: Sequence[Stage], run: Path) -> tuple[Curve, ...]:
-    swept = {(stage.level, stage.method): run / stage.folder / "sweep.npz" for stage in stages if stage.level}
+    swept = {(stage.level, stage.method): run / stage.folder for stage in stages if stage.level}
     return tuple(
         Curve(method, level, read_sweep(swept[level, method]).scores())
-        for level in _SWEPT_LEVELS
+        for level in SWEPT_LEVELS
         for method in METHODS
         if (level, method) in swept
     )
@@ -192,10 +191,16 @@ def _strips(stages: Sequence[Stage], records: Sequence[Record], run: Path) -> tu
         found = (run / stage.folder / "epochs").glob("*")
         folders = {int(path.name): path for path in found if path.name.isdigit()}
         names = set.intersection(*(stored_names(folder) for folder in folders.values())) if folders else set()
-        shown = tuple(record for record in records if record.name in names and record.tags)
+        examples = (_as_example(record, folders[max(folders)]) for record in records if record.name in names)
+        shown = tuple(record for record in examples if record.tags)
         if shown:
             strips.append(EpochStrip(stage.kind, dict(sorted(folders.items())), shown))
     return tuple(strips)
+
+
+def _as_example(record: Record, cams: Path) -> Record:
+    """The photo with the tags that have CAMs: it may stand for only one of its own."""
+    return dataclasses.replace(record, tags=tuple(read_cams(cams, record.name).class_ids.tolist()))
 
 
 def _restorations(stages: Sequence[Stage], run: Path) -> tuple[Restoration, ...]:

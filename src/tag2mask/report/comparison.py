@@ -12,23 +12,12 @@ from rich.table import Table
 
 from tag2mask.config import Level
 from tag2mask.files import replacing
+from tag2mask.paper_tables import PaperScores
 from tag2mask.report.tables import ScoreRow, notes_on_absent_classes
 
 Metric = Literal["miou", "precision", "recall"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
 METRIC_NAMES: dict[Metric, str] = {"miou": "mIoU", "precision": "precision", "recall": "recall"}
-
-
-@dataclass(frozen=True)
-class PaperScores:
-    """What a paper has in one row of a table, in [0, 1]."""
-
-    miou: float
-    """Mean intersection over union."""
-    precision: float | None = None
-    """None where the paper does not give it."""
-    recall: float | None = None
-    """None where the paper does not give it."""
 
 
 class Spread(NamedTuple):

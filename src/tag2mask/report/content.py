@@ -94,6 +94,7 @@ class EpochStrip(NamedTuple):
     folders: dict[int, Path]
     """By epoch, in order."""
     records: tuple[Record, ...]
+    """With the tags that have CAMs, the first of which is shown."""
 
 
 class Restoration(NamedTuple):

@@ -43,7 +43,7 @@ def find_galleries(
     made = {stage.method for stage in stages}
     methods = [method for method in METHODS if method in made]
     chosen = [method for method in methods if method in refined_methods] or methods[-1:]
-    scores = {f"{stage.level}-{stage.method}": run / stage.folder / "photos.csv" for stage in stages if stage.level}
+    scores = {f"{stage.level}-{stage.method}": run / stage.folder for stage in stages if stage.level}
     decisive = [f"{level}-{method}" for method in chosen for level in _DECISIVE]
     labels = _gallery("labels", records, _label_columns(stages, run, chosen), scores=scores, decisive=decisive)
     decisive = [f"segmenter-{method}" for method in (*chosen, TWIN)]
@@ -121,7 +121,7 @@ def _gallery(
         key: of the gallery.
         records: photos.
         columns: that it may have.
-        scores: files of the photos' own scores by the column that was measured.
+        scores: folders with the photos' own scores by the column that was measured.
         decisive: keys of columns, the one that tells best which photos are good or bad first.
     """
     names = {column.key: _names(column) for column in columns}

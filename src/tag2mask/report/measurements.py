@@ -9,7 +9,7 @@ from tag2mask.evaluation.sweep import read_sweep
 from tag2mask.report.tables import ScoreRow, ThresholdSource
 from tag2mask.runs.stages import Photos, Stage, seconds_with_all_before
 from tag2mask.stages.labels import read_threshold
-from tag2mask.stages.scores import read_label_scores
+from tag2mask.stages.scores import SWEPT_LEVELS, read_label_scores
 
 
 def score_rows(recipe: Recipe, photos: Photos, stages: Sequence[Stage], run: Path) -> list[ScoreRow]:
@@ -33,12 +33,12 @@ def _rows(recipe: Recipe, photos: Photos, stage: Stage, stages: Sequence[Stage],
         threshold=None, threshold_source=None, num_photos=len(stage.records),
         seconds=seconds_with_all_before(source, run),
     )  # fmt: skip
-    if stage.level not in ("seed", "refined"):
+    if stage.level not in SWEPT_LEVELS:
         row = replace(blank, **asdict(read_label_scores(run / stage.folder)))
         is_ours = source.kind == "labels" and source in stages and not source.foreign
         chosen = read_threshold(run / source.folder) if is_ours else None
         return [replace(row, threshold=chosen.used, threshold_source=chosen.source) if chosen else row]
-    sweep = read_sweep(run / stage.folder / "sweep.npz").scores()
+    sweep = read_sweep(run / stage.folder).scores()
     thresholds: dict[ThresholdSource, float] = {
         "best on this split": sweep.best(),
         "fixed": recipe.cams.threshold if stage.level == "seed" else recipe.labels.threshold,

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tag2mask.cams.store import StoredCams, read_cams, resize, stored_maps
+from tag2mask.cams.store import StoredCams, read_cams, stored_maps
 from tag2mask.data.label_maps import open_label_map
 from tag2mask.data.photos import open_photo
 from tag2mask.data.records import Record
+from tag2mask.data.sizes import resize_label_map, resize_maps
 from tag2mask.report.content import Column, EpochStrip
 from tag2mask.report.figures import overlay_cam
 
@@ -60,7 +61,7 @@ def photo_pictures(record: Record, columns: Sequence[Column]) -> PhotoPictures:
             case "labels":
                 labels = labels_of(record, column)
                 if labels is not None:
-                    ids = Image.fromarray(small_labels(labels, photo.size))
+                    ids = Image.fromarray(resize_label_map(labels, photo.size))
                     pictures[column.source] = Picture(_png(ids), None)
             case _:
                 cams = cams_of(record, column)
@@ -98,17 +99,12 @@ def small_photo(path: Path, side: int) -> Image.Image:
     return photo
 
 
-def small_labels(label_map: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Class ids (H, W) at the width and height of a small photo."""
-    return np.asarray(Image.fromarray(label_map).resize(size, Image.Resampling.NEAREST))
-
-
 def cam_of_class(cams: StoredCams, class_id: int, size: tuple[int, int]) -> NDArray[np.float32]:
     """Activations of one class at the width and height of a small photo, 0 where the class was not predicted."""
     width, height = size
     # One map or none.
     found = stored_maps(cams)[cams.class_ids == class_id]
-    shown: NDArray[np.float32] = resize(found, height, width).sum(axis=0)
+    shown: NDArray[np.float32] = resize_maps(found, height, width).sum(axis=0)
     return shown
 
 

@@ -10,10 +10,14 @@ from tag2mask.report.tables import ScoreRow, ThresholdSource, notes_on_absent_cl
 LEVELS: tuple[Level, ...] = get_args(Level)
 """In the order of the stages."""
 
-Word = Literal["helped", "no change", "did not help", "price of the threshold", "left unsure (255)"]
+Word = Literal[
+    "helped", "no change", "no clear difference", "did not help", "price of the threshold", "left unsure (255)"
+]
 
 # In points of mIoU: what rounds to 0.0 is no change.
 _NOTHING = 0.05
+# As much as another seed alone moved the scores of real photos (docs/results.md).
+_CLEAR = 0.5
 # The headline is the best there is; what a threshold without masks costs is told at the pseudo-labels.
 _PREFERENCE: tuple[ThresholdSource | None, ...] = ("best on this split", "estimated", "fixed", None)
 _METHOD_NAMES = {
@@ -66,7 +70,7 @@ def change(rows: Sequence[ScoreRow], row: ScoreRow, *, plain: str = "baseline") 
     maps = _maps_of_labels(rows, row) if row.level == "pseudo-label" else None
     if maps:
         found = _against(row, maps)
-        # Made of these maps at this threshold, so nothing but the unsure pixels can differ.
+        # Made of these maps at this threshold, so nothing but the unsure pixels can differ, and nothing is chance.
         return found if found.word == "no change" else found._replace(word="left unsure (255)")
     for level in _made_of(row.level):
         before = leading_row(rows, row.method, level, row.split)
@@ -96,7 +100,7 @@ def verdict(rows: Sequence[ScoreRow], refinement: str = "", *, plain: str = "bas
         sentences += _on_stages(rows, method, refinement)
     told = [sentence for sentence in sentences if sentence]
     told = told or ["Whether the stages helped is not known: no two of them were measured on the same photos."]
-    return told + notes_on_absent_classes(rows)
+    return told + _note_on_chance(rows, plain) + notes_on_absent_classes(rows)
 
 
 def level_name(level: str, refinement: str = "") -> str:
@@ -139,6 +143,9 @@ def _against(row: ScoreRow, before: ScoreRow) -> Change:
     word: Word
     if abs(points) < _NOTHING:
         word = "no change"
+    # As it is shown, with one digit.
+    elif round(abs(points), 1) < _CLEAR:
+        word = "no clear difference"
     elif points > 0:
         word = "helped"
     else:
@@ -161,6 +168,11 @@ def _on_seed(rows: Sequence[ScoreRow], method: str, plain: str) -> str:
             return f"{_capital(name)} raised the seed from {before} to {after} mIoU ({gain.points:+.1f})."
         case "no change":
             return f"{_capital(name)} left the seed at {after} mIoU."
+        case "no clear difference":
+            return (
+                f"{_capital(name)} made no clear difference: the seed went from {before} to {after} mIoU "
+                f"({_signed(gain.points)})."
+            )
     return f"{_capital(name)} did not help: the seed fell from {before} to {after} mIoU ({_signed(gain.points)})."
 
 
@@ -205,6 +217,8 @@ def _on_gain(name: str, gain: Change | None) -> str:
             return f"{_capital(name)} helped ({points})."
         case "no change":
             return f"{_capital(name)} changed nothing."
+        case "no clear difference":
+            return f"{_capital(name)} made no clear difference ({points})."
     return f"{_capital(name)} did not help ({points})."
 
 
@@ -227,6 +241,14 @@ def _on_segmenter(rows: Sequence[ScoreRow], row: ScoreRow, of_method: str) -> st
     share = share_of_full_supervision(rows, row)
     full = f", {100 * share:.0f} % of the same network trained on true masks" if share else ""
     return f"The segmenter{of_method} reaches {100 * row.miou:.1f} mIoU on {row.split}{full}."
+
+
+def _note_on_chance(rows: Sequence[ScoreRow], plain: str) -> list[str]:
+    """What is meant by no clear difference, where that is said of a measurement."""
+    changes = [change(rows, row, plain=plain) for row in rows]
+    if not any(found and found.word == "no clear difference" for found in changes):
+        return []
+    return [f"Less than {_CLEAR} points are no clear difference: another seed alone can make as much."]
 
 
 def _signed(points: float) -> str:

@@ -1,4 +1,4 @@
-"""What makes a folder that of a run, the refusal of folders that are none, and of a second process in one."""
+"""What makes a folder that of a run, and the refusal of folders that are none or that cannot be worked in."""
 
 import logging
 import os
@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 _logger = logging.getLogger(__name__)
 
@@ -47,6 +48,40 @@ def refuse_foreign(folder: Path) -> None:
         )
 
 
+def refuse_unwritable(folder: Path) -> None:
+    """Refuse a run folder that cannot be written to or made, before anything is read for it.
+
+    Raises:
+        ValueError: the folder, or the nearest one above that there is, takes no files.
+    """
+    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not nearest.is_dir():
+        raise ValueError(f"{nearest}: found a file, expected a folder for the run")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise ValueError(f"{nearest}: no right to write there: choose another --run")
+
+
+def refuse_in_use(folder: Path) -> None:
+    """Refuse a run folder that another process works in, before anything is read for it.
+
+    The lock is not kept, and can be shared: the processes of one run may all ask.
+
+    Raises:
+        ValueError: another process works in the folder.
+    """
+    path = folder / LOCK_FILE
+    if not path.exists():
+        return
+    with path.open() as file:
+        try:
+            _lock_shared(file.fileno())
+        except (BlockingIOError, PermissionError) as error:
+            raise _in_use(folder, file) from error
+        except OSError:
+            # A disk without locks, which `alone_in` tells.
+            return
+
+
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
     """Keep other processes from working in a run folder until the block ends, or this process, however it ends.
@@ -62,8 +97,7 @@ def alone_in(folder: Path) -> Iterator[None]:
         try:
             _lock(file.fileno())
         except (BlockingIOError, PermissionError) as error:
-            file.seek(0)
-            raise ValueError(f"{folder} is in use by process {file.read()}") from error
+            raise _in_use(folder, file) from error
         except OSError as error:
             # Some network disks have no locks.
             _logger.info("%s cannot be locked (%s): start no second run in it", folder, error.strerror)
@@ -88,6 +122,11 @@ def _has_files(folder: Path, *, but: Sequence[str] = ()) -> bool:
     return any(path.name not in but for path in folder.glob("[!.]*"))
 
 
+def _in_use(folder: Path, lock_file: TextIO) -> ValueError:
+    lock_file.seek(0)
+    return ValueError(f"{folder} is in use by process {lock_file.read()}")
+
+
 def _lock(file: int) -> None:
     """Lock an open file for this process, or raise at once."""
     if sys.platform == "win32":
@@ -101,3 +140,14 @@ def _lock(file: int) -> None:
 
         # Not flock: the forked processes of a loader would inherit the lock and outlive a kill with it.
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _lock_shared(file: int) -> None:
+    """Lock an open file together with all who do so, or raise at once where a process has it for itself."""
+    if sys.platform == "win32":
+        # It knows no other kind.
+        _lock(file)
+    else:
+        import fcntl
+
+        fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

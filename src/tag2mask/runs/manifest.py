@@ -14,6 +14,9 @@ from tag2mask.files import replacing
 
 FILE_NAME = "manifest.json"
 
+_IN_WORDS = {"photos": "photos or tags"}
+"""Inputs whose names do not say all that they are made of."""
+
 
 @dataclass(frozen=True)
 class Manifest:
@@ -89,7 +92,7 @@ def why_redo(wanted: Manifest, found: Manifest | None) -> str | None:
             return f"{name} changed from {old} to {new}"
     for name in sorted(wanted.inputs.keys() | found.inputs.keys()):
         if found.inputs.get(name) != wanted.inputs.get(name):
-            return f"{'photos or tags' if name == 'photos' else name} changed"
+            return f"{_IN_WORDS.get(name, name)} changed"
     return None
 
 

@@ -5,11 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from tag2mask.config import TWIN, Level, Method, Recipe
-from tag2mask.contradictions import check_acr, check_spreading, check_thresholds, check_warmup
 from tag2mask.data.digests import digest_file
 from tag2mask.data.records import Record
 from tag2mask.recipes.paths import weights_file
 from tag2mask.runs import settings as stage_settings
+from tag2mask.runs.contradictions import check_acr, check_spreading, check_thresholds, check_warmup
 from tag2mask.runs.manifest import FILE_NAME, Manifest, digest, digest_records, read_manifest
 from tag2mask.runs.settings import Settings
 from tag2mask.runs.stages import ADVERSARIAL_TRAININGS, PLAIN_TRAININGS, Kind, Photos, Stage
@@ -62,6 +62,15 @@ def plan(recipe: Recipe, photos: Photos, run: Path) -> list[Stage]:
     for stage in stages:
         check_warmup(recipe, stage.kind)
     return stages
+
+
+def refuse_contradictions(recipe: Recipe, run: Path) -> None:
+    """Refuse settings that contradict each other, whatever the photos, before these are read.
+
+    Raises:
+        ValueError: what `plan` raises.
+    """
+    plan(recipe, Photos((), (), (), (), ()), run)
 
 
 def _is_foreign(folder: Path, suffix: str) -> bool:

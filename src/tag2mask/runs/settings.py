@@ -32,7 +32,9 @@ def plain_training(recipe: Recipe, section: ClassifierSection) -> Settings:
 
 def reconstructor_training(recipe: Recipe) -> Settings:
     """Of the training of a reconstructor alone."""
-    left_out = {"epochs", "decay_epochs", "warm_start", "classifier_loss", "classifier_optimizer"}
+    left_out = {
+        "epochs", "decay_epochs", "warm_start", "reconstructor_rate_factor", "classifier_loss", "classifier_optimizer",
+    }  # fmt: skip
     own = {name: value for name, value in flatten(recipe.acr, "acr").items() if name.split(".")[1] not in left_out}
     return _networks(recipe, recipe.acr.classifier) | own
 
@@ -44,7 +46,7 @@ def adversarial_training(recipe: Recipe) -> Settings:
 
 def cams(recipe: Recipe, trained: Kind) -> Settings:
     """Of the maps of the classifier that a training gives."""
-    settings = flatten(cam_settings_of(trained, recipe), "cams") | _precision(recipe)
+    settings = flatten(cam_settings_of(trained, recipe), "cams") | _inference(recipe)
     for name in ("threshold", "batch_pixels"):
         del settings[f"cams.{name}"]
     if recipe.cams.classes == "tags":
@@ -56,7 +58,7 @@ def cams(recipe: Recipe, trained: Kind) -> Settings:
 
 def spread_cams(recipe: Recipe) -> Settings:
     """Of maps that are spread along the attention of a transformer."""
-    return _chosen(recipe.mctformer, "mctformer", ("long_side",)) | _precision(recipe)
+    return _chosen(recipe.mctformer, "mctformer", ("long_side",)) | _inference(recipe)
 
 
 def crf(recipe: Recipe) -> Settings:
@@ -88,7 +90,7 @@ def relations_training(recipe: Recipe) -> Settings:
 
 def walk(recipe: Recipe) -> Settings:
     """Of the walk of the maps along these relations."""
-    return _refinement(recipe, "walk_radius", "beta", "log_steps") | _precision(recipe)
+    return _refinement(recipe, "walk_radius", "beta", "log_steps") | _inference(recipe)
 
 
 def labels(recipe: Recipe) -> Settings:
@@ -110,7 +112,7 @@ def segmenter_training(recipe: Recipe) -> Settings:
 
 def predictions(recipe: Recipe) -> Settings:
     """Of what a trained segmenter says of photos."""
-    return _chosen(recipe.segmenter, "segmenter", PREDICTION_SETTINGS) | _precision(recipe)
+    return _chosen(recipe.segmenter, "segmenter", PREDICTION_SETTINGS) | _inference(recipe)
 
 
 def _networks(recipe: Recipe, section: ClassifierSection) -> Settings:
@@ -130,8 +132,8 @@ def _engine(recipe: Recipe) -> Settings:
     return _chosen(recipe.engine, "engine", ("seed", "precision", "compile"))
 
 
-def _precision(recipe: Recipe) -> Settings:
-    return {"engine.precision": recipe.engine.precision}
+def _inference(recipe: Recipe) -> Settings:
+    return {"engine.inference_precision": recipe.engine.inference_precision or recipe.engine.precision}
 
 
 def _chosen(settings: Any, section: str, names: Sequence[str]) -> Settings:

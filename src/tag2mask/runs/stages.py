@@ -118,6 +118,11 @@ def state_of(stage: Stage, run: Path) -> StageState:
     return StageState(stage, "up to date" if found.finished else "unfinished", "")
 
 
+def states_of(stages: Sequence[Stage], run: Path) -> list[StageState]:
+    """What the run folder holds of the stages, in their order."""
+    return [state_of(stage, run) for stage in stages]
+
+
 def seconds_with_all_before(stage: Stage, run: Path) -> float:
     """Time that the stage took, with all that it builds on."""
     found = {part.folder: read_manifest(run / part.folder) for part in _with_all_before(stage)}

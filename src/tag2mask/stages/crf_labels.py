@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tag2mask.cams.store import read_cams, resize, stored_maps
+from tag2mask.cams.store import read_cams, stored_maps
 from tag2mask.config import CamSettings, CrfSettings, RefinementSettings
 from tag2mask.data.classes import voc_palette
 from tag2mask.data.label_maps import write_label_map
 from tag2mask.data.photos import open_photo
 from tag2mask.data.records import Record
-from tag2mask.data.sizes import reduce_photo, reduced_size, resize_label_map
+from tag2mask.data.sizes import reduce_photo, reduced_size, resize_label_map, resize_maps
 from tag2mask.refinement.crf import affinity_relations, irn_relations, seed_labels
 from tag2mask.stages.missing import write_missing
 
@@ -73,6 +73,6 @@ def _write_label(record: Record, *, cams: Path, folder: Path, maker: LabelMaker,
     stored = read_cams(cams, record.name)
     width, height = reduced_size((stored.width, stored.height), long_side)
     photo = np.asarray(reduce_photo(open_photo(record.image), long_side))
-    label_map = maker(photo, resize(stored_maps(stored), height, width), stored.class_ids)
+    label_map = maker(photo, resize_maps(stored_maps(stored), height, width), stored.class_ids)
     label_map = resize_label_map(label_map, (stored.width, stored.height))
     write_label_map(folder / f"{record.name}.png", label_map, voc_palette())

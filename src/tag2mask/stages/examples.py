@@ -19,19 +19,24 @@ from tag2mask.files import replacing
 from tag2mask.networks.classifier import PhotoClassifier
 from tag2mask.networks.reconstructor import Reconstructor
 from tag2mask.training.restorations import restore_segments
-from tag2mask.training.stage import AfterEpoch, Networks
+from tag2mask.training.training import AfterEpoch, Networks
 
 _MAX_EXAMPLES = 6
 
 
 def one_a_class(records: Sequence[Record], num_classes: int) -> list[Record]:
-    """The middle one of the photos whose first tag is a class, for the first six classes that have one."""
-    examples = []
+    """A photo for each of the first six classes that have one, with the class as its only tag.
+
+    Of those with no other tag, or else of all with the tag, the middle one; a photo stands for one class only.
+    """
+    examples: dict[str, Record] = {}
     for class_id in range(1, num_classes + 1):
-        of_class = [record for record in records if record.tags[:1] == (class_id,)]
-        if of_class:
-            examples.append(of_class[len(of_class) // 2])
-    return examples[:_MAX_EXAMPLES]
+        tagged = [record for record in records if class_id in record.tags and record.name not in examples]
+        fitting = [record for record in tagged if record.tags == (class_id,)] or tagged
+        if fitting:
+            record = fitting[len(fitting) // 2]
+            examples[record.name] = replace(record, tags=(class_id,))
+    return list(examples.values())[:_MAX_EXAMPLES]
 
 
 def keep_epochs(fabric: Fabric, records: Sequence[Record], folder: Path, settings: CamSettings) -> AfterEpoch:
@@ -39,11 +44,11 @@ def keep_epochs(fabric: Fabric, records: Sequence[Record], folder: Path, setting
 
     Args:
         fabric: launched; its first process writes.
-        records: photos.
+        records: photos, with the tags whose CAMs are written.
         folder: of the training; the maps go to `epochs/NN`, NN from 1.
         settings: of the CAMs.
     """
-    at_one_scale = replace(settings, scales=(1.0,))
+    at_one_scale = replace(settings, scales=(1.0,), classes="tags")
     return partial(_keep_epoch, fabric=fabric, records=records, folder=folder, settings=at_one_scale)
 
 
@@ -51,7 +56,7 @@ def keep_restorations(
     classifier: PhotoClassifier, reconstructor: Reconstructor, records: Sequence[Record], *, folder: Path,
     recipe: Recipe,
 ) -> None:  # fmt: skip
-    """Write what the reconstructor restores of photos from each segment of their first class: the paper's figure 3.
+    """Write what the reconstructor restores of photos from each segment of their class: the paper's figure 3.
 
     Three PNGs a photo, cut to a square: `NAME.photo`, and restored from the features of the target segment
     (`NAME.target`) and of the rest (`NAME.rest`).
@@ -59,7 +64,7 @@ def keep_restorations(
     Args:
         classifier: trained.
         reconstructor: trained against it.
-        records: photos, each with a tag.
+        records: photos, each with one tag.
         folder: of the PNGs.
         recipe: of the training.
     """

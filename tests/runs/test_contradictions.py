@@ -10,7 +10,7 @@ from tag2mask.config import (
     ReconstructorSettings,
     RefinementSettings,
 )
-from tag2mask.contradictions import check_acr, check_side, unread_label_settings
+from tag2mask.runs.contradictions import check_acr, check_side, unread_label_settings
 
 
 @pytest.mark.parametrize(

@@ -41,8 +41,8 @@ class AfterEpoch(Protocol):
 
 
 @dataclass(frozen=True)
-class TrainingStage:
-    """Where a training takes place and on what."""
+class Training:
+    """One training: where it takes place and on what."""
 
     fabric: Fabric
     """Launched."""
@@ -59,18 +59,18 @@ class TrainingStage:
 
 
 def build_learner(
-    stage: TrainingStage, network: Trainable, settings: OptimizerSettings, num_epochs: int, batch_size: int
+    training: Training, network: Trainable, settings: OptimizerSettings, num_epochs: int, batch_size: int
 ) -> Learner[Trainable]:
     """The network with its optimiser, whose rate decays over `num_epochs`."""
     undecayed = network.undecayed_parameters() if isinstance(network, _PartlyUndecayed) else ()
     optimizer = build_optimizer(network, network.new_parameters(), settings, undecayed)
-    steps_per_epoch = len(stage.records) // batch_size
+    steps_per_epoch = len(training.records) // batch_size
     schedule = build_schedule(
         optimizer, settings, num_steps=steps_per_epoch * num_epochs, steps_per_epoch=steps_per_epoch
     )
-    if stage.recipe.engine.compile:
+    if training.recipe.engine.compile:
         _compile(network)
-    return Learner(stage.fabric, network, optimizer, schedule)
+    return Learner(training.fabric, network, optimizer, schedule)
 
 
 def _compile(network: nn.Module) -> None:
@@ -91,21 +91,22 @@ class _PartlyUndecayed(Protocol):
 
 
 def train_networks(
-    stage: TrainingStage, method: TrainingMethod[BatchT], loader: DataLoader[BatchT], *, num_epochs: int,
+    training: Training, method: TrainingMethod[BatchT], loader: DataLoader[BatchT], *, num_epochs: int,
     networks: Networks,
 ) -> float:  # fmt: skip
     """Run the loop and write the weights of the networks that learned; gives the seconds of all epochs."""
-    after_epoch = None if stage.after_epoch is None else partial(_call_eagerly, stage.after_epoch, networks=networks)
+    after = training.after_epoch
+    after_epoch = None if after is None else partial(_call_eagerly, after, networks=networks)
     history = train(
-        stage.fabric, method, loader,
-        num_epochs=num_epochs, seed=stage.recipe.engine.seed, folder=stage.folder, after_epoch=after_epoch,
+        training.fabric, method, loader,
+        num_epochs=num_epochs, seed=training.recipe.engine.seed, folder=training.folder, after_epoch=after_epoch,
     )  # fmt: skip
-    if stage.fabric.is_global_zero:
+    if training.fabric.is_global_zero:
         for name, network in networks.items():
             weights = {key: tensor.contiguous() for key, tensor in network.state_dict().items()}
-            with replacing(stage.folder / f"{name}.safetensors") as path:
+            with replacing(training.folder / f"{name}.safetensors") as path:
                 save_file(weights, path)
-    stage.fabric.barrier()
+    training.fabric.barrier()
     return sum(row["seconds"] for row in history)
 
 
@@ -115,9 +116,9 @@ def _call_eagerly(after_epoch: AfterEpoch, epoch: int, networks: Networks) -> No
         after_epoch(epoch, networks)
 
 
-def seed_network(stage: TrainingStage) -> None:
+def seed_network(training: Training) -> None:
     """Make what a network draws when it is built depend on the run's seed alone."""
-    torch.manual_seed(stage.recipe.engine.seed)
+    torch.manual_seed(training.recipe.engine.seed)
 
 
 def load_network(network: Network, folder: Path, name: str) -> Network:
@@ -126,26 +127,26 @@ def load_network(network: Network, folder: Path, name: str) -> Network:
     return network
 
 
-def epoch_batches(stage: TrainingStage, batch_size: int) -> EpochBatches:
+def epoch_batches(training: Training, batch_size: int) -> EpochBatches:
     """Which photos form the batches of this process.
 
     Raises:
         ValueError: there are fewer photos than a batch takes, or the processes cannot share it.
     """
-    fabric = stage.fabric
+    fabric = training.fabric
     return EpochBatches(
-        len(stage.records), batch_size, seed=stage.recipe.engine.seed, rank=fabric.global_rank,
+        len(training.records), batch_size, seed=training.recipe.engine.seed, rank=fabric.global_rank,
         world_size=fabric.world_size,
     )  # fmt: skip
 
 
 def build_loader(
-    stage: TrainingStage, photos: Dataset[BatchT], batch_size: int, collate: Callable[[list[BatchT]], BatchT]
+    training: Training, photos: Dataset[BatchT], batch_size: int, collate: Callable[[list[BatchT]], BatchT]
 ) -> DataLoader[Any]:
     """Loader of `photos` in the order of `epoch_batches`; it gives faults, which `train` raises."""
-    workers = stage.recipe.data.num_workers
+    workers = training.recipe.data.num_workers
     return DataLoader(
-        SamplesOrFaults(photos), batch_sampler=epoch_batches(stage, batch_size),
+        SamplesOrFaults(photos), batch_sampler=epoch_batches(training, batch_size),
         collate_fn=partial(collate_or_fault, collate=collate), num_workers=workers, persistent_workers=workers > 0,
-        pin_memory=stage.fabric.device.type == "cuda",
+        pin_memory=training.fabric.device.type == "cuda",
     )  # fmt: skip

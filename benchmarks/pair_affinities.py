@@ -1,6 +1,6 @@
 """Losses of AffinityNet's features by reused buffers against plain automatic differentiation, forward and backward.
 
-    OMP_NUM_THREADS=1 python benchmarks/feature_affinities.py [--batch 8] [--channels 448] [--side 56] [--radius 5]
+    OMP_NUM_THREADS=1 python benchmarks/pair_affinities.py [--batch 8] [--channels 448] [--side 56] [--radius 5]
 
 The plain version takes the differences of all channels offset by offset, and makes them again for the gradient. Seconds
 are those of the processor, the better of two steps.
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from tag2mask.neighbours import Offset, half_plane_offsets
-from tag2mask.training.affinity import PairLosses, affinity_of_offset, cells_at, feature_affinities, pair_losses
+from tag2mask.training.affinity import PairLosses, affinity_of_offset, cells_at, pair_affinities, pair_losses
 
 
 def drawn_batch(batch: int, channels: int, side: int) -> tuple[Tensor, Tensor]:
@@ -56,7 +56,7 @@ def main() -> None:
     features, labels = drawn_batch(arguments.batch, arguments.channels, arguments.side)
 
     def ours(features: Tensor) -> PairLosses:
-        return pair_losses(feature_affinities(features, radius), labels, affinity=affinity_of_offset, radius=radius)
+        return pair_losses(pair_affinities(features, radius), labels, affinity=affinity_of_offset, radius=radius)
 
     def plain(features: Tensor) -> PairLosses:
         return pair_losses(features, labels, affinity=plain_affinity, radius=radius)
