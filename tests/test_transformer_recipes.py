@@ -34,7 +34,7 @@ refinement:
    walk_radius: 3, log_steps: 3}}
 segmenter:
   {{supervision: [pseudo_labels], backbone: test_resnet, weights: none, output_stride: 8, crop: 32, epochs: 1,
-   batch_size: 8, scales: [1.0], crf: none}}
+   optimizer: {{warmup_epochs: 0}}, batch_size: 8, scales: [1.0], crf: none}}
 engine: {{accelerator: cpu, workers: 1}}
 """
 
