@@ -414,7 +414,7 @@ class EngineSettings:
     """Arithmetic of the networks; losses, CAM normalisation and scores are always float32."""
     inference_precision: Precision | None = None
     """Arithmetic of trained networks that make maps and predictions, none named: as `precision`. A processor that
-    multiplies bfloat16 itself makes CAMs some three times faster so."""
+    multiplies bfloat16 itself makes CAMs more than twice as fast so."""
     compile: bool = False
     """Let torch.compile build faster code for networks that learn; the first steps take minutes, dropout draws anew."""
 
