@@ -40,7 +40,7 @@ def refused_together(fabric: "Fabric") -> Iterator[None]:
         yield
         return
     # Only here: whoever works without a network starts without torch.
-    from torch.distributed import all_gather_object
+    from torch.distributed import all_gather_object, destroy_process_group
 
     refusal: str | None = None
     try:
@@ -51,6 +51,8 @@ def refused_together(fabric: "Fabric") -> Iterator[None]:
     all_gather_object(refusals, refusal)
     told = next((refusal for refusal in refusals if refusal is not None), None)
     if told is not None:
+        # A process that ends with its group's threads still at work may be aborted by them.
+        destroy_process_group()
         raise ValueError(told) if fabric.is_global_zero else SystemExit(1)
 
 
