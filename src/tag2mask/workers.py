@@ -31,7 +31,7 @@ def num_cores() -> int:
 def refused_together(fabric: "Fabric") -> Iterator[None]:
     """End all processes where one of them is refused in the block, which the first one tells.
 
-    They wait for each other at the end of the block, and must not do so within it.
+    They wait for each other at the end of the block, and must not do so within it. Their group ends with a refusal.
 
     Raises:
         ValueError: what the first process that was refused would have told by itself.
