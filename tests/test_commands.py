@@ -67,6 +67,27 @@ def test_next_command_of_a_check_names_the_splits_that_there_are(shapes: Path, t
     assert check_data_set(data).errors == ()
 
 
+def test_next_command_of_a_check_measures_seeds_where_there_are_masks(shapes: Path, tag2mask: Callable, tmp_path: Path):
+    root = shutil.copytree(shapes, tmp_path / "photos")
+    rows = (root / "tags.csv").read_text().splitlines()
+    splits = ["split", *["train"] * 6, *["val"] * 4, *["extra"] * 3]
+    (root / "tags.csv").write_text("".join(f"{row},{split}\n" for row, split in zip(rows, splits, strict=True)))
+
+    def next_splits() -> list[str]:
+        words = tag2mask("check", root).out.splitlines()[-1].split()
+        return [words[words.index(f"--data.{name}_split") + 1] for name in ("train", "seed", "val")]
+
+    assert next_splits() == ["train", "train", "val"]
+    for photo in range(6):
+        (root / f"masks/{photo:02}.png").unlink()
+    assert next_splits() == ["train", "val", "val"]
+    for photo in range(6, 10):
+        (root / f"masks/{photo:02}.png").unlink()
+    assert next_splits() == ["train", "extra", "val"]
+    shutil.rmtree(root / "masks")
+    assert next_splits() == ["train", "train", "val"]
+
+
 def test_demo_refuses_other_photos(shapes: Path, tag2mask: Callable, tmp_path: Path):
     outcome = tag2mask("demo", "--data.root", shapes, "--run", tmp_path / "run")
 
@@ -294,10 +315,55 @@ def test_predict_refuses_a_folder_of_photos_for_its_own(
 
     assert outcome.status == 1
     assert outcome.err == (
-        f"tag2mask: {photos / 'pics'}: found files that this model did not make, expected a new folder: "
-        "choose another --out\n"
+        f"tag2mask: {photos / 'pics'}: found files that this model did not make at this precision, expected a new "
+        "folder: choose another --out\n"
     )
     assert [path.name for path in (photos / "pics").iterdir()] == ["00.png"]
+
+
+def test_predict_works_at_the_precision_and_on_the_device_that_are_asked_for(
+    tag2mask: Callable, segmenter: "Segmenter", shapes: Path, tmp_path: Path
+):
+    import torch
+    from lightning_fabric import Fabric
+
+    from tag2mask.prediction import Segmenter
+    from tag2mask.stages.predictions import predict_folder
+
+    photo, model = shapes / "00.png", tmp_path / "model"
+    segmenter.save(model)
+    for name, dtype in (("32-true", torch.float32), ("bf16-mixed", torch.bfloat16)):
+        fabric = Fabric(accelerator="cpu", devices=1)
+        with torch.autocast("cpu", dtype, enabled=name != "32-true"):
+            predict_folder(fabric, Segmenter.load(model), {"00": photo}, folder=tmp_path / f"expected-{name}")
+
+        flags = ("--model", model, "--out", tmp_path / name, "--device", "cpu", "--precision", name)
+        outcome = tag2mask("predict", photo, *flags)
+
+        assert outcome.status == 0, outcome.err
+        mask = Path("masks/00.png")
+        assert (tmp_path / name / mask).read_bytes() == (tmp_path / f"expected-{name}" / mask).read_bytes()
+    assert (tmp_path / "32-true" / mask).read_bytes() != (tmp_path / "bf16-mixed" / mask).read_bytes()
+    mixed = tag2mask("predict", photo, "--model", model, "--out", tmp_path / "bf16-mixed")
+    assert mixed.status == 1
+    assert "found files that this model did not make at this precision" in mixed.err
+
+
+def test_predict_on_a_device_that_is_not_there_is_refused_in_one_line(
+    tag2mask: Callable, segmenter: "Segmenter", shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    import torch
+
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    segmenter.save(tmp_path / "model")
+
+    flags = ("--model", tmp_path / "model", "--out", tmp_path / "out", "--device", "mps")
+    outcome = tag2mask("predict", shapes / "00.png", *flags)
+
+    assert outcome.status == 1
+    assert outcome.err.startswith("tag2mask: engine.accelerator mps x 1: ")
+    assert outcome.err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
 
 
 def test_predictions_among_the_photos_are_never_taken_for_photos(

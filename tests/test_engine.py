@@ -1,9 +1,17 @@
+import os
+import warnings
+from pathlib import Path
+
 import pytest
 import torch
+from command_process import ready_processes, work_together
+from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import SLURMEnvironment
 from torch._inductor import config as compiler
 
-from tag2mask.config import EngineSettings
-from tag2mask.engine import launch
+from tag2mask.config import EngineSettings, Precision
+from tag2mask.engine import inference_arithmetic, launch
+from tag2mask.progress import is_first_process
 
 
 def test_compiling_without_a_compiler_is_refused_in_one_line():
@@ -18,3 +26,68 @@ def test_compiling_without_a_compiler_is_refused_in_one_line():
     assert "no-such-compiler" in str(error.value)
     assert "expected a C++ compiler" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def join_a_run_that_is_gone() -> None:
+    # A number that the process which started this one cannot have.
+    os.environ |= {"LOCAL_RANK": "1", "TAG2MASK_STARTED_BY": str(os.getpid()), "MASTER_PORT": "9"}
+    launch(EngineSettings(accelerator="cpu", devices=2))
+
+
+def test_process_whose_starter_is_gone_before_they_meet_ends():
+    process = ready_processes().Process(target=join_a_run_that_is_gone, daemon=True)
+    process.start()
+
+    process.join(timeout=60)
+
+    assert process.exitcode == 1
+
+
+def write_buffer(fabric: Fabric, folder: Path) -> None:
+    network = torch.nn.BatchNorm2d(1)
+    trained = fabric.setup(network)
+    network.eval().running_mean.fill_(fabric.global_rank)  # type: ignore[union-attr]
+    trained(torch.ones(1, 1, 2, 2))
+    (folder / str(fabric.global_rank)).write_text(str(network.running_mean))
+
+
+def test_processes_give_each_other_no_buffers(tmp_path: Path):
+    assert work_together(write_buffer, tmp_path) == [0, 0]
+
+    assert [(tmp_path / rank).read_text() for rank in "01"] == ["tensor([0.])", "tensor([1.])"]
+
+
+@pytest.mark.parametrize(
+    ("precision", "inference_precision", "expected"),
+    [
+        ("32-true", None, torch.float32),
+        ("32-true", "bf16-mixed", torch.bfloat16),
+        ("bf16-mixed", None, torch.bfloat16),
+        ("bf16-mixed", "32-true", torch.float32),
+        # As in training: Fabric takes bfloat16 on a CPU.
+        ("16-mixed", None, torch.bfloat16),
+    ],
+)
+def test_trained_networks_compute_as_asked_or_as_in_training(
+    precision: Precision, inference_precision: Precision | None, expected: torch.dtype
+):
+    settings = EngineSettings(accelerator="cpu", precision=precision, inference_precision=inference_precision)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fabric = launch(settings)
+
+    with inference_arithmetic(fabric, settings):
+        found = torch.ones(2, 2) @ torch.ones(2, 2)
+
+    assert found.dtype == expected
+
+
+@pytest.mark.parametrize("job", ["train.sh", "bash", "interactive"])
+@pytest.mark.parametrize("tasks", [None, "2"])
+def test_slurm_gives_the_ranks_where_lightning_says_so(monkeypatch: pytest.MonkeyPatch, job: str, tasks: str | None):
+    monkeypatch.setenv("SLURM_JOB_NAME", job)
+    monkeypatch.setenv("SLURM_PROCID", "1")
+    if tasks:
+        monkeypatch.setenv("SLURM_NTASKS", tasks)
+
+    assert is_first_process() != SLURMEnvironment.detect()

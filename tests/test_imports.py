@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "data": {"config", "files", "progress", "data"},
     "networks": {"config", "data", "networks"},
     "neighbours": {"neighbours"},
-    "training": {"config", "files", "progress", "data", "networks", "neighbours", "training"},
+    "training": {"config", "files", "progress", "data", "networks", "neighbours", "workers", "training"},
     "refinement": {"config", "data", "neighbours", "refinement"},
     "pseudo_labels": {"data", "evaluation"},
     "prediction": {"config", "files", "data", "dotted_names", "networks", "cams", "refinement", "model_card"},
@@ -30,7 +30,7 @@ MAY_IMPORT = {
     },
     "workers": {"progress"},
     "engine": {"config", "workers"},
-    "cams": {"config", "files", "progress", "data", "networks", "workers", "cams"},
+    "cams": {"config", "files", "memory", "progress", "data", "networks", "workers", "cams"},
 }  # fmt: skip
 # Modules outside networks and training that may import torch when they are imported themselves.
 WITH_TORCH = {

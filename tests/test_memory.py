@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tag2mask import memory
-from tag2mask.memory import peak_mib, restart_peak
+from tag2mask.memory import give_back_free, peak_mib, restart_peak
 
 
 def test_peak_remembers_what_is_given_back_until_it_starts_anew():
@@ -21,6 +21,21 @@ def test_peak_remembers_what_is_given_back_until_it_starts_anew():
     assert peak_mib() >= during - 16
     restart_peak()
     assert peak_mib() <= during - 128
+
+
+def test_free_memory_below_what_is_still_used_is_given_back():
+    # So small that they lie one after the other, where a free one leaves a gap.
+    blocks = [np.ones(100_000, np.uint8) for _ in range(3_000)]
+    last = blocks[-1]
+    blocks.clear()
+
+    give_back_free()
+
+    restart_peak()
+    before = peak_mib()
+    blocks += [np.ones(100_000, np.uint8) for _ in range(3_000)]
+    assert peak_mib() >= before + 200
+    assert last.all()
 
 
 def test_peak_is_unknown_where_the_system_has_no_word_for_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

@@ -7,7 +7,7 @@ from tag2mask.neighbours import half_plane_offsets, path_cells
 
 
 def test_neighbours_within_two_cells_are_the_two_beside_and_below():
-    assert half_plane_offsets(2) == [(0, 1), (1, 0), (1, -1), (1, 1)]
+    assert half_plane_offsets(2) == ((0, 1), (1, 0), (1, -1), (1, 1))
 
 
 @pytest.mark.parametrize(("radius", "number"), [(1, 0), (5, 34), (10, 152)])
@@ -33,3 +33,7 @@ def test_offsets_and_paths_are_those_of_the_released_code(golden: Path):
     assert [list(offset) for offset in half_plane_offsets(5)] == offsets[5]
     assert [list(offset) for offset in half_plane_offsets(10)] == offsets[10]
     assert [path_cells(offset) for offset in half_plane_offsets(5)] == paths
+
+
+def test_offsets_are_worked_out_once():
+    assert half_plane_offsets(10) is half_plane_offsets(10)

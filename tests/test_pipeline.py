@@ -161,6 +161,26 @@ def test_maps_in_another_arithmetic_are_nearly_the_same_and_nothing_is_trained_f
     assert differences.max() < 0.1
 
 
+def test_photos_that_are_measured_besides_are_added_to_those_that_are_there(
+    finished_run: Path, tag2mask: Callable, tiny_recipe: Path, tmp_path: Path
+):
+    run = Path(shutil.copytree(finished_run, tmp_path / "run"))
+    some = tmp_path / "some.txt"
+    some.write_text("00.png\n03.png\n05.png\n")
+
+    fewer = tag2mask("run", tiny_recipe, "--run", run, "--data.seed_split", some)
+    left, before = stored_names(run / "2-cams/acr"), results(run)
+    more = tag2mask("run", tiny_recipe, "--run", run)
+
+    assert stages_done(fewer.err)["2-cams/acr"] == "of its photos 10 no longer asked for"
+    assert left == {"00", "03", "05"}
+    assert stages_done(more.err)["2-cams/acr"] == "of its photos 10 new or changed"
+    kept = {f"2-cams/{method}/{name}.npz" for method in METHODS for name in left}
+    assert all(results(run)[path] == before[path] for path in kept)
+    for method in METHODS:
+        assert scores(run, method) == scores(finished_run, method)
+
+
 def test_stage_that_goes_on_counts_the_seconds_of_its_earlier_sessions(
     run: Path, tag2mask: Callable, tiny_recipe: Path
 ):

@@ -12,6 +12,7 @@ from drawn_segmenter import NAMES, SETTINGS
 from lightning_fabric import Fabric
 from PIL import Image
 
+from tag2mask.config import SegmenterSettings
 from tag2mask.data.classes import voc_palette
 from tag2mask.data.photos import FileError, open_photo
 from tag2mask.data.sizes import reduce_photo
@@ -89,6 +90,49 @@ def test_prediction_is_the_label_of_the_highest_score(segmenter: Segmenter, draw
     assert len(prediction.areas) > 1
     for same in (photo, str(shapes / "00.png")):
         assert np.array_equal(segmenter.predict(same).label_map, prediction.label_map)
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, replace(SETTINGS, fuse="mean"), replace(SETTINGS, long_side=30)])
+def test_label_map_is_the_label_of_the_highest_of_the_scores(
+    settings: SegmenterSettings, drawn_network: DeepLab, shapes: Path
+):
+    segmenter = Segmenter(drawn_network, settings, NAMES)
+
+    plain = segmenter.predict(shapes / "00.png")
+    prediction = segmenter.predict_with_scores(shapes / "00.png")
+
+    scores = prediction.scores
+    assert plain.scores is None
+    assert scores is not None
+    assert (scores.shape, scores.dtype) == ((3, 36, 48), np.float32)
+    assert scores.min() >= 0
+    assert scores.max() <= 1
+    assert len(np.unique(plain.label_map)) > 1
+    assert np.array_equal(scores.argmax(0), plain.label_map)
+    assert np.array_equal(prediction.label_map, plain.label_map)
+    if settings.fuse == "mean":
+        np.testing.assert_allclose(scores.sum(0), 1, rtol=1e-5)
+
+
+def test_scores_of_a_photo_that_is_not_brought_down_are_those_of_the_network(
+    segmenter: Segmenter, drawn_network: DeepLab, shapes: Path
+):
+    photo = open_photo(shapes / "00.png")
+
+    found = segmenter.predict_with_scores(photo).scores
+
+    assert found is not None
+    torch.testing.assert_close(torch.from_numpy(found), predict_scores(drawn_network, photo, SETTINGS))
+
+
+def test_scores_after_a_crf_are_its_probabilities(drawn_network: DeepLab, shapes: Path):
+    segmenter = Segmenter(drawn_network, replace(SETTINGS, crf="mctformer"), NAMES)
+
+    prediction = segmenter.predict_with_scores(shapes / "00.png")
+
+    assert prediction.scores is not None
+    np.testing.assert_allclose(prediction.scores.sum(0), 1, rtol=1e-5)
+    assert np.array_equal(prediction.scores.argmax(0), prediction.label_map)
 
 
 def test_what_is_no_photo_is_told(segmenter: Segmenter):

@@ -2,15 +2,17 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from command_process import kill_when
+from command_process import kill_when, wait_for_end
 from safetensors.torch import load_file
 
 from tag2mask.cams.store import read_cams, stored_names
@@ -97,6 +99,62 @@ def test_what_all_processes_are_refused_for_is_told_once(
     assert told in line
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
+
+
+SLEEPERS = """
+import os, sys, time
+from pathlib import Path
+from tag2mask.config import EngineSettings
+from tag2mask.engine import launch
+
+fabric = launch(EngineSettings(accelerator="cpu", devices=2))
+written = Path(sys.argv[1]) / f"{fabric.global_rank}.written"
+written.write_text(str(os.getpid()))
+written.rename(written.with_suffix(""))
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("killed", [0, 1])
+def test_killed_process_takes_the_other_one_with_it(killed: int, tmp_path: Path):
+    script = tmp_path / "sleepers.py"
+    script.write_text(SLEEPERS)
+    folder = tmp_path / "said"
+    folder.mkdir()
+    first = subprocess.Popen([sys.executable, str(script), str(folder)], stderr=subprocess.DEVNULL)
+    while not all((folder / rank).exists() for rank in "01"):
+        time.sleep(0.05)
+        assert first.poll() is None
+    both = [int((folder / rank).read_text()) for rank in "01"]
+
+    os.kill(both[killed], signal.SIGKILL)
+    left = wait_for_end(*both)
+
+    for process in left:
+        os.kill(process, signal.SIGKILL)
+    first.wait()
+    assert left == []
+
+
+def test_photo_damaged_during_a_training_is_told_once(shapes: Path, tiny_recipe: Path, tmp_path: Path):
+    photos, run = Path(shutil.copytree(shapes, tmp_path / "photos")), tmp_path / "run"
+    flags = ("--data.root", photos, "--classifier.epochs", 1000, "--engine.devices", 2)
+    command = [sys.executable, "-m", "tag2mask", "train", tiny_recipe, "--run", run, *flags]
+    process = subprocess.Popen(
+        [str(word) for word in command], env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True
+    )
+    while not (run / "1-classifier" / "baseline" / "checkpoint.pt").exists():
+        time.sleep(0.05)
+        assert process.poll() is None
+    (photos / "03.png").write_text("damaged")
+
+    # Ends when all that write there have ended.
+    _, told = process.communicate()
+
+    assert process.returncode == 1
+    assert "Traceback" not in told
+    (line,) = (line for line in told.splitlines() if line.startswith("tag2mask: "))
+    assert "03.png" in line
 
 
 def test_killed_run_goes_on_to_the_same_weights_and_maps(

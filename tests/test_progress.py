@@ -8,6 +8,10 @@ from rich.progress import Progress
 from tag2mask import progress
 from tag2mask.progress import is_first_process, track
 
+RANKS = (
+    "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_NTASKS", "SLURM_JOB_NAME", "SLURM_PROCID", "TORCHELASTIC_RUN_ID",
+)  # fmt: skip
+
 
 class Terminal(io.StringIO):
     """Stands for a terminal."""
@@ -26,10 +30,19 @@ class Terminal(io.StringIO):
         ({"NODE_RANK": "1"}, False),
         ({"LOCAL_RANK": "0", "GROUP_RANK": "0"}, True),
         ({"LOCAL_RANK": "0", "GROUP_RANK": "1"}, False),
+        ({"SLURM_NTASKS": "2", "SLURM_JOB_NAME": "train.sh", "SLURM_PROCID": "0"}, True),
+        ({"SLURM_NTASKS": "2", "SLURM_JOB_NAME": "train.sh", "SLURM_PROCID": "1"}, False),
+        # Runs of their own, as far as Lightning knows.
+        ({"SLURM_NTASKS": "2", "SLURM_JOB_NAME": "interactive", "SLURM_PROCID": "1"}, True),
+        ({"SLURM_NTASKS": "2", "SLURM_JOB_NAME": "bash", "SLURM_PROCID": "1"}, True),
+        ({"SLURM_JOB_NAME": "train.sh", "SLURM_PROCID": "1"}, True),
+        # torchrun in a job gives the ranks itself.
+        ({"SLURM_NTASKS": "2", "SLURM_PROCID": "1", "TORCHELASTIC_RUN_ID": "7", "GROUP_RANK": "0"}, True),
+        ({"SLURM_NTASKS": "2", "SLURM_PROCID": "0", "TORCHELASTIC_RUN_ID": "7", "GROUP_RANK": "1"}, False),
     ],
 )
 def test_one_process_of_all_nodes_is_the_first(monkeypatch: pytest.MonkeyPatch, ranks: dict[str, str], first: bool):
-    for name in ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK"):
+    for name in RANKS:
         monkeypatch.delenv(name, raising=False)
     for name, rank in ranks.items():
         monkeypatch.setenv(name, rank)

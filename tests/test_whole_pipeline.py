@@ -297,6 +297,53 @@ def test_labels_of_the_crf_have_no_threshold_and_a_changed_one_is_told_to_be_unr
     assert (row.threshold, row.threshold_source) == (None, None)
 
 
+@pytest.fixture
+def few_masks(shapes: Path, tmp_path: Path) -> Path:
+    """The photos of the run, three of which have a mask."""
+    root = Path(shutil.copytree(shapes, tmp_path / "few"))
+    for mask in sorted((root / "masks").iterdir())[3:]:
+        mask.unlink()
+    return root
+
+
+def test_few_masks_train_no_segmenter_beside_that_of_the_pseudo_labels(
+    run: Path, few_masks: Path, tag2mask: Callable, whole_recipe: Path
+):
+    outcome = tag2mask("segment", whole_recipe, "--run", run, "--data.root", few_masks)
+
+    assert outcome.status == 0, outcome.err
+    assert {stage for stage in stages_done(outcome.err) if stage.startswith("5-")} == {"5-segmenter/acr"}
+    told = "5-segmenter/masks: left out: 3 of 13 photos of train have a mask, too few to compare"
+    assert sum(line.startswith(told) for line in outcome.err.splitlines()) == 1
+
+
+def test_what_is_not_measured_without_masks_is_told_by_its_split(
+    run: Path, few_masks: Path, tag2mask: Callable, whole_recipe: Path
+):
+    unmasked = few_masks.with_name("unmasked.txt")
+    unmasked.write_text("03.png\n05.png\n")
+    flags = ("--data.root", few_masks, "--data.seed_split", unmasked, "--data.label_split", "train")
+
+    outcome = tag2mask("evaluate", whole_recipe, "--run", run, *flags)
+
+    assert outcome.status == 0, outcome.err
+    lines = outcome.out.splitlines()
+    assert f"no photo of {unmasked} has a mask: seeds, CRF, refined maps and pseudo-labels cannot be measured" in lines
+    assert any(row.level == "segmenter" for row in read_scores(run / "scores.json"))
+
+
+def test_classes_without_labels_are_told_before_a_segmenter_is_trained(
+    run: Path, tag2mask: Callable, whole_recipe: Path
+):
+    flags = ("--labels.threshold", 1, "--segmenter.supervision", "[]")
+
+    for outcome in (tag2mask(command, whole_recipe, "--run", run, *flags) for command in ("label", "run")):
+        assert outcome.status == 0, outcome.err
+        told = "warning: 4-pseudo-labels/acr: no or hardly any pixel of disc (8 photos), square (8 photos), which"
+        assert sum(line.startswith(told) for line in outcome.err.splitlines()) == 1
+    assert "Warning: the pseudo-labels have no or hardly any pixel of disc" in (run / "report.html").read_text()
+
+
 def test_threshold_that_is_not_measured_is_refused_before_anything_runs(
     tag2mask: Callable, whole_recipe: Path, tmp_path: Path
 ):

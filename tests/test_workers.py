@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from command_process import ready_processes
+from command_process import ready_processes, wait_for_end
 
 from tag2mask.workers import for_each, num_cores, refused_together, share_of
 
@@ -92,6 +92,15 @@ def test_work_is_done_on_every_item(tmp_path: Path, num_processes: int):
 
 
 @pytest.mark.parametrize("num_processes", [1, 2])
+def test_what_the_work_gives_is_taken_in_this_process(num_processes: int):
+    taken: list[int] = []
+
+    for_each(abs, [-1, 2, -3], num_processes=num_processes, title="numbers", take=taken.append)
+
+    assert sorted(taken) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("num_processes", [1, 2])
 def test_an_error_reaches_the_caller(tmp_path: Path, num_processes: int):
     with pytest.raises(ValueError, match="-1 is negative"):
         for_each(partial(write_square, folder=tmp_path), [1, -1, 2], num_processes=num_processes, title="squares")
@@ -151,21 +160,7 @@ def test_processes_end_with_the_one_that_started_them(tmp_path: Path):
     process.send_signal(signal.SIGKILL)
     process.wait()
 
-    workers = [int(path.read_text()) for path in folder.iterdir()]
-    deadline = time.monotonic() + 20
-    while any(_lives(worker) for worker in workers) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert [worker for worker in workers if _lives(worker)] == []
-
-
-def _lives(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    # One that ended and was not waited for is still known.
-    status = Path(f"/proc/{process}/stat")
-    return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"
+    assert wait_for_end(*(int(path.read_text()) for path in folder.iterdir())) == []
 
 
 INTERRUPTED = """

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tag2mask import commands
 from tag2mask.command_line import WITHOUT_SETTINGS, build_parser, refuse_file, refuse_unknown, split_settings
-from tag2mask.config import DataSettings
+from tag2mask.config import DataSettings, EngineSettings
 from tag2mask.memory import is_want_of_memory
 from tag2mask.progress import is_first_process
 from tag2mask.recipes import RecipeError, load_recipe
@@ -94,7 +94,8 @@ def _dispatch(typed: argparse.Namespace, flags: Sequence[str]) -> int:
             commands.export(typed.model, typed.out, typed.to, masks=typed.masks, names=typed.names)
             return 0
         case "predict":
-            return commands.predict(typed.photos, typed.model, typed.out)
+            engine = EngineSettings(accelerator=typed.device, inference_precision=typed.precision)
+            return commands.predict(typed.photos, typed.model, typed.out, engine)
         case "table":
             run_folder = typed.run or Path("runs") / f"{Path(typed.recipe).stem}-tables"
             commands.table(typed.table, typed.recipe, flags, num_seeds=typed.seeds, run=run_folder)

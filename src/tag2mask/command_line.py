@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from tag2mask import __version__
-from tag2mask.config import Layout, Recipe, TagSource
+from tag2mask.config import Layout, Precision, Recipe, TagSource
 from tag2mask.paper_tables import shipped_tables
 from tag2mask.recipes import RecipeError, meant, setting_names, settings_help, shipped_recipes
 
 ExportFormat = Literal["onnx", "voc-server"]
+Device = Literal["auto", "cpu", "cuda", "mps"]
+"""Values of `engine.accelerator` that `predict` offers."""
 WITHOUT_SETTINGS = ("check", "report", "predict", "export", "env")
 """Commands that take no recipe, and so none of its settings."""
 
@@ -137,9 +139,13 @@ def _add_predict(command: argparse.ArgumentParser) -> None:
     command.add_argument("--model", type=Path, required=True, metavar="DIR", help="a run, or a model folder of it")
     command.add_argument(
         "--out", type=Path, required=True, metavar="DIR",
-        help="new folder for masks, overlays and areas.csv, or that of an earlier call with the same model; it may lie "
-        "below PHOTOS, whose subfolders of predictions are left out",
+        help="new folder for masks, overlays and areas.csv, or that of an earlier call with the same model and "
+        "precision; it may lie below PHOTOS, whose subfolders of predictions are left out",
     )  # fmt: skip
+    command.add_argument("--device", choices=get_args(Device), default="auto", help="what the network works on (auto)")
+    command.add_argument(
+        "--precision", choices=get_args(Precision), default="32-true", help="arithmetic of the network (32-true)"
+    )
 
 
 def _add_export(command: argparse.ArgumentParser) -> None:

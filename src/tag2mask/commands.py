@@ -12,7 +12,7 @@ from typing import get_args
 from rich.console import Console
 
 from tag2mask.command_line import ExportFormat
-from tag2mask.config import DataSettings, Recipe
+from tag2mask.config import DataSettings, EngineSettings, Recipe
 from tag2mask.data.check_tags import VAL_SPLITS
 from tag2mask.data.records import ALL, DataSet
 from tag2mask.paper_tables import load_table, row_recipes
@@ -121,22 +121,24 @@ def report(run: Path, num_photos: int) -> None:
     print(f"report: {run / _REPORT_FILE}")
 
 
-def predict(photos: Path, model: Path, folder: Path) -> int:
+def predict(photos: Path, model: Path, folder: Path, engine: EngineSettings) -> int:
     """Label photos with a trained segmenter: palette PNGs, overlays and areas.
 
     Returns:
         0 if every photo was labelled, else 1.
     """
-    from tag2mask.config import EngineSettings
-    from tag2mask.engine import launch
+    from tag2mask.engine import inference_arithmetic, launch
     from tag2mask.prediction import Segmenter, model_folder
-    from tag2mask.stages.predictions import photos_below, predict_photos, refuse_other_model
+    from tag2mask.stages.predictions import origin_of, photos_below, predict_photos, refuse_other_origin
 
     model = model_folder(model)
     segmenter = Segmenter.load(model)
-    refuse_other_model(folder, model)
+    origin = origin_of(model, engine)
+    refuse_other_origin(folder, origin)
     found = photos_below(photos, without=folder)
-    result = predict_photos(launch(EngineSettings()), segmenter, found, folder=folder, model=model)
+    fabric = launch(engine)
+    with inference_arithmetic(fabric, engine):
+        result = predict_photos(fabric, segmenter, found, folder=folder, origin=origin)
     print(f"labelled {result.num_photos - len(result.failed):,} of {result.num_photos:,} photos: {folder}")
     return int(bool(result.failed))
 
@@ -232,14 +234,18 @@ def env() -> None:
 def _next_command(settings: DataSettings, data_set: DataSet) -> str:
     """The run that a good check lets follow, on the splits that there are."""
     train = settings.train_split
-    named = (name for name in data_set.splits if name not in (ALL, train))
+    others = [name for name in data_set.splits if name not in (ALL, train)]
+    val = next((name for name in others if name.casefold() in VAL_SPLITS), None)
+    # Seeds, CRF and IRN can only be measured on photos with masks.
+    order = (train, *([val] if val else []), *others)
+    measurable = (name for name in order if any(record.label_map for record in data_set.split(name)))
     chosen = {
         "root": str(settings.root),
         "layout": settings.layout,
         "tag_source": settings.tag_source,
         "train_split": train,
-        "seed_split": train,
-        "val_split": next((name for name in named if name.casefold() in VAL_SPLITS), "null"),
+        "seed_split": next(measurable, train),
+        "val_split": val or "null",
     }
     flags = [part for name, value in chosen.items() if value != "auto" for part in (f"--data.{name}", value)]
     return shlex.join(["tag2mask", "run", _FIRST_RECIPE, *flags])
@@ -274,7 +280,8 @@ def _tell_scores(job: Job, *, measurable: bool) -> None:
     from tag2mask.report.verdict import verdict
 
     if not measurable:
-        print("no masks: nothing can be measured")
+        split = job.recipe.data.seed_split
+        print(f"no photo of {split} has a mask: seeds, CRF, refined maps and pseudo-labels cannot be measured")
     rows = read_scores(job.run / "scores.json")
     if rows:
         _console().print(scores_table(rows))

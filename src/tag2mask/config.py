@@ -357,7 +357,9 @@ class SegmenterSettings:
     """The network that learns from pseudo-labels (5-segmenter) and its predictions (6-predictions)."""
 
     supervision: tuple[Supervision, ...] = ("pseudo_labels",)
-    """What segmenters are trained on: the pseudo-labels, the true masks of the same photos for comparison, or none."""
+    """What segmenters are trained on: the pseudo-labels, the true masks of the same photos for comparison, or none.
+    Beside pseudo-labels the masks train one only where all photos of the label split have a mask; alone, those photos
+    that have one."""
     head: Literal["deeplab_v1", "deeplab_v2", "deeplab_v3plus"] = "deeplab_v1"
     """DeepLab's large field of view (v1), its pyramid of dilations (v2), or pyramid and decoder (v3+)."""
     backbone: str = "resnet38"

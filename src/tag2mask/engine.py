@@ -1,22 +1,31 @@
 """The processes and devices of a run."""
 
+import os
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
+from inspect import signature
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 from lightning_fabric.utilities.exceptions import MisconfigurationException
+from torch.nn.parallel import DistributedDataParallel
 
 from tag2mask.config import EngineSettings
-from tag2mask.workers import refused_together
+from tag2mask.workers import end_with, refused_together
 
 # One process alone chooses the threshold and measures while others wait; torch's own limit is shorter than that takes.
 _PATIENCE = timedelta(days=1)
+# Environment variable: number of the process that starts others of its run, for as long as it does so.
+_STARTED_BY = "TAG2MASK_STARTED_BY"
 
 
 def launch(settings: EngineSettings) -> Fabric:
     """Start the processes of a run; each continues from here with its own rank.
+
+    Those that this one starts end with it: it alone keeps others out of the run's folder. It ends with them too, as
+    Fabric sees to.
 
     Raises:
         ValueError: this machine does not have what is asked for.
@@ -28,11 +37,11 @@ def launch(settings: EngineSettings) -> Fabric:
             devices=settings.devices,
             num_nodes=settings.num_nodes,
             precision=settings.precision,
-            strategy=DDPStrategy(timeout=_PATIENCE) if several else "auto",
+            strategy=_sharing_gradients() if several else "auto",
         )
     except (RuntimeError, ModuleNotFoundError, MisconfigurationException) as error:
         raise ValueError(f"engine.accelerator {settings.accelerator} x {settings.devices}: {error}") from error
-    fabric.launch()
+    _start_processes(fabric)
     if settings.compile:
         with refused_together(fabric):
             _check_compiler(fabric.device)
@@ -43,13 +52,37 @@ def launch(settings: EngineSettings) -> Fabric:
 
 def inference_arithmetic(fabric: Fabric, settings: EngineSettings) -> AbstractContextManager[None]:
     """In which trained networks make maps and predictions."""
-    match settings.inference_precision or settings.precision:
+    match settings.inference_precision:
+        case None:
+            # Not by its name: on a CPU, Fabric takes bfloat16 for 16-mixed.
+            return fabric.autocast()
         case "32-true":
             return nullcontext()
         case "bf16-mixed":
             return torch.autocast(fabric.device.type, torch.bfloat16)
         case "16-mixed":
             return torch.autocast(fabric.device.type, torch.float16)
+
+
+def _sharing_gradients() -> DDPStrategy:
+    """Processes that give each other their gradients, but no buffers: as all BatchNorm is frozen, none ever changes."""
+    # What torch 2.13 calls it, and what it was called before.
+    names = ("forward_sync_buffers", "broadcast_buffers")
+    name = next(name for name in names if name in signature(DistributedDataParallel).parameters)
+    unshared: dict[str, Any] = {name: False}
+    return DDPStrategy(timeout=_PATIENCE, **unshared)
+
+
+def _start_processes(fabric: Fabric) -> None:
+    started_by = os.environ.get(_STARTED_BY)
+    if started_by:
+        # Before it waits for the others, which it does for as long as they may take.
+        end_with(int(started_by))
+    os.environ[_STARTED_BY] = str(os.getpid())
+    try:
+        fabric.launch()
+    finally:
+        del os.environ[_STARTED_BY]
 
 
 def _check_compiler(device: torch.device) -> None:

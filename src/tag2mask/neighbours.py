@@ -1,10 +1,13 @@
 """Which cells of a grid are related to which, and the cells on the path between two of them."""
 
+from functools import cache
+
 Offset = tuple[int, int]
 """Rows down and columns to the right."""
 
 
-def half_plane_offsets(radius: int) -> list[Offset]:
+@cache
+def half_plane_offsets(radius: int) -> tuple[Offset, ...]:
     """Offsets of the neighbours nearer than `radius`, one of each opposite two: from shorter to longer paths.
 
     In the order of the released code of IRN (Ahn et al., CVPR 2019); 34 at radius 5, 152 at radius 10.
@@ -12,7 +15,7 @@ def half_plane_offsets(radius: int) -> list[Offset]:
     to_the_right = [(0, column) for column in range(1, radius)]
     below = [(row, column) for row in range(1, radius) for column in range(1 - radius, radius)]
     near = [(row, column) for row, column in to_the_right + below if row**2 + column**2 < radius**2]
-    return sorted(near, key=lambda offset: len(path_cells(offset)))
+    return tuple(sorted(near, key=lambda offset: len(path_cells(offset))))
 
 
 def path_cells(offset: Offset) -> list[Offset]:

@@ -9,19 +9,19 @@ from pathlib import Path
 
 from lightning_fabric import Fabric
 
-from tag2mask.config import Recipe
+from tag2mask.config import TWIN, Recipe
 from tag2mask.files import remove_leftovers
 from tag2mask.memory import peak_mib, restart_peak
 from tag2mask.prediction import renew_settings
 from tag2mask.recipes import save_recipe
 from tag2mask.results import write_results
-from tag2mask.runs.contradictions import unread_label_settings
+from tag2mask.runs.contradictions import unread_label_settings, why_without_twin
 from tag2mask.runs.folder import RECIPE_FILE, alone_in
-from tag2mask.runs.manifest import FILE_NAME, clear, seconds_so_far, write_manifest
+from tag2mask.runs.manifest import FILE_NAME, keep_photos, seconds_so_far, write_manifest
 from tag2mask.runs.plan import plan
 from tag2mask.runs.sharing import REPLACED, find_finished, forget_replaced, set_aside, take_over
 from tag2mask.runs.stages import TRAININGS, Kind, Photos, Stage, state_of
-from tag2mask.stages.labels import check_label_maps, check_maps
+from tag2mask.stages.labels import check_label_maps, check_maps, note_on_unlabelled_classes
 from tag2mask.stages.work import StageWork
 from tag2mask.training.loop import CHECKPOINT
 from tag2mask.workers import refused_together
@@ -73,6 +73,7 @@ class Pipeline:
             for number, stage in enumerate(self.stages, start=1):
                 if stage.kind in kinds:
                     self._do(stage, f"stage {number}/{len(self.stages)} {stage.folder}")
+                    self._warn_of_labels(stage)
             if "scores" in kinds:
                 self._write_results()
 
@@ -86,6 +87,7 @@ class Pipeline:
         with self._begun(stages):
             for number, stage in enumerate(stages, start=1):
                 self._do(stage, f"stage {number}/{len(stages)} {stage.folder}")
+                self._warn_of_labels(stage)
             self._write_results()
 
     def _up_to(self, goal: Stage) -> list[Stage]:
@@ -101,11 +103,17 @@ class Pipeline:
                 if self._fabric.is_global_zero:
                     kept.enter_context(alone_in(self._run))
             save_recipe(self._run / RECIPE_FILE, self._recipe)
-            unread = unread_label_settings(self._recipe)
-            if unread and any(stage.kind == "labels" for stage in stages):
-                names = ", ".join(unread)
-                _logger.info("warning: %s: not read, as labels are what the CRF makes without a refinement", names)
+            self._tell_without_effect({stage.kind for stage in stages})
             yield
+
+    def _tell_without_effect(self, kinds: Collection[Kind]) -> None:
+        """Tell what is asked for of stages of these kinds, and is not done."""
+        unread = unread_label_settings(self._recipe)
+        if unread and "labels" in kinds:
+            _logger.info("warning: %s", unread)
+        why = why_without_twin(self._recipe, self._photos)
+        if why and "segmenter" in kinds:
+            _logger.info("5-segmenter/%s: left out: %s", TWIN, why)
 
     def _check(self, stages: Sequence[Stage]) -> None:
         """Tell what cannot work before anything is trained or deleted."""
@@ -151,8 +159,7 @@ class Pipeline:
         if source:
             _logger.info("%s: taken from %s", title, source)
             if fabric.is_global_zero:
-                clear(folder)
-                take_over(source / stage.folder, folder)
+                take_over(stage, source, self._run)
             self._tidy(stage)
             fabric.barrier()
             return
@@ -169,6 +176,7 @@ class Pipeline:
         if fabric.is_global_zero:
             remove_leftovers(folder)
             earlier = seconds_so_far(folder)
+            keep_photos(folder, stage.manifest.photos)
             write_manifest(folder, replace(stage.manifest, seconds=round(earlier, 1)))
         fabric.barrier()
         left_out = len(self._photos.train) - len(self._photos.tagged)
@@ -197,6 +205,16 @@ class Pipeline:
             if stage.kind == "segmenter":
                 # Those of predictions alone do not make it train again, but its folder has to know them.
                 renew_settings(folder, self._recipe.segmenter)
+
+    def _warn_of_labels(self, stage: Stage) -> None:
+        """Tell what a segmenter cannot learn from the labels, before it is trained."""
+        if stage.kind != "labels":
+            return
+        with refused_together(self._fabric):
+            if self._fabric.is_global_zero:
+                note = note_on_unlabelled_classes(stage.records, self._run / stage.folder, self._photos.class_names)
+                if note:
+                    _logger.info("warning: %s: %s", stage.folder, note)
 
     def _missing_before(self, stage: Stage) -> str | None:
         """In words which stage has to be done first, None where all are."""

@@ -22,6 +22,8 @@ from rich.text import Text
 Item = TypeVar("Item")
 # Of a process on its node, and of the node as Lightning's launcher and as torchrun tell it.
 _RANKS = ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK")
+# Job names by which SLURM's users tell Lightning that its tasks do not work together.
+_INTERACTIVE = ("bash", "interactive")
 _SECONDS_BETWEEN_LINES = 30.0
 # The first items are slow, and what is very fast is soon done.
 _ITEMS_BEFORE_ESTIMATE = 3
@@ -31,7 +33,15 @@ _logger = logging.getLogger(__name__)
 
 def is_first_process() -> bool:
     """Whether this one tells how it goes, of the processes of a command on all nodes; the others stay silent."""
-    return all(os.environ.get(name, "0") == "0" for name in _RANKS)
+    ranks = ("SLURM_PROCID",) if _by_slurm() else _RANKS
+    return all(os.environ.get(name, "0") == "0" for name in ranks)
+
+
+def _by_slurm() -> bool:
+    """Whether SLURM gives the ranks: as Lightning decides it, which takes seconds to import."""
+    by_torchrun = "TORCHELASTIC_RUN_ID" in os.environ
+    by_srun = "SLURM_NTASKS" in os.environ and os.environ.get("SLURM_JOB_NAME") not in _INTERACTIVE
+    return by_srun and not by_torchrun
 
 
 def track(items: Iterable[Item], total: int, description: str, *, shown: bool = True) -> Iterator[Item]:

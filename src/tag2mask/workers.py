@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def num_cores() -> int:
@@ -66,21 +67,23 @@ def share_of(fabric: "Fabric", waiting: Sequence[Item]) -> Sequence[Item]:
 
 
 def for_each(
-    work: Callable[[Item], object], items: Sequence[Item], *, num_processes: int, title: str, shown: bool = True
-) -> None:
+    work: Callable[[Item], Result], items: Sequence[Item], *, num_processes: int, title: str, shown: bool = True,
+    take: Callable[[Result], object] = lambda result: None,
+) -> None:  # fmt: skip
     """Do `work` on every item, in any order; the first error stops it.
 
     Args:
-        work: picklable; leaves its result on disk.
+        work: picklable; leaves its result on disk, or gives it, picklable too.
         items: picklable.
         num_processes: 0 = as many as there are cores for it; 1 works in this process.
         title: of the progress bar.
         shown: silent where false.
+        take: is called in this process with what `work` gave.
     """
     num_processes = min(num_processes or num_cores(), len(items))
     if num_processes <= 1:
         for item in track(items, len(items), title, shown=shown):
-            work(item)
+            take(work(item))
         return
     # Forked processes would inherit torch's threads, which may hold locks.
     context = multiprocessing.get_context("spawn")
@@ -88,10 +91,11 @@ def for_each(
     with ProcessPoolExecutor(num_processes, context, _begin, (os.getpid(),)) as pool:
         # Submitting is what starts the processes, which inherit what is held back.
         with _ctrl_c_held_back():
-            tasks = [pool.submit(work, item) for item in items]
+            # Nothing else holds them, so that each result is gone once it was taken.
+            tasks = as_completed([pool.submit(work, item) for item in items])
         try:
-            for task in track(as_completed(tasks), len(tasks), title, shown=shown):
-                task.result()
+            for task in track(tasks, len(items), title, shown=shown):
+                take(task.result())
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             # They would finish their photos, and those already handed to them, while nothing seems to happen.
@@ -99,6 +103,21 @@ def for_each(
                 if process not in others:
                     process.terminate()
             raise
+
+
+def end_with(parent: int) -> None:
+    """Let this process end soon after the one that started it, which may be killed without a chance to tell.
+
+    Args:
+        parent: number of that process; one that is gone already ends this one too.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @contextmanager
@@ -117,15 +136,4 @@ def _ctrl_c_held_back() -> Iterator[None]:
 def _begin(parent: int) -> None:
     # Not every system lets a process inherit it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _end_with(parent)
-
-
-def _end_with(parent: int) -> None:
-    """Let this process end soon after its parent, which may be killed without a chance to tell."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    end_with(parent)

@@ -1,11 +1,13 @@
 import csv
 import io
 import json
+import re
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tag2mask.data.check import check_data_set
 from tag2mask.data.check_report import render, to_json, to_records, write_faults
@@ -63,14 +65,76 @@ def test_clean_data_set_has_no_error_and_says_what_was_understood(pets):
     assert result.errors == ()
     result.raise_errors()
     size = sum((pets.root / f"{name}.png").stat().st_size for name in "012345")
-    assert render(result).splitlines()[:6] == [
+    assert render(result).splitlines()[:7] == [
         "pets: photos, tags in tags.csv (6 rows, 2 classes)",
         f"photos   6 of 6 readable, RGB, all 40x36, none turned by EXIF, no two alike, {size / 1000:.0f} kB",
         "splits   train 6",
         "tags     1 tag 4   2 tags 1   none 1   (train)",
         "         cat 3   dog 3",
+        "classes  1 cat   2 dog",
         "masks    6, sizes match, ids 0..2 and 255; tags and masks agree on every photo",
     ]
+
+
+def masks_line(folder) -> str:
+    """What is said of the masks, in one line."""
+    text = render(folder.check()).partition("\nmasks")[2]
+    return " ".join(re.split(r"\n\w", text)[0].split())
+
+
+def test_masks_that_some_photos_lack_are_counted_by_split(pets):
+    pets.text("tags.csv", "image,tags,split\n0,cat,train\n1,cat,val\n2,dog,train\n3,dog,val\n")
+    pets.mask("masks/0.png", [0, 1])
+    assert masks_line(pets) == (
+        "1 (3 photos have none; train 1, val 0), sizes match, ids 0..1; "
+        "tags and masks agree on every photo that has one"
+    )
+
+    pets.mask("masks/2.png", [0, 2])
+    pets.mask("masks/3.png", [0, 1])
+
+    assert masks_line(pets) == "3 (1 photo has none; train 2, val 1), sizes match, ids 0..2; tags and masks differ on 1"
+
+
+def test_masks_in_error_are_not_said_to_agree_with_the_tags(pets):
+    for name in "0123":
+        pets.image(f"masks/{name}.png", Image.new("RGB", (40, 36)))
+    assert masks_line(pets) == "4 (2 photos have none), none usable"
+
+    pets.mask("masks/0.png", [0, 1])
+    pets.mask("masks/1.png", [0, 3])
+    pets.mask("masks/2.png", [0, 2], size=(20, 36))
+    assert masks_line(pets) == (
+        "4 (2 photos have none), 3 not usable, 1 sizes differ, ids 0..3; tags and masks agree on the others"
+    )
+
+
+def test_masks_without_a_class_are_not_said_to_agree_with_the_tags(pets):
+    for name in "01":
+        pets.mask(f"masks/{name}.png", [0, 255])
+    assert masks_line(pets) == "2 (4 photos have none), none usable, sizes match, ids 0 and 255"
+
+    for name in "01":
+        (pets.root / f"masks/{name}.png").unlink()
+    pets.mask("masks/5.png", [0])
+    assert masks_line(pets) == "1 (5 photos have none), sizes match, ids 0; no class in any"
+
+
+def test_classes_are_shown_with_their_ids_where_there_are_masks(pets):
+    assert not any(line.startswith("classes") for line in render(pets.check()).splitlines())
+
+    names = ["cat", "dog", *(f"kind of thing {number}" for number in range(3, 22))]
+    pets.mask("masks/0.png", [0, 1])
+    pets.text("classes.txt", "\n".join(names))
+    lines = render(pets.check()).splitlines()
+
+    start = next(index for index, line in enumerate(lines) if line.startswith("classes"))
+    end = next(index for index, line in enumerate(lines) if line.startswith("masks"))
+    assert lines[start].startswith("classes  1 cat   2 dog   3 kind of thing 3   ")
+    assert lines[end - 1].endswith("19 kind of thing 19   ...   21 kind of thing 21")
+    # No line ends between an id and its name, nor within a name.
+    items = [item for line in lines[start:end] for item in line.removeprefix("classes").strip().split("   ")]
+    assert items == [*(f"{index} {name}" for index, name in enumerate(names[:19], start=1)), "...", f"21 {names[20]}"]
 
 
 def test_faults_of_a_kind_share_a_line_and_the_rest_are_counted(pets):

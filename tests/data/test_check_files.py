@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tag2mask.data.check_report import write_faults
+from tag2mask.data.check_report import fault_lines, write_faults
 
 GREY = Image.fromarray(np.arange(1600, dtype=np.uint8).reshape(40, 40))
 
@@ -220,6 +220,42 @@ def test_mask_coded_by_colours_stops_and_shows_the_colours(pets):
 
     assert (fault.severity, fault.file) == ("error", "masks/3.png")
     assert "#800000" in fault.found
+
+
+def test_masks_of_the_same_colours_share_a_line_that_says_what_to_write(pets):
+    for name, share in (("0", 10), ("1", 30)):
+        image = Image.new("RGB", (40, 36), (128, 0, 0))
+        image.paste((0, 0, 0), (0, 0, share, 36))
+        pets.image(f"masks/{name}.png", image)
+
+    (line,) = (line for _, line in fault_lines(pets.check().errors))
+
+    assert line == (
+        "masks/0.png, masks/1.png: found RGB pixels with the colours #000000 #800000, "
+        "expected one channel of class ids. Write ids instead, as a palette or grey PNG: "
+        "0 background, 1 the first class, 2 the second, and so on."
+    )
+
+
+@pytest.mark.parametrize(
+    ("ids", "found", "expected"),
+    [("2211", "dog as 1, cat as 2", "dog as 2, cat as 1"), ("2233", "cat as 2, dog as 3", "cat as 1, dog as 2")],
+)
+def test_ids_that_stand_for_other_classes_than_theirs_are_a_warning(pets, ids, found, expected):
+    for name, value in zip("0123", ids, strict=True):
+        pets.mask(f"masks/{name}.png", [0, int(value)])
+
+    fault = pets.fault("exchanged-ids")
+
+    assert (fault.severity, fault.file, fault.found, fault.expected) == ("warning", "masks", found, expected)
+
+
+@pytest.mark.parametrize("ids", ["1122", "2222", "1221", "212", "2111"])
+def test_ids_that_are_only_now_and_then_of_other_classes_are_not_said_to_be_exchanged(pets, ids):
+    for name, value in zip("0123", ids, strict=False):
+        pets.mask(f"masks/{name}.png", [0, int(value)])
+
+    assert "exchanged-ids" not in {fault.code for fault in pets.check().faults}
 
 
 def test_mask_and_tags_that_disagree_are_warnings(pets):

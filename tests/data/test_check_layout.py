@@ -88,7 +88,26 @@ def test_missing_column_is_told_with_the_columns_found_and_the_nearest(folder, h
     assert (fault.where, fault.severity) == ("tags.csv row 1", "error")
     assert fault.found == f"columns {header.replace(',', ', ')}"
     assert fault.expected == f"a column '{missing}'"
-    assert fault.hint == (f"Is it '{near}'?" if near else "")
+    assert fault.hint == (f"Is it '{near}'? Rename it." if near else "")
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "missing", "meant"),
+    [
+        ("Foto,tags", "a.png,cat", "image", "Foto"),
+        ("file_name,image_id,tags", "a.png,7,cat", "image", "file_name"),
+        ("File,Filename,tags", "a,a,cat", "image", "File"),
+        ("image,Labels", "a.png,cat", "tags", "Labels"),
+    ],
+)
+def test_column_to_rename_is_known_by_what_is_in_it(folder, header, row, missing, meant):
+    folder.photos("a.png")
+    folder.text("tags.csv", f"{header}\n{row}\n")
+
+    (fault,) = folder.check().errors
+
+    assert (fault.code, fault.expected) == ("missing-column", f"a column '{missing}'")
+    assert fault.hint == f"Is it '{meant}'? Rename it."
 
 
 def test_class_without_a_column_is_told(pets):
@@ -141,6 +160,18 @@ def test_cell_of_a_class_column_must_be_0_or_1(pets):
     fault = pets.fault("not-0-or-1")
 
     assert (fault.where, fault.found) == ("tags.csv row 3", "'yes' in column 'cat'")
+
+
+def test_empty_cells_of_class_columns_are_0_with_one_warning(pets):
+    pets.text("tags.csv", "image,cat,dog\n0.png,1,\n1.png, ,1\n2.png,,\n")
+
+    result = pets.check()
+
+    (fault,) = (fault for fault in result.faults if fault.code == "empty-cell")
+    assert (fault.severity, fault.where) == ("warning", "tags.csv")
+    assert (fault.found, fault.hint) == ("4 empty cells in columns of classes", "They are read as 0.")
+    assert [record.tags for record in result.train] == [(1,), (2,), ()]
+    assert result.errors == ()
 
 
 def test_row_without_a_photo_stops(pets):

@@ -65,7 +65,10 @@ def test_photo_with_all_classes_is_a_warning(folder):
 
 
 def test_no_photo_without_a_tag_is_a_warning(folder):
-    assert write(folder, ["cat", "dog"]).fault("no-untagged").severity == "warning"
+    fault = write(folder, ["cat", "dog"]).fault("no-untagged")
+
+    assert fault.severity == "warning"
+    assert fault.hint.endswith("Some empty scenes help: an empty tags cell, or a folder called background.")
     assert "no-untagged" not in codes(write(folder, ["cat", "dog", ""]))
 
 
@@ -87,6 +90,22 @@ def test_class_whose_name_is_several_others_is_a_warning_with_the_separator(fold
     assert (fault.severity, fault.file, fault.found) == ("warning", joined, "one class in 2 rows")
     assert (fault.expected, fault.hint) == ("the classes dog and cat", "Separate tags by ;.")
     assert [fault.file for fault in folder.check().faults if fault.code == "joined-tags"] == [joined]
+
+
+@pytest.mark.parametrize("name", ["none", "Empty", "negative", "other"])
+def test_class_that_says_that_there_is_none_is_a_warning(folder, name):
+    fault = write(folder, ["cat", "dog", name]).fault("no-class")
+
+    assert (fault.severity, fault.file, fault.found) == ("warning", name, "it as a class of 1 photo")
+    assert fault.hint == "Photos that show no class have an empty tags cell, or a folder called background."
+
+
+def test_folder_that_says_that_there_is_no_class_is_a_warning_and_one_called_background_is_not(folder):
+    folder.photos("cat/1.png", "dog/2.png", "background/3.png", "another/4.png")
+    assert "no-class" not in codes(folder)
+
+    folder.photos("none/5.png")
+    assert folder.fault("no-class").file == "none"
 
 
 def test_space_behind_a_tag_is_a_warning_and_the_class_is_the_same(folder):

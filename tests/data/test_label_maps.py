@@ -62,7 +62,7 @@ def test_exif_does_not_turn_a_label_map(tmp_path):
 
 
 def test_label_map_coded_by_colours_is_told_with_its_colours(tmp_path):
-    Image.fromarray(np.array([[[0, 0, 0], [0, 0, 0], [128, 0, 0]]], np.uint8)).save(tmp_path / "a.png")
+    Image.fromarray(np.array([[[0, 0, 0], [128, 0, 0], [128, 0, 0]]], np.uint8)).save(tmp_path / "a.png")
 
     with pytest.raises(FileError, match=r"a.png: found RGB pixels with the colours #000000 #800000, expected one"):
         open_label_map(tmp_path / "a.png")

@@ -31,6 +31,27 @@ def test_table_with_a_column_a_class_keeps_the_order_of_columns_and_splits(folde
     assert tags(data_set, "val") == {"b": (1, 2)}
 
 
+@pytest.mark.parametrize("image", ["image", "Image", "IMAGE_ID", "Filename", "file_name", "File"])
+def test_table_of_a_spreadsheet_may_write_names_and_verdicts_in_any_case(folder, image):
+    folder.photos("a.png", "b.png")
+    folder.text("tags.csv", f"{image},Split,Dog,cat\na.png,train,TRUE,False\nb.png,val,true,1\n")
+
+    data_set = folder.read()
+
+    assert data_set.class_names == ("Dog", "cat")
+    assert (tags(data_set, "train"), tags(data_set, "val")) == ({"a": (1,)}, {"b": (1, 2)})
+
+
+def test_column_of_tags_is_found_in_any_case_and_file_may_be_a_class(folder):
+    folder.photos("a.png", "b.png")
+
+    folder.text("tags.csv", "Image,TAGS\na.png,cat\nb.png,dog\n")
+    assert tags(folder.read()) == {"a": (1,), "b": (2,)}
+
+    folder.text("tags.csv", "image,saw,file\na.png,1,0\nb.png,0,1\n")
+    assert folder.read().class_names == ("saw", "file")
+
+
 @pytest.mark.parametrize("separator", [";", "\t"])
 def test_table_may_have_byte_order_mark_and_other_separators(folder, separator):
     folder.photos("a.png", "b.png")

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from tag2mask.evaluation.confusion import confusion_matrix
-from tag2mask.evaluation.sweep import ThresholdSweep
+from tag2mask.evaluation.label_maps import LabelMapCounts
+from tag2mask.evaluation.sweep import ThresholdSweep, sweep_photo
 from tag2mask.evaluation.thresholds import THRESHOLDS
 
 NUM_CLASSES = 4
@@ -155,6 +156,23 @@ def test_seeds_at_a_threshold_score_as_label_maps_do(photos: list[Photo]):
 
     confusion = confusion_matrix(seed, label_map, num_classes=NUM_CLASSES)
     assert np.array_equal(sweep.confusion()[30], confusion[:-1])
+
+
+def test_iou_of_a_photo_at_each_threshold_is_that_of_its_seeds_there(photos: list[Photo]):
+    for cams, class_ids, label_map in photos:
+        counts = LabelMapCounts(["a", "b", "c", "d"])
+        for index, confusion in enumerate(swept([(cams, class_ids, label_map)]).confusion()):
+            counts.add(f"{index}", np.append(confusion, np.zeros_like(confusion[:1]), axis=0))
+
+        iou = sweep_photo(cams, class_ids, label_map, num_classes=NUM_CLASSES).iou()
+
+        assert iou.tolist() == list(counts.photos.values())
+
+
+def test_photo_without_a_known_pixel_has_no_iou(photos: list[Photo]):
+    cams, class_ids, label_map = photos[1]
+
+    assert len(sweep_photo(cams, class_ids, np.full_like(label_map, 255), num_classes=NUM_CLASSES).iou()) == 0
 
 
 def test_threshold_that_was_not_measured_is_refused(photos: list[Photo]):

@@ -239,6 +239,20 @@ def blurred_truth(label_map: Image.Image, rng: np.random.Generator) -> NDArray[n
     return np.stack(maps).clip(0, 1)
 
 
+def test_labels_agree_with_pydensecrf_on_a_photo_as_long_as_a_jpeg_can_be():
+    rng = np.random.default_rng(0)
+    waves = 127 + 100 * np.sin(np.arange(65500)[:, None] / 50 + np.arange(3))
+    photo = (waves + rng.normal(0, 5, (1, 65500, 3))).clip(0, 255).astype(np.uint8)
+    stripes = (np.arange(65500) // 37 % 2 == 1) ^ (rng.random((1, 65500)) < 0.3)
+    unary = unary_from_labels(stripes.astype(np.intp), 2)
+
+    found = DenseCrf(photo, PRESETS["deeplab"]).infer(unary).argmax(axis=0)
+
+    expected = pydensecrf_labels(photo, PRESETS["deeplab"], unary)
+    assert len(np.unique(expected)) > 1
+    assert (found == expected).mean() >= 0.999
+
+
 @pytest.mark.parametrize("preset", get_args(CrfPreset))
 def test_labels_agree_with_pydensecrf_on_real_photos(animals: Path, preset: CrfPreset):
     rng = np.random.default_rng(0)

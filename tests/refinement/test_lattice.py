@@ -138,7 +138,26 @@ def test_all_vertices_around_far_more_places_than_the_table_began_with_are_told_
     assert lattice.neighbours.shape[1] == len({corner for point in features.T for corner in plain_corners(point)})
 
 
-@pytest.mark.parametrize("value", [1e5, np.inf, np.nan])
-def test_points_too_far_for_their_keys_are_refused(value: float):
-    with pytest.raises(ValueError, match=r"points in 5 dimensions reach coordinate .*, expected below 2048"):
+def test_points_as_far_as_those_of_the_longest_jpeg_share_no_vertex_by_mistake():
+    # Places and colours as in the CRF for DeepLab's predictions.
+    rng = np.random.default_rng(0)
+    features = (rng.random((5, 500)) * np.float32([[65500 / 67], [1], [85], [85], [85]])).astype(np.float32)
+
+    lattice = build_lattice(features)
+
+    assert lattice.neighbours.shape[1] == len({corner for point in features.T for corner in plain_corners(point)})
+    values = rng.random((1, 500), np.float32)
+    # float32 tells places so far out to some thousandths.
+    assert lattice.filter(values) == pytest.approx(plain_filter(features, values), abs=5e-3)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+@pytest.mark.parametrize("value", [1e6, np.inf, np.nan])
+def test_points_too_far_to_tell_apart_are_refused(value: float):
+    with pytest.raises(OverflowError, match=r"points in 5 dimensions reach coordinate .*, too far"):
         build_lattice(np.full((5, 3), value, np.float32))
+
+
+def test_points_too_far_apart_in_all_directions_are_refused():
+    with pytest.raises(OverflowError, match=r"points in 5 dimensions reach coordinate .*, too far"):
+        build_lattice(np.float32(5e4 * np.eye(5)))

@@ -187,7 +187,7 @@ def test_commands_name_the_run_and_its_segmenters(run: DrawnRun):
     lines = [command.line for command in run.content().commands]
 
     folder = run.folder
-    assert lines[0] == f"tag2mask status '{folder}/config.yaml' --run '{folder}'"
+    assert lines[:2] == [f"tag2mask status '{folder}'", f"tag2mask run '{folder}'"]
     assert [line for line in lines if "predict" in line] == [
         f"tag2mask predict PHOTOS --model '{folder}/5-segmenter/acr' --out DIR"
     ]

@@ -282,7 +282,7 @@ def test_large_pictures_are_walked_by_arrow_keys(opened: OpenedPage):
 def test_verdict_and_pictures_need_no_script(masked_report: Path, open_page: OpenPage):
     with open_page(masked_report, java_script=False) as opened:
         page = opened.page
-        assert page.locator(".verdict").inner_text().startswith("ACR ")
+        assert page.locator(".verdict").inner_text().startswith("Only 12 photos of train are measured")
         assert page.locator("#scores tbody tr").count() == 10
         assert page.locator("article img:visible").count() == sum(NUM_PHOTOS.values())
         assert page.locator("[data-panel] svg:visible").count() > 0
@@ -305,6 +305,7 @@ def test_without_masks_the_page_says_so_and_compares_levels(unmasked_report: Pat
             "Whether the stages helped is not known: no masks to measure them with."
         )
         assert page.locator("#scores, #threshold").count() == 0
+        assert page.get_by_text("Choose a class").inner_text() == "Choose a class to see only its photos below."
         rows = [texts(row.locator("th, td")) for row in page.locator("#agreement tbody tr").all()]
         assert [row[:2] for row in rows] == [
             ["seed", "baseline"], ["seed", "ACR"], ["CRF", "ACR"], ["IRN", "ACR"], ["pseudo-label", "ACR"],

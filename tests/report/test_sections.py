@@ -4,7 +4,7 @@ import pytest
 from drawn_run import DrawnRun
 
 from tag2mask.report.content import Setting
-from tag2mask.report.sections import duration, level_rows, verdict_of
+from tag2mask.report.sections import duration, level_rows, splits_in_effect, verdict_of
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,26 @@ def test_where_nothing_is_measured_it_is_said_why(masked_run: DrawnRun, unmasked
         "Whether the stages helped is not known: no masks to measure them with."
     ]
     assert verdict_of(begun) == ["Whether the stages helped is not known: nothing is measured yet."]
+
+
+def test_classes_without_labels_are_the_headline_where_nothing_is_measured(
+    masked_run: DrawnRun, unmasked_run: DrawnRun
+):
+    unlabelled = {"acr": "no or hardly any pixel of cat (3 photos)"}
+    warning = "Warning: the pseudo-labels have no or hardly any pixel of cat (3 photos)."
+
+    assert verdict_of(replace(unmasked_run.content(), unlabelled=unlabelled))[0] == warning
+    assert verdict_of(replace(masked_run.content(), unlabelled=unlabelled))[-1] == warning
+    both = verdict_of(replace(unmasked_run.content(), unlabelled=unlabelled | {"baseline": ""}))
+    assert both[0] == warning.replace("labels", "labels of ACR")
+
+
+def test_labels_are_said_to_be_made_of_the_training_split_where_no_other_is_named(masked_run: DrawnRun):
+    names = [("train_split", "most"), ("seed_split", "few"), ("label_split", "none"), ("val_split", "none")]
+    unnamed = replace(masked_run.content(), settings=tuple(Setting(f"data.{name}", split, "") for name, split in names))
+    named = replace(unnamed, settings=(Setting("data.label_split", "some", ""),))
+
+    assert splits_in_effect(unnamed) == {
+        "train split": "most", "seed split": "few", "label split": "most", "val split": "none"
+    }  # fmt: skip
+    assert splits_in_effect(named)["label split"] == "some"

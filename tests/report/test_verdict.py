@@ -11,7 +11,7 @@ def row(
     level: Level, miou: float, *, method: str = "acr", source: ThresholdSource | None = None, split: str = "train"
 ) -> ScoreRow:
     threshold = None if source is None else 0.3
-    return ScoreRow(method, level, split, miou, 0.5, 0.5, {}, threshold, source, 10, 1.0)
+    return ScoreRow(method, level, split, miou, 0.5, 0.5, {}, threshold, source, 30, 1.0)
 
 
 BASELINE = row("seed", 0.41, method="baseline", source="best on this split")
@@ -130,10 +130,22 @@ def test_classes_that_no_measured_photo_shows_are_named():
     whole = replace(row("segmenter", 0.7, split="val"), iou=iou | {"dog": 0.0})
 
     assert verdict([*rows, whole])[-1] == (
-        "Warning: none of the 10 measured photos of train shows dog, which counts as 0: "
+        "Warning: none of the 30 measured photos of train shows dog, which counts as 0: "
         "no mIoU on them can be above 66.7."
     )
     assert not any("Warning" in sentence for sentence in verdict([whole]))
+
+
+def test_on_few_photos_the_headline_says_that_they_are_too_few():
+    rows = [replace(row("segmenter", 0.54, split="val"), num_photos=200)]
+    rows += [replace(part, num_photos=29) for part in (BASELINE, SEED)]
+
+    assert verdict(rows)[:2] == [
+        "Only 29 photos of train are measured, too few to tell what helped: what follows holds for these alone.",
+        "ACR raised the seed from 41.0 to 49.2 mIoU (+8.2).",
+    ]
+    assert verdict([replace(SEED, num_photos=1)])[0].startswith("Only 1 photo of train is measured, ")
+    assert verdict([BASELINE, SEED])[0].startswith("ACR raised")
 
 
 def test_a_loss_and_no_change_are_called_so():

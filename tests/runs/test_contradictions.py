@@ -5,12 +5,14 @@ from tag2mask.config import (
     ClassifierLoss,
     CrfSettings,
     LabelSettings,
+    OptimizerSettings,
     Recipe,
     ReconstructorLoss,
     ReconstructorSettings,
     RefinementSettings,
+    SegmenterSettings,
 )
-from tag2mask.runs.contradictions import check_acr, check_side, unread_label_settings
+from tag2mask.runs.contradictions import check_acr, check_side, check_warmup, unread_label_settings
 
 
 @pytest.mark.parametrize(
@@ -57,7 +59,25 @@ def test_changed_settings_of_labels_are_unread_where_the_crf_makes_the_labels():
     labels, plain = LabelSettings("estimated", uncertain=0.1), RefinementSettings(method="none")
     unread = Recipe(labels=labels, refinement=plain)
 
-    assert unread_label_settings(unread) == ["labels.threshold_source", "labels.uncertain"]
-    assert unread_label_settings(Recipe(refinement=plain)) == []
-    assert unread_label_settings(Recipe(labels=labels)) == []
-    assert unread_label_settings(Recipe(labels=labels, refinement=plain, crf=CrfSettings(enabled=False))) == []
+    assert unread_label_settings(unread) == (
+        "labels.threshold_source, labels.uncertain: not read, as labels are what the CRF makes without a refinement"
+    )
+    assert unread_label_settings(Recipe(refinement=plain)) == ""
+    assert unread_label_settings(Recipe(labels=labels)) == ""
+    assert unread_label_settings(Recipe(labels=labels, refinement=plain, crf=CrfSettings(enabled=False))) == ""
+
+
+def test_changed_threshold_is_unread_where_it_is_estimated():
+    estimated, fixed = (Recipe(labels=LabelSettings(source, threshold=0.4)) for source in ("estimated", "fixed"))
+
+    assert unread_label_settings(estimated).startswith(
+        "labels.threshold: not read, as labels.threshold_source is estimated: set that to fixed"
+    )
+    assert unread_label_settings(fixed) == ""
+
+
+def test_refused_warm_up_names_the_setting_to_lower():
+    recipe = Recipe(segmenter=SegmenterSettings(epochs=1, optimizer=OptimizerSettings(warmup_epochs=1)))
+
+    with pytest.raises(ValueError, match=r"has 1 epoch: lower segmenter\.optimizer\.warmup_epochs below 1"):
+        check_warmup(recipe, "segmenter")

@@ -13,7 +13,9 @@ from tag2mask.runs.manifest import (
     Manifest,
     clear,
     digest,
+    digest_photos,
     digest_records,
+    keep_photos,
     read_manifest,
     seconds_so_far,
     why_redo,
@@ -125,6 +127,62 @@ def test_seconds_of_a_stopped_stage_are_those_of_all_sessions_up_to_the_last_fil
     os.utime(folder / "manifest.json", (1000, 1000))
 
     assert seconds_so_far(folder) == 14
+
+
+def test_digests_of_single_photos_change_with_tags_and_content(tmp_path: Path):
+    cat, dog = record(tmp_path), record(tmp_path, "dog", (2,))
+    before = digest_photos([cat, dog])
+
+    assert before.keys() == {"cat", "dog"}
+    assert digest_photos([dog, replace(cat, tags=(1, 2))])["dog"] == before["dog"]
+    assert digest_photos([replace(cat, tags=(1, 2))])["cat"] != before["cat"]
+    cat.image.write_bytes(b"another photo")
+    assert digest_photos([cat])["cat"] != before["cat"]
+
+
+@pytest.fixture
+def maps(tmp_path: Path) -> Path:
+    """Finished stage folder of three photos."""
+    folder = tmp_path / "2-cams"
+    photos = {"cat": "1", "more/dog": "2", "bird": "3"}
+    for name in photos:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.npz").write_text(name)
+    write_manifest(folder, replace(MANIFEST, photos=photos, finished=True, seconds=5.0, counts={"photos": 3}))
+    return folder
+
+
+def test_photos_that_changed_or_are_not_asked_for_are_deleted_and_the_others_stay(maps: Path):
+    keep_photos(maps, {"cat": "1", "more/dog": "other", "cow": "4"})
+
+    assert {path.name for path in maps.rglob("*") if path.is_file()} == {"cat.npz", "manifest.json"}
+    expected = replace(MANIFEST, photos={"cat": "1"}, finished=True, seconds=5.0, counts={"photos": 1})
+    assert read_manifest(maps) == expected
+
+
+def test_photos_are_left_alone_where_more_of_them_are_asked_for(maps: Path):
+    before = {path: path.stat().st_mtime_ns for path in maps.rglob("*")}
+
+    keep_photos(maps, {"cat": "1", "more/dog": "2", "bird": "3", "cow": "4"})
+
+    assert {path: path.stat().st_mtime_ns for path in maps.rglob("*")} == before
+
+
+def test_folder_in_which_deleting_photos_was_stopped_is_not_whole(maps: Path, monkeypatch: pytest.MonkeyPatch):
+    def stop(path: Path, missing_ok: bool = False) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "unlink", stop)
+    with pytest.raises(KeyboardInterrupt):
+        keep_photos(maps, {"cat": "1"})
+    monkeypatch.undo()
+    stopped = read_manifest(maps)
+    assert stopped is not None
+    assert not stopped.finished
+
+    keep_photos(maps, {"cat": "1"})
+
+    assert {path.name for path in maps.rglob("*") if path.is_file()} == {"cat.npz", "manifest.json"}
 
 
 def test_stage_folder_of_ours_is_cleared(tmp_path: Path):

@@ -216,6 +216,27 @@ def test_photos_without_masks_are_not_measured(recipe: Recipe, photos: Photos, t
     assert not [folder for folder in folders(plan(recipe, unmasked, tmp_path)) if folder.startswith("scores")]
 
 
+@pytest.mark.parametrize(
+    ("supervision", "num_masked", "trained"),
+    [
+        (("pseudo_labels", "masks"), 12, ["5-segmenter/acr"]),
+        (("pseudo_labels", "masks"), 13, ["5-segmenter/acr", "5-segmenter/masks"]),
+        (("masks",), 12, ["5-segmenter/masks"]),
+        (("masks",), 0, []),
+    ],
+)
+def test_segmenter_on_masks_stands_beside_another_only_where_all_photos_have_one(
+    supervision: Any, num_masked: int, trained: list[str], photos: Photos, tmp_path: Path
+):
+    label = [*photos.label[:num_masked], *(replace(record, label_map=None) for record in photos.label[num_masked:])]
+    recipe = changed(Recipe(methods=("acr",)), {"segmenter.supervision": supervision})
+
+    stages = plan(recipe, photos._replace(label=label), tmp_path)
+
+    assert [folder for folder in folders(stages) if folder.startswith("5-")] == trained
+    assert {len(stage.records) for stage in stages if stage.folder == "5-segmenter/masks"} <= {num_masked}
+
+
 def test_finished_stages_are_up_to_date(recipe: Recipe, photos: Photos, tmp_path: Path):
     assert set(to_do(plan(recipe, photos, tmp_path), tmp_path).values()) == {"not made yet"}
 
@@ -286,6 +307,25 @@ def test_changed_tags_redo_everything(recipe: Recipe, photos: Photos, tmp_path: 
 
     assert found.keys() == set(folders(plan(recipe, photos, tmp_path)))
     assert found[BASELINE] == "photos or tags changed"
+
+
+@pytest.mark.parametrize(
+    ("source", "segmented"),
+    [("fixed", set()), ("estimated", {"5-segmenter/acr", "6-predictions/acr", "scores/segmenter-acr"})],
+)
+def test_other_photos_to_measure_train_nothing_anew_that_does_not_read_them(
+    source: str, segmented: set[str], photos: Photos, tmp_path: Path
+):
+    recipe = changed(Recipe(methods=("acr",)), {"labels.threshold_source": source})
+    photos = photos._replace(label=photos.label[:6], val=photos.val or photos.seed)
+    finish(plan(recipe, photos, tmp_path), tmp_path)
+
+    found = to_do(plan(recipe, photos._replace(seed=photos.seed[:-1]), tmp_path), tmp_path)
+
+    of_seeds = {"2-cams/acr", "3-refined/acr/crf", "3-refined/acr/maps", "4-pseudo-labels/acr"}
+    measured = {f"scores/{level}-acr" for level in ("seed", "crf", "refined", "pseudo-label")}
+    assert found.keys() == of_seeds | measured | segmented
+    assert found["2-cams/acr"] == "of its photos 1 no longer asked for"
 
 
 def test_changed_masks_redo_the_scores(recipe: Recipe, photos: Photos, tmp_path: Path):

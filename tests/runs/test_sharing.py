@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tag2mask.files import replacing
-from tag2mask.runs.manifest import Manifest, clear, write_manifest
+from tag2mask.runs.manifest import Manifest, clear, read_manifest, write_manifest
 from tag2mask.runs.sharing import REPLACED, find_finished, forget_replaced, set_aside, take_over
 from tag2mask.runs.stages import Stage
 
@@ -52,6 +52,34 @@ def test_unfinished_stage_is_not_found(tmp_path: Path):
     assert find_finished(stage(), [tmp_path / "one"]) is None
 
 
+@pytest.mark.parametrize(
+    ("asked", "found"), [({"a": "1"}, True), ({"a": "1", "b": "2"}, True), ({"a": "2"}, False), ({"c": "3"}, False)]
+)
+def test_stage_of_more_photos_is_found_where_these_are_the_same(asked: dict[str, str], found: bool, tmp_path: Path):
+    whole = replace(WANTED, photos={"a": "1", "b": "2"}, finished=True)
+    write_stage(tmp_path / "one", whole)
+
+    assert (find_finished(stage(replace(whole, photos=asked)), [tmp_path / "one"]) is not None) == found
+
+
+def test_photos_that_are_not_asked_for_are_not_taken_over_and_stay_where_they_are(tmp_path: Path):
+    whole = replace(WANTED, photos={"00": "1", "01": "2"}, finished=True, seconds=12.5, counts={"photos": 2})
+    source = write_stage(tmp_path / "one", whole)
+    for name in whole.photos:
+        (source / f"{name}.npz").write_text(name)
+    before = contents(source)
+
+    take_over(stage(replace(WANTED, photos={"01": "2"})), tmp_path / "one", tmp_path / "two")
+
+    taken = contents(tmp_path / "two" / "1-classifier" / "acr")
+    assert taken.keys() == before.keys() - {"00.npz"}
+    assert taken["01.npz"] == b"01"
+    assert read_manifest(tmp_path / "two" / "1-classifier" / "acr") == replace(
+        whole, photos={"01": "2"}, counts={"photos": 1}
+    )
+    assert contents(source) == before
+
+
 def test_finished_training_is_kept_aside_until_it_is_replaced(finished: Path, tmp_path: Path):
     run = tmp_path / "one"
     before = contents(finished)
@@ -91,7 +119,7 @@ def test_stage_that_is_no_training_is_not_kept(tmp_path: Path):
 def test_what_is_taken_over_is_the_same_and_takes_no_disk(finished: Path, tmp_path: Path):
     folder = tmp_path / "two" / "1-classifier" / "acr"
 
-    take_over(finished, folder)
+    take_over(stage(), tmp_path / "one", tmp_path / "two")
 
     assert contents(folder) == contents(finished)
     assert all((folder / name).samefile(finished / name) for name in contents(finished))
@@ -104,7 +132,7 @@ def test_files_are_copied_where_they_cannot_be_linked(finished: Path, tmp_path: 
     monkeypatch.setattr(os, "link", refuse)
     folder = tmp_path / "two" / "1-classifier" / "acr"
 
-    take_over(finished, folder)
+    take_over(stage(), tmp_path / "one", tmp_path / "two")
 
     assert contents(folder) == contents(finished)
     assert not any((folder / name).samefile(finished / name) for name in contents(finished))
@@ -124,11 +152,11 @@ def test_stop_in_the_midst_leaves_no_stage_and_is_mended_by_the_next_time(
 
     monkeypatch.setattr(os, "link", stop_at_the_third)
     with pytest.raises(KeyboardInterrupt):
-        take_over(finished, folder)
+        take_over(stage(), tmp_path / "one", tmp_path / "two")
     monkeypatch.undo()
     assert not folder.exists()
 
-    take_over(finished, folder)
+    take_over(stage(), tmp_path / "one", tmp_path / "two")
 
     assert contents(folder) == contents(finished)
     assert [path.name for path in folder.parent.iterdir()] == ["acr"]
@@ -136,7 +164,7 @@ def test_stop_in_the_midst_leaves_no_stage_and_is_mended_by_the_next_time(
 
 def test_writing_into_one_of_the_twins_leaves_the_other_one(finished: Path, tmp_path: Path):
     folder = tmp_path / "two" / "1-classifier" / "acr"
-    take_over(finished, folder)
+    take_over(stage(), tmp_path / "one", tmp_path / "two")
     before = contents(finished)
 
     write_manifest(folder, WANTED)

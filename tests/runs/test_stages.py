@@ -25,6 +25,26 @@ def test_stage_is_to_do_then_unfinished_then_up_to_date(tmp_path: Path):
     assert state_of(cams, tmp_path)[1:] == ("to do", "cams.threshold changed from 0.3 to 0.25")
 
 
+@pytest.mark.parametrize(
+    ("photos", "reason"),
+    [
+        ({"cat": "1", "dog": "2", "cow": "3"}, "of its photos 1 new or changed"),
+        ({"cat": "other", "dog": "2"}, "of its photos 1 new or changed"),
+        ({"cat": "1"}, "of its photos 1 no longer asked for"),
+        ({"bird": "4"}, "of its photos 1 new or changed and 2 no longer asked for"),
+    ],
+)
+def test_stage_goes_on_with_other_photos_and_says_how_many(photos: dict[str, str], reason: str, tmp_path: Path):
+    cams = stage("cams")
+    done = replace(cams.manifest, photos={"cat": "1", "dog": "2"}, finished=True)
+    write_manifest(tmp_path / cams.folder, done)
+
+    found = state_of(replace(cams, manifest=replace(cams.manifest, photos=photos)), tmp_path)
+
+    assert found[1:] == ("unfinished", reason)
+    assert state_of(replace(cams, manifest=replace(done, finished=False)), tmp_path).state == "up to date"
+
+
 def test_files_of_somebody_else_are_up_to_date_and_said_to_be_so(tmp_path: Path):
     foreign = replace(stage("cams"), foreign=True)
 

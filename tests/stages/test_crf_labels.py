@@ -1,3 +1,4 @@
+import re
 from functools import partial
 from pathlib import Path
 
@@ -5,7 +6,9 @@ import numpy as np
 import pytest
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
+from PIL import Image
 
+from tag2mask.cams.store import StoredCams, write_cams
 from tag2mask.config import CamSettings, CrfSettings, RefinementSettings
 from tag2mask.data.label_maps import open_label_map
 from tag2mask.data.records import Record
@@ -33,3 +36,16 @@ def test_labels_of_a_camera_photo_are_those_of_the_photo_brought_down(
     # Rows and columns in the middle of each pixel of the small one.
     rows, columns = (np.arange(133) * 2 + 1) * 2000 // 266, np.arange(200) * 15 + 7
     assert (large[np.ix_(rows, columns)] == small).mean() > 0.995
+
+
+def test_photo_too_long_for_a_crf_is_named_with_the_setting_that_helps(fabric: Fabric, tmp_path: Path):
+    Image.new("RGB", (1_900_000, 1)).save(tmp_path / "strip.png")
+    write_cams(tmp_path, "strip", StoredCams(np.uint8([1]), np.ones((1, 1, 475_000), np.uint8), 1, 1_900_000))
+    photos = [Record("strip", tmp_path / "strip.png", (1,))]
+    where = {"cams": tmp_path, "folder": tmp_path / "labels", "num_processes": 1}
+    told = re.escape(f"{tmp_path / 'strip.png'}: found 1,900,000 x 1 pixels, expected fewer for a CRF. Bring it down")
+
+    with pytest.raises(ValueError, match=rf"^{told} by crf.long_side.$"):
+        write_crf_labels(fabric, photos, settings=CrfSettings(), cam_settings=CamSettings(), **where)
+    with pytest.raises(ValueError, match=rf"^{told} by refinement.long_side.$"):
+        write_relations(fabric, photos, settings=RefinementSettings(), **where)

@@ -21,6 +21,7 @@ from tag2mask.stages.labels import (
     check_maps,
     choose_threshold,
     copy_label_maps,
+    note_on_unlabelled_classes,
     read_threshold,
     write_pseudo_labels,
     write_threshold,
@@ -142,3 +143,37 @@ def test_label_maps_are_copied_and_have_no_threshold(record: Record, fabric: Fab
 
     assert (out / "cat.png").read_bytes() == (crf / "cat.png").read_bytes()
     assert read_threshold(out) is None
+
+
+def write_labels(folder: Path, photos: dict[str, tuple[tuple[int, ...], dict[int, int]]]) -> list[Record]:
+    """Label maps of 100 x 100 pixels, by name the tags and how many pixels each class has."""
+    for name, (_, pixels) in photos.items():
+        flat = np.zeros(10_000, np.uint8)
+        ids = [class_id for class_id, count in pixels.items() for _ in range(count)]
+        flat[: len(ids)] = ids
+        write_label_map(folder / f"{name}.png", flat.reshape(100, 100), voc_palette())
+    return [Record(name, folder / f"{name}.jpg", tags) for name, (tags, _) in photos.items()]
+
+
+def test_classes_with_hardly_a_pixel_in_their_photos_are_named(tmp_path: Path):
+    photos = {"a": ((1, 2), {1: 9, 2: 20}), "b": ((1,), {1: 10, 3: 4000}), "c": ((3,), {255: 10_000}), "d": ((), {})}
+    records = write_labels(tmp_path, photos)
+    names = ("cat", "dog", "cow", "sheep")
+
+    note = note_on_unlabelled_classes(records, tmp_path, names)
+
+    # 19 of 20,000 pixels are too few, 20 of 10,000 are not, and what other photos have of a class does not count.
+    assert note.startswith("no or hardly any pixel of cat (2 photos), cow (1 photo), which a segmenter cannot learn")
+    assert note_on_unlabelled_classes(records[1:2], tmp_path, names) == ""
+
+
+def test_classes_are_looked_for_in_few_photos_of_many_and_in_none_without_labels(tmp_path: Path):
+    # Of 120 photos every third is opened.
+    records = write_labels(
+        tmp_path, {f"{number:03}": ((1,), {1: 5000 if number % 3 == 0 else 0}) for number in range(120)}
+    )
+    for number in range(1, 120, 3):
+        (tmp_path / f"{number:03}.png").write_bytes(b"")
+    absent = Record("absent", tmp_path / "absent.jpg", (2,))
+
+    assert note_on_unlabelled_classes([*records, absent], tmp_path, ("cat", "dog")) == ""

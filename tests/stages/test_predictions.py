@@ -15,17 +15,19 @@ from drawn_segmenter import NAMES, SETTINGS
 from lightning_fabric import Fabric
 from PIL import Image
 
+from tag2mask.config import EngineSettings
 from tag2mask.data.photos import open_photo
 from tag2mask.data.records import Record
 from tag2mask.networks.deeplab import DeepLab
 from tag2mask.prediction import Segmenter, predict_scores
 from tag2mask.runs.manifest import read_manifest
 from tag2mask.stages.predictions import (
+    origin_of,
     photos_below,
     predict_folder,
     predict_photos,
     predict_records,
-    refuse_other_model,
+    refuse_other_origin,
 )
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -60,6 +62,21 @@ def test_folder_of_photos_becomes_masks_overlays_and_areas(
         rows = [row for row in csv.DictReader(file) if row["photo"] == "turned"]
     assert {row["class"]: int(row["pixels"]) for row in rows} == prediction.areas
     assert sum(float(row["share"]) for row in rows) == pytest.approx(1, abs=1e-5)
+
+
+def test_photo_too_long_for_the_crf_is_named_and_the_others_go_on(
+    drawn_network: DeepLab, fabric: Fabric, shapes: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    Image.new("RGB", (700_000, 1)).save(tmp_path / "strip.png")
+    segmenter = Segmenter(drawn_network, replace(SETTINGS, scales=(0.1,), crf="deeplab"), NAMES)
+    photos = {"strip": tmp_path / "strip.png", "lying": shapes / "00.png"}
+
+    with caplog.at_level(logging.WARNING):
+        result = predict_folder(fabric, segmenter, photos, folder=tmp_path / "out")
+
+    assert result == (2, ("strip",))
+    (line,) = (record.getMessage() for record in caplog.records)
+    assert line.startswith(f"skipped {photos['strip']}: too long for a CRF, bring it down by segmenter.long_side")
 
 
 def test_photo_that_needs_too_much_memory_is_named_and_the_others_go_on(
@@ -191,16 +208,72 @@ def test_mask_of_a_photo_that_is_gone_is_not_taken_for_its_own(
     assert not (tmp_path / "masks" / "photo.png").exists()
 
 
-def test_photos_that_would_be_called_the_same_are_refused(tmp_path: Path):
-    for name in ("a.jpg", "b.png", "more/b.png"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    assert list(photos_below(tmp_path, without=tmp_path / "out")) == ["a", "b", "more/b"]
-    (tmp_path / "b.jpg").touch()
+@pytest.mark.parametrize(
+    ("files", "names"),
+    [
+        (["a.jpg", "b.png", "more/b.png"], ["a", "b", "more/b"]),
+        (["a.jpg", "b.jpg", "b.PNG", "more/b.png"], ["a", "b.jpg", "b.PNG", "more/b"]),
+        # As one on a disk that takes upper and lower case for the same.
+        (["b.jpg", "B.png"], ["b.jpg", "B.png"]),
+        # Each of these could be called as another one is.
+        (["b.jpg", "b.png", "b.jpg.png"], ["b.jpg", "b.png", "b.jpg.png"]),
+        (["b.jpg", "b.JPG.png"], ["b", "b.JPG.png"]),
+        (["b.jpg", "b.png", "b.jpg.png", "b.jpg.png.png"], ["b.jpg", "b.png", "b.jpg.png", "b.jpg.png.png"]),
+        (["a.heic", "a.heic.png", "b.png"], ["a.heic", "a.heic.png", "b"]),
+    ],
+)
+def test_photos_that_would_be_called_the_same_keep_their_suffix(files: list[str], names: list[str], tmp_path: Path):
+    for file in files:
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).touch()
 
-    told = f"^{tmp_path}/b.png: found the name of b.jpg, expected one photo of a name: rename one$"
-    with pytest.raises(ValueError, match=told):
-        photos_below(tmp_path, without=tmp_path / "out")
+    found = photos_below(tmp_path, without=tmp_path / "out")
+
+    assert found == {name: tmp_path / file for name, file in zip(names, files, strict=True)}
+
+
+def test_photos_of_one_name_have_files_of_their_own_which_stay(
+    segmenter: Segmenter, fabric: Fabric, shapes: Path, tmp_path: Path
+):
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    open_photo(shapes / "00.png").save(photos / "x.jpg")
+    shutil.copy(shapes / "01.png", photos / "x.PNG")
+
+    result = predict_folder(fabric, segmenter, photos_below(photos, without=out), folder=out)
+    made = {path: path.stat().st_mtime_ns for folder in ("masks", "overlays") for path in (out / folder).iterdir()}
+    predict_folder(fabric, segmenter, photos_below(photos, without=out), folder=out)
+
+    assert result == (2, ())
+    assert {path.relative_to(out).as_posix() for path in made} == {
+        "masks/x.jpg.png", "masks/x.PNG.png", "overlays/x.jpg.jpg", "overlays/x.PNG.jpg",
+    }  # fmt: skip
+    for photo in photos.iterdir():
+        mask = np.asarray(Image.open(out / "masks" / f"{photo.name}.png"))
+        assert np.array_equal(mask, segmenter.predict(photo).label_map), photo
+    with (out / "areas.csv").open(encoding="utf-8") as file:
+        assert {row["photo"] for row in csv.DictReader(file)} == {"x.jpg", "x.PNG"}
+    assert {path: path.stat().st_mtime_ns for path in made} == made
+
+
+def test_photo_that_gets_a_namesake_is_there_once(segmenter: Segmenter, fabric: Fabric, shapes: Path, tmp_path: Path):
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    shutil.copy(shapes / "00.png", photos / "x.png")
+    predict_folder(fabric, segmenter, photos_below(photos, without=out), folder=out)
+    # Of another folder, which is no namesake of these.
+    predict_folder(fabric, segmenter, {"y": shapes / "02.png"}, folder=out)
+    open_photo(shapes / "01.png").save(photos / "x.jpg")
+
+    predict_folder(fabric, segmenter, photos_below(photos, without=out), folder=out)
+    both = {path.name for path in (out / "masks").iterdir()}
+    (photos / "x.jpg").unlink()
+    predict_folder(fabric, segmenter, photos_below(photos, without=out), folder=out)
+
+    assert both == {"x.png.png", "x.jpg.png", "y.png"}
+    # As that of any photo that is gone, the mask of x.jpg stays.
+    assert {path.name for path in (out / "masks").iterdir()} == {"x.png", "x.jpg.png", "y.png"}
+    assert {path.name for path in (out / "overlays").iterdir()} == {"x.jpg", "x.jpg.jpg", "y.jpg"}
 
 
 def test_earlier_predictions_are_no_photos(photo_folder: Path, shapes: Path):
@@ -216,15 +289,16 @@ def test_predictions_that_are_stopped_are_not_told_to_be_finished(
 ):
     model, out = tmp_path / "model", tmp_path / "out"
     segmenter.save(model)
+    origin = origin_of(model, EngineSettings())
     photos = {"turned": photo_folder / "turned.jpg"}
     broken = copy.deepcopy(drawn_network)
     broken.register_forward_pre_hook(lambda _, images: images[0][:, :2])
 
     with pytest.raises(RuntimeError, match="channels"):
-        predict_photos(fabric, Segmenter(broken, SETTINGS, NAMES), photos, folder=out, model=model)
+        predict_photos(fabric, Segmenter(broken, SETTINGS, NAMES), photos, folder=out, origin=origin)
     stopped = read_manifest(out)
-    refuse_other_model(out, model)
-    predict_photos(fabric, segmenter, photos, folder=out, model=model)
+    refuse_other_origin(out, origin)
+    predict_photos(fabric, segmenter, photos, folder=out, origin=origin)
     finished = read_manifest(out)
 
     assert stopped is not None

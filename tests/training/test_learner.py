@@ -9,6 +9,8 @@ from torch import nn
 from torch.optim import SGD, Optimizer
 
 from tag2mask.config import OptimizerSettings
+from tag2mask.data.batch import Batch
+from tag2mask.networks.classifier import Classifier
 from tag2mask.training.learner import FixedNetwork, Learner
 from tag2mask.training.optim import build_schedule
 
@@ -59,6 +61,43 @@ def test_frozen_network_is_in_evaluation_mode_and_afterwards_as_before(
 
     assert all(module.training for module in network.modules())
     assert [parameter.requires_grad for parameter in network.parameters()] == [True, True, False]
+
+
+def test_frozen_batch_norm_stays_so_in_all_modes(learn: Callable, classifier: Classifier, batch: Batch):
+    learner = learn(classifier.eval())
+    norms = [module for module in classifier.modules() if isinstance(module, nn.BatchNorm2d)]
+    before = [norm.running_mean.clone() for norm in norms]
+
+    learner.step(learner(batch.images).logits.square().sum())
+    with learner.frozen() as fixed:
+        fixed(batch.images)
+    learner(batch.images)
+
+    assert norms
+    assert {module for module in classifier.modules() if not module.training} == {*norms}
+    assert not any(parameter.requires_grad for norm in norms for parameter in norm.parameters())
+    assert all(torch.equal(norm.running_mean, mean) for norm, mean in zip(norms, before, strict=True))
+
+
+def test_network_is_walked_through_only_where_its_mode_differs(fabric: Fabric):
+    walks = []
+
+    class Watched(nn.Linear):
+        def train(self, mode: bool = True) -> nn.Module:
+            walks.append(mode)
+            return super().train(mode)
+
+    learner = learner_of(fabric, Watched(4, 3))
+    walks.clear()
+
+    descend(learner, 0)
+    with learner.frozen():
+        pass
+    descend(learner, 1)
+    learner.network.eval()
+    descend(learner, 2)
+
+    assert walks == [False, True]
 
 
 def test_frozen_network_learns_again_after_an_error(fabric: Fabric, network: nn.Module):

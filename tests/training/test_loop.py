@@ -2,22 +2,28 @@ import csv
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 import torch
+from command_process import work_together
 from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from torch import Tensor
-from torch.utils.data import DataLoader
+from torch import Tensor, distributed
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
+from torch.utils.data import DataLoader, Dataset
 
 from tag2mask.config import AcrSettings, DataSettings, OptimizerSettings, RemnantSettings
 from tag2mask.data.batch import Batch, collate
 from tag2mask.data.datasets import TrainingPhotos
+from tag2mask.data.loading import SamplesOrFaults, collate_or_fault
 from tag2mask.data.read import read_data_set
 from tag2mask.data.sampling import EpochBatches
 from tag2mask.networks.classifier import Classifier
 from tag2mask.recipes import load_recipe
+from tag2mask.training import loop
 from tag2mask.training.acr import Acr
 from tag2mask.training.classification import Classification
 from tag2mask.training.learner import Learner
@@ -151,6 +157,100 @@ def test_photo_that_cannot_be_used_is_told_in_one_line(
     assert str(error.value) == f"{tmp_path / 'absent.png'}: {expected}"
 
 
+class Photo(NamedTuple):
+    """A batch of one."""
+
+    names: tuple[str, ...]
+
+    def to(self, device: torch.device) -> "Photo":
+        return self
+
+
+class FaultyPhotos(Dataset[Any]):
+    """Photos of one process, one a step, one of which may be damaged."""
+
+    def __init__(self, damaged: int | None) -> None:
+        self.num_read = 0
+        self._damaged = damaged
+
+    def __getitem__(self, place: tuple[int, int]) -> Photo:
+        self.num_read += 1
+        if self.num_read - 1 == self._damaged:
+            raise ValueError(f"photo of step {self._damaged} is damaged")
+        return Photo((f"{self.num_read}",))
+
+
+class Together:
+    """Its steps need all processes, and one may give a loss that is not finite."""
+
+    def __init__(self, breaks: int | None) -> None:
+        self.learners: dict[str, Learner[Any]] = {}
+        self._step = 0
+        self._breaks = breaks
+
+    def training_step(self, batch: Photo, epoch: int) -> dict[str, Tensor]:
+        loss = torch.ones(())
+        distributed.all_reduce(loss)
+        self._step += 1
+        return {"loss": loss * float("nan") if self._step - 1 == self._breaks else loss}
+
+
+def train_with_a_fault(fabric: Fabric, kind: str, rank: int, step: int, folder: Path) -> None:
+    at = step if fabric.global_rank == rank else None
+    photos = SamplesOrFaults(FaultyPhotos(at if kind == "damaged" else None))
+    batches = EpochBatches(6, 2, seed=0, rank=fabric.global_rank, world_size=2)
+    loader: DataLoader[Any] = DataLoader(
+        photos, batch_sampler=batches, collate_fn=lambda samples: collate_or_fault(samples, lambda whole: whole[0])
+    )
+    try:
+        train(fabric, Together(at if kind == "breaks" else None), loader, num_epochs=2, seed=0, folder=folder)
+    except (ValueError, FloatingPointError, SystemExit) as end:
+        (folder / f"told by {fabric.global_rank}").write_text(repr(end))
+
+
+# Of three steps an epoch: the first ones, those between and the last ones.
+@pytest.mark.parametrize(("rank", "step"), [(0, 0), (1, 1), (1, 3), (0, 5)])
+def test_damaged_photo_of_one_process_stops_all_and_is_told_by_the_first(rank: int, step: int, tmp_path: Path):
+    assert work_together(train_with_a_fault, "damaged", rank, step, tmp_path) == [0, 0]
+
+    assert (tmp_path / "told by 0").read_text() == f"ValueError('photo of step {step} is damaged')"
+    assert (tmp_path / "told by 1").read_text() == "SystemExit(1)"
+    assert (tmp_path / CHECKPOINT).exists() == (step >= 3)
+
+
+@pytest.mark.parametrize(("rank", "step"), [(0, 1), (1, 5)])
+def test_loss_of_one_process_that_is_not_finite_stops_all(rank: int, step: int, tmp_path: Path):
+    assert work_together(train_with_a_fault, "breaks", rank, step, tmp_path) == [0, 0]
+
+    told = [(tmp_path / f"told by {rank}").read_text() for rank in "01"]
+    assert told[0] == told[1]
+    assert (
+        f"not finite in epoch {step // 3 + 1}, step {step % 3 + 1}: loss nan; photos {step + 1}, {step + 1};" in told[0]
+    )
+
+
+class WithoutFloat64(TorchDispatchMode):
+    """A device that refuses it, as those of Apple do."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for value in tree_iter(result):
+            if isinstance(value, Tensor) and value.dtype == torch.float64:
+                raise TypeError(f"{func} makes float64")
+        return result
+
+
+def test_training_needs_no_float64(
+    fabric: Fabric, new_reconstructor: Callable, new_classifier: Callable, loader: DataLoader[Batch], tmp_path: Path
+):
+    method = adversaries(fabric, new_reconstructor, new_classifier)
+
+    with WithoutFloat64():
+        history = run(fabric, method, loader, tmp_path, 1)
+
+    assert len(history) == 1
+
+
 def adversaries(fabric: Fabric, new_reconstructor: Callable, new_classifier: Callable) -> Acr:
     """With dropout, momentum and a falling learning rate, all of which a checkpoint has to bring back."""
 
@@ -204,10 +304,13 @@ def test_checkpoint_brings_back_the_scale_of_the_losses(
     assert new_scaler.get_scale() == scale
 
 
+@pytest.mark.parametrize(("steps_between_looks", "num_steps"), [(1, 5), (2, 5), (10, 6)])
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_loss_that_is_not_finite_stops_with_step_terms_and_photos(
-    value: float, fabric: Fabric, classification: Watched, loader: DataLoader[Batch], tmp_path: Path
-):
+    value: float, steps_between_looks: int, num_steps: int, fabric: Fabric, classification: Watched,
+    loader: DataLoader[Batch], monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+):  # fmt: skip
+    monkeypatch.setattr(loop, "_STEPS_BETWEEN_LOOKS", steps_between_looks)
     breaking = Watched(
         classification.method, lambda epoch, step, loss: loss * value if (epoch, step) == (1, 1) else loss
     )
@@ -218,8 +321,8 @@ def test_loss_that_is_not_finite_stops_with_step_terms_and_photos(
     told = str(stop.value)
     assert "epoch 2, step 2" in told
     assert f"classification {value}" in told
-    assert ", ".join(breaking.names[-1]) in told
-    assert len(breaking.names) == 5
+    assert f"photos {', '.join(breaking.names[4])};" in told
+    assert len(breaking.names) == num_steps
     assert "\n" not in told
 
 

@@ -11,9 +11,13 @@ from tag2mask.cams.store import StoredCams, cams_from_full_size, stored_names, w
 from tag2mask.config import CamSettings
 from tag2mask.data.photos import open_photo, photo_size
 from tag2mask.data.records import Record
+from tag2mask.memory import give_back_free
 from tag2mask.networks.classifier import PhotoClassifier
 from tag2mask.progress import track
 from tag2mask.workers import refused_together, share_of
+
+# Photos of many sizes at several scales: without it a thousand of them take three times the memory of the largest.
+_BATCHES_BETWEEN_GIVING_BACK = 10
 
 
 def infer_cams(
@@ -38,7 +42,10 @@ def infer_cams(
     waiting = [batch for batch in batches if not done.issuperset(record.name for record in batch)]
     share = share_of(fabric, waiting)
     with refused_together(fabric):
-        for batch in track(share, len(share), f"CAMs of {folder.name}", shown=fabric.is_global_zero):
+        batches_at_hand = track(share, len(share), f"CAMs of {folder.name}", shown=fabric.is_global_zero)
+        for number, batch in enumerate(batches_at_hand, start=1):
+            if number % _BATCHES_BETWEEN_GIVING_BACK == 0:
+                give_back_free()
             cams = cams_of_batch(classifier, batch, settings)
             for record, stored in zip(batch, cams, strict=True):
                 write_cams(folder, record.name, stored)

@@ -60,6 +60,8 @@ def raw_maps(
         mean: of the input normalisation, for photos in [0, 1].
         std: likewise.
 
+    Returns:
+        One a scale, in float32.
     """
     device = next(classifier.parameters()).device
     outputs = []

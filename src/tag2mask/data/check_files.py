@@ -1,6 +1,6 @@
 """Judges the files of a data set: photos, exact copies, label maps."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from tag2mask.data.records import ALL, DataSet, Record
 MIN_SIDE = 32
 """Pixels below which a photo gives no more than one cell of a CAM at stride 32."""
 
+_NUM_IDS_SHOWN = 6
 _CONVERSIONS = {
     "1": ("black and white", "its one channel is read three times"),
     "L": ("grey", "its one channel is read three times"),
@@ -60,6 +61,7 @@ def check_label_maps(data_set: DataSet, facts: Facts, log: FaultLog) -> None:
     usable = [fact for fact in maps.values() if isinstance(fact, LabelMapFacts)]
     values = {value for fact in usable for value in fact.ids}
     binary = IGNORE in values and values <= {BACKGROUND, IGNORE}
+    _check_exchange(maps, data_set, log)
     for record, label_map in maps.items():
         assert record.label_map is not None
         file = place(data_set, record.label_map)
@@ -140,14 +142,32 @@ def _note_binary(file: str, data_set: DataSet, log: FaultLog) -> None:
     log.error("binary-mask", file, found=found, expected="class ids; 255 is ignored", hint=hint)
 
 
+def _check_exchange(maps: Mapping[Record, LabelMapFacts | FileError | None], data_set: DataSet, log: FaultLog) -> None:
+    """Note ids that mostly stand for another class than theirs, each for one, in photos of one tag and one id."""
+    tags_of: dict[int, Counter[int]] = defaultdict(Counter)
+    for record, label_map in maps.items():
+        if isinstance(label_map, LabelMapFacts) and len(record.tags) == len(_shown(label_map)) == 1:
+            tags_of[min(_shown(label_map))].update(record.tags)
+    meant = {value: tags.most_common(1)[0] for value, tags in sorted(tags_of.items())}
+    exchanged = [(value, tag) for value, (tag, _) in meant.items() if value != tag]
+    # One photo may as well be tagged wrongly.
+    certain = all(meant[value][1] > max(1, tags_of[value].total() / 2) for value, _ in exchanged)
+    if exchanged and certain and len({tag for tag, _ in meant.values()}) == len(meant):
+        names = data_set.class_names
+        found = ", ".join(f"{names[tag - 1]} as {value}" for value, tag in exchanged[:_NUM_IDS_SHOWN])
+        expected = ", ".join(f"{names[tag - 1]} as {tag}" for _, tag in exchanged[:_NUM_IDS_SHOWN])
+        log.warn("exchanged-ids", "masks", found=found, expected=expected, hint="The ids may be exchanged.")
+
+
 def _check_ids(file: str, label_map: LabelMapFacts, record: Record, data_set: DataSet, log: FaultLog) -> None:
     num_classes = len(data_set.class_names)
     outside = [value for value in label_map.ids if num_classes < value != IGNORE]
     if outside:
-        found = f"value {', '.join(str(value) for value in outside[:6])}{' ...' if len(outside) > 6 else ''}"
+        more = " ..." if len(outside) > _NUM_IDS_SHOWN else ""
+        found = f"value {', '.join(str(value) for value in outside[:_NUM_IDS_SHOWN])}{more}"
         log.error("mask-value", file, found=found, expected=f"0 to {num_classes}, or 255")
         return
-    shown = {value for value in label_map.ids if value not in (BACKGROUND, IGNORE)}
+    shown = _shown(label_map)
     if not shown and record.tags:
         found = f"background only, though tagged {_names(data_set, record.tags)}"
         log.warn("empty-mask", file, found=found, expected="pixels of its tags")
@@ -158,6 +178,11 @@ def _check_ids(file: str, label_map: LabelMapFacts, record: Record, data_set: Da
     for class_id in sorted(set(record.tags) - shown):
         found = f"{data_set.class_names[class_id - 1]} in the tags, not in the mask"
         log.warn("tag-not-mask", file, found=found, expected="both to agree", hint="Is the tag wrong?")
+
+
+def _shown(label_map: LabelMapFacts) -> set[int]:
+    """Ids of classes."""
+    return {value for value in label_map.ids if value not in (BACKGROUND, IGNORE)}
 
 
 def _names(data_set: DataSet, tags: tuple[int, ...]) -> str:

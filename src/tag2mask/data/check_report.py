@@ -3,21 +3,25 @@
 import csv
 import textwrap
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from tag2mask.data.check import CheckResult
+from tag2mask.data.check_files import place
 from tag2mask.data.check_tags import count_tags
-from tag2mask.data.classes import IGNORE
-from tag2mask.data.faults import Fault, describe
+from tag2mask.data.classes import BACKGROUND, IGNORE
+from tag2mask.data.faults import Fault, describe, readable
 from tag2mask.data.inspection import LabelMapFacts, PhotoFacts
 from tag2mask.data.records import ALL
 from tag2mask.files import replacing
 
 _NUM_SHOWN = 3
+_NUM_CLASSES_SHOWN = 20
 _WIDTH = 120
 _INDENT = 9
+# Stands for a space at which no line ends.
+_JOINT = "\0"
 _COLUMNS = ("severity", "code", "file", "row", "found", "expected", "hint")
 
 
@@ -29,6 +33,8 @@ def render(result: CheckResult) -> str:
         lines += _labelled("photos", [_photos_line(result)])
         lines += _labelled("splits", [_splits_line(result)])
         lines += _labelled("tags", _tags_lines(result))
+        if any(fact.label_map for fact in result.facts.values()):
+            lines += _labelled("classes", [_classes_line(data_set.class_names)])
         lines += _labelled("masks", [_masks_line(result)])
     for severity, line in fault_lines(result.faults):
         lines += _labelled(severity, [line])
@@ -113,7 +119,7 @@ def _labelled(label: str, paragraphs: list[str]) -> list[str]:
             break_long_words=False,
             break_on_hyphens=False,
         )
-    return lines
+    return [line.replace(_JOINT, " ") for line in lines]
 
 
 def _photos_line(result: CheckResult) -> str:
@@ -159,20 +165,56 @@ def _tags_lines(result: CheckResult) -> list[str]:
     ]
 
 
+def _classes_line(class_names: Sequence[str]) -> str:
+    """Ids and names, of very many classes the first and the last."""
+    named = [f"{class_id}{_JOINT}{name.replace(' ', _JOINT)}" for class_id, name in enumerate(class_names, start=1)]
+    left_out = len(named) - _NUM_CLASSES_SHOWN
+    return "   ".join(named if left_out <= 0 else [*named[: _NUM_CLASSES_SHOWN - 1], "...", named[-1]])
+
+
 def _masks_line(result: CheckResult) -> str:
-    maps = [fact.label_map for record, fact in result.facts.items() if record.label_map is not None]
-    usable = [fact for fact in maps if isinstance(fact, LabelMapFacts)]
+    maps = [
+        (readable(place(result.data_set, record.label_map)), fact.label_map)
+        for record, fact in result.facts.items()
+        if record.label_map is not None
+    ]
     if not maps:
         return "none: seeds and segmenter cannot be measured"
+    facts = [f"{len(maps):,}{_missing_masks(result)}"]
+    in_error = {fault.file for fault in result.errors}
+    num_faulty = sum(file in in_error for file, _ in maps)
+    if num_faulty:
+        facts.append("none usable" if num_faulty == len(maps) else f"{num_faulty:,} not usable")
+    ids = {value for _, label_map in maps if isinstance(label_map, LabelMapFacts) for value in label_map.ids}
+    if ids:
+        num_sizes = sum(fault.code == "mask-size" for fault in result.faults)
+        facts += [f"{num_sizes:,} sizes differ" if num_sizes else "sizes match", f"ids {_ids_in_words(ids)}"]
+    text = ", ".join(facts)
+    return text if num_faulty == len(maps) else f"{text}; {_agreement(result, ids, num_faulty=num_faulty)}"
+
+
+def _missing_masks(result: CheckResult) -> str:
+    """How many photos have no mask, and how many masks each split has; empty where all photos have one."""
     without = len({record.image for record, fact in result.facts.items() if fact.label_map is None})
-    facts = [f"{len(maps):,}" + (f" ({without:,} photos have none)" if without else "")]
-    codes = Counter(fault.code for fault in result.faults)
-    facts.append(f"{codes['mask-size']:,} sizes differ" if codes["mask-size"] else "sizes match")
-    agreement = ("mask-not-tag", "tag-not-mask", "empty-mask")
-    differing = len({fault.file for fault in result.faults if fault.code in agreement})
-    agree = f"tags and masks differ on {differing:,}" if differing else "tags and masks agree on every photo"
-    ids = _ids_in_words({value for fact in usable for value in fact.ids})
-    return ", ".join(facts) + f", ids {ids}; {agree}"
+    if not without:
+        return ""
+    named = {name: records for name, records in result.data_set.splits.items() if name != ALL}
+    counts = [f"{name} {sum(record.label_map is not None for record in named[name]):,}" for name in named]
+    by_split = f"; {', '.join(counts)}" if len(named) > 1 else ""
+    return f" ({without:,} photo{'s have' if without > 1 else ' has'} none{by_split})"
+
+
+def _agreement(result: CheckResult, ids: set[int], *, num_faulty: int) -> str:
+    """Whether the tags say what the masks without an error show."""
+    codes = ("mask-not-tag", "tag-not-mask", "empty-mask")
+    differing = len({fault.file for fault in result.faults if fault.code in codes})
+    if differing:
+        return f"tags and masks differ on {differing:,}"
+    if ids <= {BACKGROUND, IGNORE}:
+        return "no class in any"
+    if num_faulty:
+        return "tags and masks agree on the others"
+    return "tags and masks agree on every photo" + (" that has one" if _missing_masks(result) else "")
 
 
 def _ids_in_words(ids: set[int]) -> str:

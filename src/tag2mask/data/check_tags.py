@@ -16,15 +16,19 @@ RARE_AS_TYPO = 0.1
 """A class whose name is like another's and which is this much rarer is probably a slip."""
 OTHER_SEPARATORS = r"[|,/+]"
 """What people put between tags where a semicolon is meant."""
+NO_CLASSES = frozenset({"none", "nothing", "empty", "negative", "negatives", "other", "others"})
+"""What people call photos that show none of the classes, and what is then read as a class."""
 VAL_SPLITS = ("val", "valid", "validation", "test", "val2014")
 """Names of splits to measure on, for where no setting says which it is."""
 
 Splits = Mapping[str, tuple[Record, ...]]
 """Records by the name of their split."""
 
+_UNTAGGED = "an empty tags cell, or a folder called background"
+
 
 def check_classes(data_set: DataSet, log: FaultLog) -> None:
-    """Classes whose names are like another's, `Dog` and `dog` or a rare `dgo`, or are several others': `dog|cat`."""
+    """Classes whose names are like another's (`Dog` and `dog`, a rare `dgo`), are several (`dog|cat`) or say `none`."""
     counts = count_tags(data_set, data_set.splits[ALL])
     names = sorted(data_set.class_names, key=lambda name: counts[name])
     for index, name in enumerate(names):
@@ -40,6 +44,10 @@ def check_classes(data_set: DataSet, log: FaultLog) -> None:
             found = f"one class in {counts[name]:,} row{'' if counts[name] == 1 else 's'}"
             hint = "Separate tags by ;."
             log.warn("joined-tags", name, found=found, expected=f"the classes {' and '.join(parts)}", hint=hint)
+        if name.strip().casefold() in NO_CLASSES:
+            found = f"it as a class of {_photos(counts[name])}"
+            hint = f"Photos that show no class have {_UNTAGGED}."
+            log.warn("no-class", name, found=found, expected="the name of what is to be found in photos", hint=hint)
 
 
 def check_tags(data_set: DataSet, train: tuple[Record, ...], log: FaultLog) -> None:
@@ -56,7 +64,7 @@ def check_tags(data_set: DataSet, train: tuple[Record, ...], log: FaultLog) -> N
             found = f"all {num_classes} classes"
             log.warn("all-classes", record.name, found=found, expected="a class that it does not show")
     if all(record.tags for record in train):
-        hint = "The background is only learned inside tagged photos. Some empty scenes help."
+        hint = f"The background is only learned inside tagged photos. Some empty scenes help: {_UNTAGGED}."
         log.warn("no-untagged", "tags", found="no photo without a tag", expected="a few", hint=hint)
 
 

@@ -60,7 +60,7 @@ def label_map_names(folder: Path) -> set[str]:
 def _read(path: Path) -> NDArray[np.uint8]:
     image = decode(path, read_bytes(path))
     if image.mode not in _ID_MODES:
-        hint = "Write each colour's class id instead, as a palette or grey PNG."
+        hint = "Write ids instead, as a palette or grey PNG: 0 background, 1 the first class, 2 the second, and so on."
         expected = "one channel of class ids"
         raise FileError("rgb-mask", path, found=_colours(image), expected=expected, hint=hint)
     values = np.asarray(image)
@@ -73,8 +73,8 @@ def _colours(image: Image.Image) -> str:
     rgb = image.convert("RGB")
     counts = rgb.getcolors(maxcolors=rgb.width * rgb.height) or []
     commonest = sorted(counts, key=lambda entry: entry[0], reverse=True)[:_NUM_COLOURS_SHOWN]
-    names = " ".join(
-        "#" + "".join(f"{channel:02x}" for channel in colour) for _, colour in commonest if isinstance(colour, tuple)
-    )
+    # In an order of their own, so that files with the same colours share a line of the check.
+    colours = sorted(colour for _, colour in commonest if isinstance(colour, tuple))
+    names = " ".join("#" + "".join(f"{channel:02x}" for channel in colour) for colour in colours)
     more = f" and {len(counts) - len(commonest):,} more" if len(counts) > len(commonest) else ""
     return f"{image.mode} pixels with the colours {names}{more}"

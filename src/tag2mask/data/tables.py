@@ -1,18 +1,25 @@
-"""CSV files of tags: `image,tags[,split]` with tags between `;`, or a 0/1 column a class."""
+"""CSV files of tags: `image,tags[,split]` with tags between `;`, or a 0/1 column a class.
+
+As spreadsheets write them: these names in upper or lower case; in place of `image` one of `image_id`, `filename`,
+`file_name` and `file`, where the others are absent; TRUE and FALSE for 1 and 0, and an empty cell for 0.
+"""
 
 import csv
 import io
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from tag2mask.data.classes import is_background
 from tag2mask.data.faults import FaultLog, did_you_mean, nearest
+from tag2mask.data.names import PHOTO_SUFFIXES
 from tag2mask.data.photo_files import PhotoFiles
 
 IMAGE_COLUMNS = ("image", "image_id")
+FILE_COLUMNS = ("filename", "file_name", "file")
+"""What others call the column that names the photos."""
 TAGS_COLUMN = "tags"
 SPLIT_COLUMN = "split"
-_VERDICTS = {"0": False, "1": True, "0.0": False, "1.0": True}
+_VERDICTS = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
 
 
 @dataclass(frozen=True)
@@ -53,14 +60,13 @@ def read_tag_table(path: Path, log: FaultLog, *, class_names: tuple[str, ...] | 
     lines = _read_lines(path, log)
     if lines is None:
         return None
-    image_column = next((column for column in IMAGE_COLUMNS if column in lines.header), None)
+    image_column = _image_column(path, lines, log)
     if image_column is None:
-        _missing_column(path, log, lines.header, IMAGE_COLUMNS[0])
         return None
     if TAGS_COLUMN in lines.header:
         table = _read_tags(path, lines, image_column, log)
     else:
-        columns = _class_columns(path, lines, log, class_names=class_names)
+        columns = _class_columns(path, lines, image_column, log, class_names=class_names)
         if columns is None:
             return None
         table = _read_columns(path, lines, image_column, columns, log)
@@ -114,29 +120,53 @@ def _read_tags(path: Path, lines: _Lines, image_column: str, log: FaultLog) -> T
 
 def _read_columns(path: Path, lines: _Lines, image_column: str, columns: tuple[str, ...], log: FaultLog) -> TagTable:
     rows = []
+    num_empty = 0
     for number, cells in lines.rows:
         tags = []
         for column in columns:
-            verdict = _VERDICTS.get(cells[column].strip())
-            if verdict is None:
+            verdict = _verdict(cells[column])
+            if not cells[column].strip():
+                num_empty += 1
+            elif verdict is None:
                 found = f"{cells[column]!r} in column {column!r}"
                 log.error("not-0-or-1", path.name, row=number, found=found, expected="0 or 1")
             elif verdict:
                 tags.append(column)
         rows.append(TaggedRow(number, cells[image_column], tuple(tags), cells.get(SPLIT_COLUMN, "").strip()))
+    if num_empty:
+        found = f"{num_empty:,} empty cell{'' if num_empty == 1 else 's'} in columns of classes"
+        log.warn("empty-cell", path.name, found=found, expected="0 or 1", hint="They are read as 0.")
     return TagTable(columns, tuple(rows))
 
 
+def _image_column(path: Path, lines: _Lines, log: FaultLog) -> str | None:
+    """The column that names the photos, or none where none or several may be it."""
+    image, *others = (*IMAGE_COLUMNS, *FILE_COLUMNS)
+    if image in lines.header:
+        return image
+    named = [column for column in lines.header if column.casefold() in others]
+    if len(named) == 1:
+        return named[0]
+    files = [
+        column
+        for column in lines.header
+        if all(PurePath(cells[column].strip()).suffix.lower() in PHOTO_SUFFIXES for _, cells in lines.rows)
+    ]
+    guess = next(iter(files if len(files) == 1 else named), None)
+    _missing_column(path, log, lines.header, image, guess=guess)
+    return None
+
+
 def _class_columns(
-    path: Path, lines: _Lines, log: FaultLog, *, class_names: tuple[str, ...] | None
+    path: Path, lines: _Lines, image_column: str, log: FaultLog, *, class_names: tuple[str, ...] | None
 ) -> tuple[str, ...] | None:
     """Columns that are classes, or none if the header lacks what it should have."""
     # A column without a name is a spreadsheet's trailing separator, or pandas' row numbers.
-    special = {*IMAGE_COLUMNS, SPLIT_COLUMN, ""}
+    special = {image_column, *IMAGE_COLUMNS, SPLIT_COLUMN, ""}
     columns = [column for column in lines.header if column not in special and not is_background(column)]
-    guess = nearest(TAGS_COLUMN, columns, cutoff=0.7)
-    if not columns or (guess and any(cells[guess].strip() not in _VERDICTS for _, cells in lines.rows)):
-        _missing_column(path, log, lines.header, TAGS_COLUMN)
+    texts = [column for column in columns if not any(_verdict(cells[column]) is not None for _, cells in lines.rows)]
+    if len(texts) == len(columns) or nearest(TAGS_COLUMN, texts, cutoff=0.7):
+        _missing_column(path, log, lines.header, TAGS_COLUMN, guess=texts[0] if len(texts) == 1 else None)
         return None
     if class_names is None:
         return tuple(columns)
@@ -151,9 +181,15 @@ def _class_columns(
     return None if missing else class_names
 
 
-def _missing_column(path: Path, log: FaultLog, header: list[str], column: str) -> None:
+def _verdict(cell: str) -> bool | None:
+    """Whether the photo has the class; none where the cell does not say."""
+    return _VERDICTS.get(cell.strip().casefold())
+
+
+def _missing_column(path: Path, log: FaultLog, header: list[str], column: str, *, guess: str | None = None) -> None:
     found = f"columns {', '.join(header)}"
-    hint = did_you_mean(column, header).replace("Did you mean", "Is it")
+    meant = guess or nearest(column, header)
+    hint = f"Is it {meant!r}? Rename it." if meant is not None else ""
     log.error("missing-column", path.name, row=1, found=found, expected=f"a column {column!r}", hint=hint)
 
 
@@ -162,7 +198,7 @@ def _read_lines(path: Path, log: FaultLog) -> _Lines | None:
     lines = None if text is None else _split_cells(path, text, log)
     if lines is None:
         return None
-    header = [cell.strip() for cell in lines[0][1]] if lines else []
+    header = [_usual_name(cell.strip()) for cell in lines[0][1]] if lines else []
     rows = []
     for number, cells in lines[1:]:
         if len(cells) == len(header):
@@ -180,6 +216,12 @@ def _read_lines(path: Path, log: FaultLog) -> _Lines | None:
             log.error("empty-table", path.name, found="no row", expected="a header and one row a photo")
         return None
     return _Lines(header, rows)
+
+
+def _usual_name(column: str) -> str:
+    """The name by which columns of ours are found, whatever their case."""
+    ours = (*IMAGE_COLUMNS, TAGS_COLUMN, SPLIT_COLUMN)
+    return column.casefold() if column.casefold() in ours else column
 
 
 def _split_cells(path: Path, text: str, log: FaultLog) -> list[tuple[int, list[str]]] | None:

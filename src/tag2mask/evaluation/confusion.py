@@ -95,6 +95,16 @@ def class_scores(confusion: NDArray[np.int64]) -> ClassScores:
     )
 
 
+def mean_iou_of_shown(confusion: NDArray[np.int64]) -> float:
+    """Mean IoU in [0, 1] of the classes with a true or a predicted pixel, of which there is one.
+
+    Args:
+        confusion: counts as for `class_scores`, of one photo.
+    """
+    shown = confusion[: confusion.shape[1]].any(axis=1) | confusion.any(axis=0)
+    return float(class_scores(confusion).iou[shown].mean())
+
+
 def average_scores(scores: ClassScores, class_names: Sequence[str]) -> Scores:
     """The averages of arrays (C + 1,), with the C foreground classes by name."""
     of_classes = zip((BACKGROUND_NAME, *class_names), scores.iou.tolist(), scores.is_shown.tolist(), strict=True)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +16,7 @@ from tag2mask.evaluation.confusion import (
     class_scores,
     foreground_mean,
     label_columns,
+    mean_iou_of_shown,
     unknown_class,
 )
 from tag2mask.evaluation.thresholds import NUM_STEPS, THRESHOLDS
@@ -54,6 +56,26 @@ class SweepScores:
         return average_scores(at_index, class_names)
 
 
+class PhotoSweep(NamedTuple):
+    """Counts of one photo, of which the confusion at any threshold follows by sums."""
+
+    classes: NDArray[np.intp]
+    """(K,) ids of the classes that can be predicted."""
+    counts: NDArray[np.int64]
+    """(T + 1, K, C + 1) by bin, predicted and true class: bin b holds the pixels that are foreground at the b lowest
+    thresholds."""
+
+    def iou(self) -> NDArray[np.float64]:
+        """Mean IoU (T,) of the classes that the photo shows, at every threshold; empty where no pixel counts."""
+        pixels = self.counts.sum(axis=(0, 1))
+        if not pixels.any():
+            return np.zeros(0)
+        labels = np.union1d(np.append(BACKGROUND, self.classes), pixels.nonzero()[0])
+        counts = np.zeros((len(self.counts), len(labels), len(labels)), np.int64)
+        counts[:, labels.searchsorted(self.classes)] = self.counts[:, :, labels]
+        return np.array([mean_iou_of_shown(confusion) for confusion in _confusion(counts)])
+
+
 class ThresholdSweep:
     """Counts from which the confusion at any threshold follows by sums.
 
@@ -65,40 +87,21 @@ class ThresholdSweep:
         self.num_classes = num_classes
         self.num_photos = 0
         num_bins, num_labels = len(THRESHOLDS) + 1, num_classes + 1
-        # (bin, predicted, true): bin b holds the pixels that are foreground at the b lowest thresholds.
+        # As in `PhotoSweep`, for all classes.
         self.counts = np.zeros((num_bins, num_labels, num_labels), np.int64)
 
     def add(self, cams: NDArray[np.float32], class_ids: ArrayLike, label_map: NDArray[np.uint8]) -> None:
-        """Counts one photo.
+        """Counts one photo, as `sweep_photo` does."""
+        self.add_counted(sweep_photo(cams, class_ids, label_map, num_classes=self.num_classes))
 
-        Args:
-            cams: activation maps (K, H, W) of the photo's K classes at full size.
-            class_ids: (K,) distinct ids between 1 and C; may be empty.
-            label_map: true class ids (H, W), 255 where it does not count.
-        """
-        classes = np.asarray(class_ids, np.intp)
-        self._check(cams, classes, label_map)
-        if not len(classes):
-            cams, classes = np.zeros((1, *label_map.shape), np.float32), np.array([BACKGROUND])
-        order = np.argsort(classes)
-        highest, winner = _highest(cams, order)
-        num_columns = self.num_classes + 3
-        index = (_num_thresholds_below(highest) * np.int32(len(order)) + winner) * np.int32(num_columns)
-        index += label_columns(self.num_classes)[label_map]
-        shape = len(self.counts), len(order), num_columns
-        counts = np.bincount(index.ravel(), minlength=int(np.prod(shape))).reshape(shape)
-        if counts[..., -1].any():
-            raise ValueError(unknown_class(label_map, self.num_classes))
-        self.counts[:, classes[order]] += counts[..., : self.num_classes + 1]
+    def add_counted(self, photo: PhotoSweep) -> None:
+        """Adds what was counted of one photo."""
+        self.counts[:, photo.classes] += photo.counts
         self.num_photos += 1
 
     def confusion(self) -> NDArray[np.int64]:
         """Pixels by threshold, predicted class and true class: (T, C + 1, C + 1)."""
-        # Summed from the top: entry t has the bins above t, which are foreground at threshold t.
-        above = self.counts[:0:-1].cumsum(axis=0)[::-1]
-        pixels = self.counts.sum(axis=(0, 1))
-        above[:, BACKGROUND] = pixels - above[:, BACKGROUND + 1 :].sum(axis=1)
-        return above
+        return _confusion(self.counts)
 
     def scores(self) -> SweepScores:
         """Scores at every threshold."""
@@ -110,15 +113,32 @@ class ThresholdSweep:
             classes=classes,
         )
 
-    def _check(self, cams: NDArray[np.float32], classes: NDArray[np.intp], label_map: NDArray[np.uint8]) -> None:
-        if cams.shape != (len(classes), *label_map.shape):
-            expected = len(classes), *label_map.shape
-            raise ValueError(f"activation maps have shape {cams.shape}, but tags and label map ask for {expected}")
-        known = (classes > BACKGROUND) & (classes <= self.num_classes)
-        if not known.all() or len(np.unique(classes)) != len(classes):
-            raise ValueError(
-                f"activation maps are of classes {classes.tolist()}, expected distinct ids from 1 to {self.num_classes}"
-            )
+
+def sweep_photo(
+    cams: NDArray[np.float32], class_ids: ArrayLike, label_map: NDArray[np.uint8], *, num_classes: int
+) -> PhotoSweep:
+    """Counts one photo.
+
+    Args:
+        cams: activation maps (K, H, W) of the photo's K classes at full size.
+        class_ids: (K,) distinct ids between 1 and C; may be empty.
+        label_map: true class ids (H, W), 255 where it does not count.
+        num_classes: C.
+    """
+    classes = np.asarray(class_ids, np.intp)
+    _check(cams, classes, label_map, num_classes)
+    if not len(classes):
+        cams, classes = np.zeros((1, *label_map.shape), np.float32), np.array([BACKGROUND])
+    order = np.argsort(classes)
+    highest, winner = _highest(cams, order)
+    num_columns = num_classes + 3
+    index = (_num_thresholds_below(highest) * np.int32(len(order)) + winner) * np.int32(num_columns)
+    index += label_columns(num_classes)[label_map]
+    shape = len(THRESHOLDS) + 1, len(order), num_columns
+    counts = np.bincount(index.ravel(), minlength=int(np.prod(shape))).reshape(shape)
+    if counts[..., -1].any():
+        raise ValueError(unknown_class(label_map, num_classes))
+    return PhotoSweep(classes[order], counts[..., : num_classes + 1])
 
 
 def write_sweep(folder: Path, sweep: ThresholdSweep) -> None:
@@ -134,6 +154,27 @@ def read_sweep(folder: Path) -> ThresholdSweep:
         sweep.counts = arrays["counts"]
         sweep.num_photos = int(arrays["num_photos"])
     return sweep
+
+
+def _check(
+    cams: NDArray[np.float32], classes: NDArray[np.intp], label_map: NDArray[np.uint8], num_classes: int
+) -> None:
+    if cams.shape != (len(classes), *label_map.shape):
+        expected = len(classes), *label_map.shape
+        raise ValueError(f"activation maps have shape {cams.shape}, but tags and label map ask for {expected}")
+    known = (classes > BACKGROUND) & (classes <= num_classes)
+    if not known.all() or len(np.unique(classes)) != len(classes):
+        raise ValueError(
+            f"activation maps are of classes {classes.tolist()}, expected distinct ids from 1 to {num_classes}"
+        )
+
+
+def _confusion(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Pixels by threshold, predicted and true label, background first: (T, L, L) of counts (T + 1, L, L)."""
+    # Summed from the top: entry t has the bins above t, which are foreground at threshold t.
+    above = counts[:0:-1].cumsum(axis=0)[::-1]
+    above[:, BACKGROUND] = counts.sum(axis=(0, 1)) - above[:, BACKGROUND + 1 :].sum(axis=1)
+    return above
 
 
 def _highest(cams: NDArray[np.float32], order: NDArray[np.intp]) -> tuple[NDArray[np.float32], NDArray[np.int32]]:

@@ -56,6 +56,9 @@ class DenseCrf:
         Args:
             photo: (H, W, 3) of at least one pixel.
             kernels: how near and alike pixels share a label.
+
+        Raises:
+            OverflowError: the photo is too long, by hundreds of thousands of pixels, for float32 to tell them apart.
         """
         self._size = photo.shape[:2]
         places = np.indices(self._size, np.float32)[::-1].reshape(2, -1)

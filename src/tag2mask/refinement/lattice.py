@@ -14,6 +14,9 @@ from tag2mask.refinement.four_floats import add_scaled, each, four, load_four, s
 
 # Points whose simplices are found together, so that what is known of them stays in the fastest cache.
 _BLOCK = 128
+# Up to here float32 tells an eighth of a step from the next.
+_MAX_COORDINATE = 2**20
+_MAX_KEY = 2**62
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,20 +58,26 @@ def build_lattice(features: NDArray[np.float32]) -> Lattice:
         features: (d, N), in units of the Gaussian's deviation.
 
     Raises:
-        ValueError: points too far from the origin to tell their vertices apart.
+        OverflowError: points too far from the origin, or from each other, to tell their vertices apart.
     """
     features = np.ascontiguousarray(features, np.float32)
     num_axes = len(features)
     axis = np.arange(1, num_axes + 1)
     # E of Adams et al., section 3.1; its last factor is the deviation of the blurs.
     scales = (1 / np.sqrt(axis * (axis + 1.0)) * np.float32(np.sqrt(2 / 3) * (num_axes + 1))).astype(np.float32)
-    # The first d coordinates of a vertex are digits of its key; the last one follows, as all sum to 0.
-    base = 2 ** min(62 // num_axes, 20)
-    reach = np.abs(features).max(axis=1) @ (axis * scales)
+    # How a point's first d coordinates change with its features; signs do not matter here.
+    changes = (np.triu(np.ones((num_axes, num_axes))) + np.diag(axis[:-1], -1)) * scales
+    reach = (changes @ np.abs(features).max(axis=1)).max()
+    # These coordinates are digits of a vertex's key, the last one follows, as all sum to 0. Vertices and their
+    # neighbours lie up to 2 d on either side of the points.
+    spans = np.ceil(changes @ np.ptp(features, axis=1)) + 4 * (num_axes + 1)
     # Written so that NaN fails too.
-    if not reach < base // 2 - num_axes:
-        raise ValueError(f"points in {num_axes} dimensions reach coordinate {reach:.0f}, expected below {base // 2}")
-    units = np.array([base**digit for digit in range(num_axes)] + [0])
+    if not (reach < _MAX_COORDINATE and spans.prod() < _MAX_KEY):
+        raise OverflowError(
+            f"points in {num_axes} dimensions reach coordinate {reach:.0f}, too far from the origin or from each other "
+            "to tell their vertices apart"
+        )
+    units = np.append(np.cumprod(np.append(1, spans[:-1].astype(np.int64))), 0)
     # One step forth along an axis takes d from that coordinate and adds 1 to all others.
     steps = units.sum() - (num_axes + 1) * units
     vertices, weights, keys, table = _embed(features, scales, units, steps)

@@ -4,7 +4,7 @@ Ahn and Kwak (PSA), CVPR 2018, 1803.10464, and Ahn, Cho and Kwak (IRN), CVPR 201
 matrix of transitions between all cells; here the maps take the same steps one by one, each a sum over neighbours.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
@@ -23,7 +23,7 @@ Array = NDArray[np.floating]
 class Affinities:
     """How alike near cells of a grid (h, w) are."""
 
-    offsets: list[Offset]
+    offsets: Sequence[Offset]
     """D offsets, one of each opposite two."""
     values: Array
     """(D, h, w) in [0, 1]: of each cell and the one at that offset from it, 0 where that is outside the grid."""

@@ -32,10 +32,9 @@ from tag2mask.report.content import (
 )
 from tag2mask.report.galleries import find_galleries
 from tag2mask.report.measurements import score_rows
-from tag2mask.runs.folder import RECIPE_FILE
 from tag2mask.runs.manifest import FILE_NAME, read_manifest
 from tag2mask.runs.stages import CLASSIFIERS, TRAININGS, Photos, Stage, StageState
-from tag2mask.stages.labels import read_threshold
+from tag2mask.stages.labels import note_on_unlabelled_classes, read_threshold
 from tag2mask.stages.scores import SWEPT_LEVELS
 
 
@@ -67,6 +66,11 @@ def collect(
         data=_count(unique, photos.class_names),
         is_measurable=any(stage.level for stage, _, _ in states),
         scores=tuple(score_rows(recipe, photos, kept, run)),
+        unlabelled={
+            str(stage.method): note_on_unlabelled_classes(stage.records, run / stage.folder, photos.class_names)
+            for stage in kept
+            if stage.kind == "labels"
+        },
         curves=_curves(kept, run),
         used=_used_thresholds(recipe, kept, run),
         galleries=find_galleries(kept, unique, run=run, refined_methods=refined),
@@ -230,10 +234,10 @@ def _stages(stages: Sequence[Stage], run: Path) -> tuple[StageFacts, ...]:
 
 
 def _commands(stages: Sequence[Stage], run: Path) -> tuple[Command, ...]:
-    folder, recipe = (shlex.quote(str(path)) for path in (run, run / RECIPE_FILE))
+    folder = shlex.quote(str(run))
     commands = [
-        Command("See which stages are up to date", f"tag2mask status {recipe} --run {folder}"),
-        Command("Finish or redo stages after a change of settings", f"tag2mask run {recipe} --run {folder}"),
+        Command("See which stages are up to date", f"tag2mask status {folder}"),
+        Command("Finish or redo stages after a change of settings", f"tag2mask run {folder}"),
     ]
     for model in (run / stage.folder for stage in stages if stage.kind == "segmenter"):
         if (model / "config.json").is_file():

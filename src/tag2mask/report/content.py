@@ -150,6 +150,8 @@ class ReportContent:
     is_measurable: bool
     """Whether there are masks to measure any stage with."""
     scores: tuple[ScoreRow, ...]
+    unlabelled: dict[str, str]
+    """By method: which classes have no pixel in its pseudo-labels, or hardly any, in words; empty where all have."""
     curves: tuple[Curve, ...]
     used: dict[str, float]
     """By column of activations: the threshold that the run uses, which needs no mask."""

@@ -81,11 +81,26 @@ class TrainingCharts(NamedTuple):
 
 
 def verdict_of(content: ReportContent) -> list[str]:
-    """Sentences on what each stage gained or lost, or why nothing is known of it."""
+    """Sentences on what each stage gained or lost, or why nothing is known of it, and on classes without labels."""
+    several = len(content.unlabelled) > 1
+    notes = [
+        f"Warning: the pseudo-labels{f' of {method_name(method)}' if several else ''} have {note}."
+        for method, note in content.unlabelled.items()
+        if note
+    ]
     if content.scores:
-        return verdict(content.scores, content.setting("refinement.method"), plain=plain_method(content))
+        return verdict(content.scores, content.setting("refinement.method"), plain=plain_method(content)) + notes
     reason = "nothing is measured yet" if content.is_measurable else "no masks to measure them with"
-    return [f"Whether the stages helped is not known: {reason}."]
+    return [*notes, f"Whether the stages helped is not known: {reason}."]
+
+
+def splits_in_effect(content: ReportContent) -> dict[str, str]:
+    """What the photos are split into, by name: labels are made of the training split where no other is named."""
+    names = ("train_split", "seed_split", "label_split", "val_split")
+    splits = {name.replace("_", " "): content.setting(f"data.{name}") for name in names}
+    if splits["label split"] == "none":
+        splits["label split"] = splits["train split"]
+    return splits
 
 
 def plain_method(content: ReportContent) -> str:

@@ -18,6 +18,8 @@ Word = Literal[
 _NOTHING = 0.05
 # As much as another seed alone moved the scores of real photos (docs/results.md).
 _CLEAR = 0.5
+# What fewer photos show may be chance.
+_FEW_PHOTOS = 30
 # The headline is the best there is; what a threshold without masks costs is told at the pseudo-labels.
 _PREFERENCE: tuple[ThresholdSource | None, ...] = ("best on this split", "estimated", "fixed", None)
 _METHOD_NAMES = {
@@ -100,7 +102,7 @@ def verdict(rows: Sequence[ScoreRow], refinement: str = "", *, plain: str = "bas
         sentences += _on_stages(rows, method, refinement)
     told = [sentence for sentence in sentences if sentence]
     told = told or ["Whether the stages helped is not known: no two of them were measured on the same photos."]
-    return told + _note_on_chance(rows, plain) + notes_on_absent_classes(rows)
+    return _note_on_few_photos(rows) + told + _note_on_chance(rows, plain) + notes_on_absent_classes(rows)
 
 
 def level_name(level: str, refinement: str = "") -> str:
@@ -249,6 +251,16 @@ def _note_on_chance(rows: Sequence[ScoreRow], plain: str) -> list[str]:
     if not any(found and found.word == "no clear difference" for found in changes):
         return []
     return [f"Less than {_CLEAR} points are no clear difference: another seed alone can make as much."]
+
+
+def _note_on_few_photos(rows: Sequence[ScoreRow]) -> list[str]:
+    """That what follows may be chance, where the first level that was measured was so on few photos."""
+    first = min(rows, key=lambda row: LEVELS.index(row.level))
+    if first.num_photos >= _FEW_PHOTOS:
+        return []
+    photos, are = ("photo", "is") if first.num_photos == 1 else ("photos", "are")
+    measured = f"Only {first.num_photos} {photos} of {first.split} {are} measured"
+    return [f"{measured}, too few to tell what helped: what follows holds for these alone."]
 
 
 def _signed(points: float) -> str:

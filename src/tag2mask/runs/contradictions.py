@@ -1,10 +1,10 @@
-"""Settings that cannot work or contradict each other, refused before anything is planned, and unread ones."""
+"""Settings that cannot work or contradict each other, refused before anything is planned, and what has no effect."""
 
 from dataclasses import asdict
 
 from tag2mask.config import LabelSettings, OptimizerSettings, Recipe, ReconstructorSettings
 from tag2mask.evaluation.thresholds import NUM_STEPS
-from tag2mask.runs.stages import Kind, section_of
+from tag2mask.runs.stages import Kind, Photos, section_of
 
 
 def check_thresholds(recipe: Recipe) -> None:
@@ -65,15 +65,42 @@ def check_warmup(recipe: Recipe, kind: Kind) -> None:
     for name, (optimizer, num_epochs) in _optimizers(recipe, kind).items():
         rising = optimizer.warmup_epochs
         if rising >= num_epochs:
-            raise ValueError(f"{name}.warmup_epochs is {rising}, but the training has {num_epochs} epochs: take fewer")
+            raise ValueError(
+                f"{name}.warmup_epochs is {rising}, but the training has {num_epochs} epoch{'s' * (num_epochs != 1)}: "
+                f"lower {name}.warmup_epochs below {num_epochs}"
+            )
 
 
-def unread_label_settings(recipe: Recipe) -> list[str]:
-    """Settings of labels that have no effect, though they are not at their defaults: the CRF makes the labels then."""
-    if recipe.refinement.method != "none" or not recipe.crf.enabled:
-        return []
+def unread_label_settings(recipe: Recipe) -> str:
+    """In words which settings of labels make no labels, though they are not at their defaults; empty where all do."""
     usual = asdict(LabelSettings())
-    return [f"labels.{name}" for name, value in asdict(recipe.labels).items() if value != usual[name]]
+    changed = [name for name, value in asdict(recipe.labels).items() if value != usual[name]]
+    if recipe.refinement.method == "none" and recipe.crf.enabled:
+        names, why = changed, "as labels are what the CRF makes without a refinement"
+    elif recipe.labels.threshold_source == "estimated":
+        names = ["threshold"] if "threshold" in changed else []
+        why = "as labels.threshold_source is estimated: set that to fixed to have labels made with it"
+    else:
+        return ""
+    return f"{', '.join(f'labels.{name}' for name in names)}: not read, {why}" if names else ""
+
+
+def why_without_twin(recipe: Recipe, photos: Photos) -> str:
+    """In words why no segmenter learns from the true masks beside that of the pseudo-labels; empty where one does.
+
+    It is there to be compared with, which asks for the same photos. Where it is the only one, those with masks will do.
+    """
+    num_masked = sum(record.label_map is not None for record in photos.label)
+    is_compared = "pseudo_labels" in recipe.segmenter.supervision
+    if "masks" not in recipe.segmenter.supervision or not num_masked:
+        return ""
+    if not is_compared or num_masked == len(photos.label):
+        return ""
+    split = recipe.data.label_split or recipe.data.train_split
+    return (
+        f"{num_masked:,} of {len(photos.label):,} photos of {split} have a mask, too few to compare with a segmenter "
+        "that learns from all of them"
+    )
 
 
 def _optimizers(recipe: Recipe, kind: Kind) -> dict[str, tuple[OptimizerSettings, int]]:

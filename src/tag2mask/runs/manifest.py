@@ -2,8 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from tag2mask.files import replacing
 
 FILE_NAME = "manifest.json"
 
+_SUFFIXES = (".npz", ".png")
+"""Of what stages that work photo by photo write: maps, label maps."""
 _IN_WORDS = {"photos": "photos or tags"}
 """Inputs whose names do not say all that they are made of."""
 
@@ -26,6 +28,8 @@ class Manifest:
     """Settings that matter to the stage, by their dotted names."""
     inputs: dict[str, str]
     """What the stage read, by name: a digest."""
+    photos: dict[str, str] = field(default_factory=dict)
+    """Of a stage that works photo by photo: a digest of each one and its tags, by name; not among `inputs` then."""
     finished: bool = False
     """Whether the stage came to its end."""
     seconds: float = 0.0
@@ -37,7 +41,7 @@ class Manifest:
 
     @property
     def digest(self) -> str:
-        """Of settings and inputs: equal digests, equal results."""
+        """Of settings and inputs: equal digests, equal results, photo by photo where `photos` are apart."""
         return digest([self.settings, self.inputs])
 
 
@@ -49,6 +53,11 @@ def digest(value: Any) -> str:
 def digest_records(records: Sequence[Record]) -> str:
     """Of names, tags and content of the photos, not of label maps."""
     return digest([(record.name, record.tags, digest_file(record.image)) for record in records])
+
+
+def digest_photos(records: Sequence[Record]) -> dict[str, str]:
+    """Of tags and content of each photo, by name."""
+    return {record.name: digest([record.tags, digest_file(record.image)]) for record in records}
 
 
 def read_manifest(folder: Path) -> Manifest | None:
@@ -94,6 +103,20 @@ def why_redo(wanted: Manifest, found: Manifest | None) -> str | None:
         if found.inputs.get(name) != wanted.inputs.get(name):
             return f"{_IN_WORDS.get(name, name)} changed"
     return None
+
+
+def keep_photos(folder: Path, photos: Mapping[str, str]) -> None:
+    """Delete what a stage folder has of photos that are not among `photos` or have another digest there."""
+    found = read_manifest(folder)
+    if found is None or found.photos.items() <= photos.items():
+        return
+    kept = {name: content for name, content in found.photos.items() if photos.get(name) == content}
+    # A stop in the midst must not leave it for whole.
+    write_manifest(folder, replace(found, finished=False))
+    for name in found.photos.keys() - kept.keys():
+        for suffix in _SUFFIXES:
+            (folder / f"{name}{suffix}").unlink(missing_ok=True)
+    write_manifest(folder, replace(found, photos=kept, counts=found.counts | {"photos": len(kept)}))
 
 
 def clear(folder: Path) -> None:

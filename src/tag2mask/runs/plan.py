@@ -9,10 +9,10 @@ from tag2mask.data.digests import digest_file
 from tag2mask.data.records import Record
 from tag2mask.recipes.paths import weights_file
 from tag2mask.runs import settings as stage_settings
-from tag2mask.runs.contradictions import check_acr, check_spreading, check_thresholds, check_warmup
-from tag2mask.runs.manifest import FILE_NAME, Manifest, digest, digest_records, read_manifest
+from tag2mask.runs.contradictions import check_acr, check_spreading, check_thresholds, check_warmup, why_without_twin
+from tag2mask.runs.manifest import FILE_NAME, Manifest, digest, digest_photos, digest_records, read_manifest
 from tag2mask.runs.settings import Settings
-from tag2mask.runs.stages import ADVERSARIAL_TRAININGS, PLAIN_TRAININGS, Kind, Photos, Stage
+from tag2mask.runs.stages import ADVERSARIAL_TRAININGS, PHOTO_BY_PHOTO, PLAIN_TRAININGS, Kind, Photos, Stage
 
 
 def plan(recipe: Recipe, photos: Photos, run: Path) -> list[Stage]:
@@ -57,7 +57,7 @@ def plan(recipe: Recipe, photos: Photos, run: Path) -> list[Stage]:
     for method in labelled:
         labels = _foreign_stage("labels", method, _labels_folder(run, method), photos.label)
         stages += _after_labels(recipe, photos, labels, run)
-    if "masks" in recipe.segmenter.supervision and _masked(photos.label):
+    if "masks" in recipe.segmenter.supervision and _masked(photos.label) and not why_without_twin(recipe, photos):
         stages += _segmenters(recipe, photos, TWIN, None, run)
     for stage in stages:
         check_warmup(recipe, stage.kind)
@@ -243,9 +243,15 @@ def _stage(
     kind: Kind, method: str | None, records: Sequence[Record], settings: Settings, before: tuple[Stage, ...],
     *, level: Level | None = None,
 ) -> Stage:  # fmt: skip
-    inputs = {"photos": digest_records(records)} | {stage.folder: stage.manifest.digest for stage in before}
+    inputs = {stage.folder: stage.manifest.digest for stage in before}
+    photos: dict[str, str] = {}
+    # A threshold that is estimated follows from all photos.
+    if kind in PHOTO_BY_PHOTO and settings.get("labels.threshold_source") != "estimated":
+        photos = digest_photos(records)
+    else:
+        inputs["photos"] = digest_records(records)
     folder = _FOLDERS.get(kind, "1-classifier/{kind}").format(kind=kind, method=method, level=level)
-    return Stage(kind, method, folder, records, Manifest(settings, inputs), before, level=level)
+    return Stage(kind, method, folder, records, Manifest(settings, inputs, photos), before, level=level)
 
 
 def _foreign_stage(kind: Kind, method: str, folder: Path, records: Sequence[Record]) -> Stage:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from tag2mask.runs.manifest import clear, read_manifest
+from tag2mask.runs.manifest import clear, keep_photos, read_manifest
 from tag2mask.runs.stages import TRAININGS, Stage
 
 REPLACED = ".replaced"
@@ -36,16 +36,20 @@ def forget_replaced(stage: Stage, run: Path) -> None:
 
 
 def find_finished(stage: Stage, runs: Sequence[Path]) -> Path | None:
-    """The first of `runs` that holds the stage, finished, made with equal settings from equal inputs."""
+    """The first of `runs` that holds the stage, finished, made with equal settings from equal inputs.
+
+    It may hold more photos than the stage is asked for.
+    """
+    wanted = stage.manifest
     for run in runs:
         found = read_manifest(run / stage.folder)
-        if found and found.finished and found.digest == stage.manifest.digest:
+        if found and found.finished and found.digest == wanted.digest and wanted.photos.items() <= found.photos.items():
             return run
     return None
 
 
-def take_over(source: Path, folder: Path) -> None:
-    """Make `folder`, which does not exist yet, a twin of a finished stage folder, at no cost of disk.
+def take_over(stage: Stage, source: Path, run: Path) -> None:
+    """Give a run a stage that another one has finished, with the photos that it asks for, at no cost of disk.
 
     Its files are hard links, or copies where the disk allows no links. A link is safe: what is written later replaces a
     file and never changes it. The folder has its name only when it is whole, so that a kill leaves no half of it.
@@ -53,9 +57,12 @@ def take_over(source: Path, folder: Path) -> None:
     Examples that a training kept for the report (`epochs`, `restored`) come along as they are: which photos they show
     and how depends on `data.seed_split` and `cams`, which a training does not, so that a run with others may have them.
     """
+    folder = run / stage.folder
+    clear(folder)
     unfinished = folder.with_name(f".{folder.name}.taken")
     shutil.rmtree(unfinished, ignore_errors=True)
-    shutil.copytree(source, unfinished, copy_function=_link)
+    shutil.copytree(source / stage.folder, unfinished, copy_function=_link)
+    keep_photos(unfinished, stage.manifest.photos)
     unfinished.rename(folder)
 
 

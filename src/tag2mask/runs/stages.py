@@ -1,6 +1,6 @@
 """What a stage of a run is, and whether a run folder already holds it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -19,6 +19,8 @@ ADVERSARIAL_TRAININGS: tuple[Kind, ...] = ("pretrained", "acr")
 CLASSIFIERS: tuple[Kind, ...] = (*PLAIN_TRAININGS.values(), "reconstructor", *ADVERSARIAL_TRAININGS)
 TRAININGS: tuple[Kind, ...] = (*CLASSIFIERS, "network", "segmenter")
 REFINEMENTS: tuple[Kind, ...] = ("crf", "relations", "network", "maps")
+PHOTO_BY_PHOTO: tuple[Kind, ...] = ("cams", "crf", "relations", "maps", "labels")
+"""One file a photo, which does not depend on the other photos and is kept where these change."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,17 @@ def state_of(stage: Stage, run: Path) -> StageState:
     if reason is not None:
         return StageState(stage, "to do", reason)
     assert found is not None
+    if found.photos != stage.manifest.photos:
+        return StageState(stage, "unfinished", _other_photos(stage.manifest.photos, found.photos))
     return StageState(stage, "up to date" if found.finished else "unfinished", "")
+
+
+def _other_photos(wanted: Mapping[str, str], found: Mapping[str, str]) -> str:
+    """In words how the photos that a stage is asked for differ from those that it was begun with."""
+    changed = sum(found.get(name) != content for name, content in wanted.items())
+    left_out = len(found.keys() - wanted.keys())
+    parts = [f"{changed} new or changed"] * bool(changed) + [f"{left_out} no longer asked for"] * bool(left_out)
+    return f"of its photos {' and '.join(parts)}"
 
 
 def states_of(stages: Sequence[Stage], run: Path) -> list[StageState]:

@@ -12,7 +12,7 @@ from tag2mask.cams.store import read_cams, stored_maps
 from tag2mask.config import CamSettings, CrfSettings, RefinementSettings
 from tag2mask.data.classes import voc_palette
 from tag2mask.data.label_maps import write_label_map
-from tag2mask.data.photos import open_photo
+from tag2mask.data.photos import FileError, open_photo
 from tag2mask.data.records import Record
 from tag2mask.data.sizes import reduce_photo, reduced_size, resize_label_map, resize_maps
 from tag2mask.refinement.crf import affinity_relations, irn_relations, seed_labels
@@ -40,7 +40,7 @@ def write_crf_labels(
         num_processes: that each of them starts for its part; 0 = one a core.
     """
     maker = partial(seed_labels, settings=settings, threshold=cam_settings.threshold)
-    write = partial(_write_label, cams=cams, folder=folder, maker=maker, long_side=settings.long_side)
+    write = partial(_write_label, cams=cams, folder=folder, maker=maker, settings=settings)
     title = f"CRF, {folder.name}"
     write_missing(fabric, write, records, folder=folder, num_processes=num_processes, title=title)
 
@@ -64,15 +64,24 @@ def write_relations(
         "affinity": partial(affinity_relations, settings=settings),
     }
     maker = makers[settings.method]
-    write = partial(_write_label, cams=cams, folder=folder, maker=maker, long_side=settings.long_side)
+    write = partial(_write_label, cams=cams, folder=folder, maker=maker, settings=settings)
     title = f"CRF, {folder.name}"
     write_missing(fabric, write, records, folder=folder, num_processes=num_processes, title=title)
 
 
-def _write_label(record: Record, *, cams: Path, folder: Path, maker: LabelMaker, long_side: int) -> None:
+def _write_label(
+    record: Record, *, cams: Path, folder: Path, maker: LabelMaker, settings: CrfSettings | RefinementSettings
+) -> None:
     stored = read_cams(cams, record.name)
-    width, height = reduced_size((stored.width, stored.height), long_side)
-    photo = np.asarray(reduce_photo(open_photo(record.image), long_side))
-    label_map = maker(photo, resize_maps(stored_maps(stored), height, width), stored.class_ids)
+    width, height = reduced_size((stored.width, stored.height), settings.long_side)
+    photo = np.asarray(reduce_photo(open_photo(record.image), settings.long_side))
+    try:
+        label_map = maker(photo, resize_maps(stored_maps(stored), height, width), stored.class_ids)
+    except OverflowError as error:
+        section = "crf" if isinstance(settings, CrfSettings) else "refinement"
+        raise FileError(
+            "too-large", record.image, found=f"{width:,} x {height:,} pixels", expected="fewer for a CRF",
+            hint=f"Bring it down by {section}.long_side.",
+        ) from error  # fmt: skip
     label_map = resize_label_map(label_map, (stored.width, stored.height))
     write_label_map(folder / f"{record.name}.png", label_map, voc_palette())

@@ -62,14 +62,13 @@ def keep_restorations(
     (`NAME.target`) and of the rest (`NAME.rest`).
 
     Args:
-        classifier: trained.
-        reconstructor: trained against it.
+        classifier: trained, in evaluation mode.
+        reconstructor: trained against it, likewise.
         records: photos, each with one tag.
         folder: of the PNGs.
         recipe: of the training.
     """
     device = next(classifier.parameters()).device
-    classifier.eval(), reconstructor.eval()
     backbone, side = classifier.backbone, recipe.data.crop
     for record in records:
         square = ImageOps.fit(open_photo(record.image), (side, side), Image.Resampling.BICUBIC)

@@ -1,6 +1,7 @@
 """The stage of `4-pseudo-labels`: label maps of the photos' own size from maps or from what the CRF made of seeds."""
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from tag2mask.cams.store import full_size_maps, read_cams, stored_maps
 from tag2mask.config import LabelSettings
 from tag2mask.data.classes import IGNORE, voc_palette
-from tag2mask.data.label_maps import open_label_map, refuse_other_size, write_label_map
+from tag2mask.data.label_maps import label_map_names, open_label_map, refuse_other_size, write_label_map
 from tag2mask.data.photos import open_photo, photo_size
 from tag2mask.data.records import Record
 from tag2mask.files import replacing
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 _TITLE = "pseudo-labels"
 _THRESHOLD_FILE = "threshold.json"
+# Of the pixels of the photos tagged with a class.
+_LEAST_SHARE = 0.001
+_MOST_OPENED = 50
 
 
 class ChosenThreshold(NamedTuple):
@@ -146,6 +150,36 @@ def check_label_maps(records: Sequence[Record], folder: Path, num_classes: int) 
         top = label_map[label_map != IGNORE].max(initial=0)
         if top > num_classes:
             raise ValueError(f"{path}: found class id {top}, expected 0 to {num_classes}, or {IGNORE} where unsure")
+
+
+def note_on_unlabelled_classes(records: Sequence[Record], folder: Path, class_names: Sequence[str]) -> str:
+    """In words which classes have no pixel or hardly any in the label maps of their photos; empty where all have some.
+
+    Hardly any is less than 0.1 % of the photos tagged with the class. At most 50 of these are opened, evenly chosen, so
+    that large data sets take seconds too.
+
+    Args:
+        records: photos.
+        folder: of their label maps; photos without one do not count.
+        class_names: foreground classes in the order of their ids.
+
+    Raises:
+        ValueError: a label map is damaged.
+    """
+    labelled = label_map_names(folder)
+    unlabelled = []
+    for class_id, name in enumerate(class_names, start=1):
+        tagged = [record.name for record in records if class_id in record.tags and record.name in labelled]
+        opened = tagged[:: math.ceil(len(tagged) / _MOST_OPENED)] if tagged else []
+        shares = [float((open_label_map(folder / f"{photo}.png") == class_id).mean()) for photo in opened]
+        if shares and sum(shares) / len(shares) < _LEAST_SHARE:
+            unlabelled.append(f"{name} ({len(tagged):,} photo{'s' * (len(tagged) != 1)})")
+    if not unlabelled:
+        return ""
+    return (
+        f"no or hardly any pixel of {', '.join(unlabelled)}, which a segmenter cannot learn from these labels; if the "
+        "maps show nothing either, train the classifier longer"
+    )
 
 
 def _small_photos(records: Sequence[Record], maps: Path) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32]]]:

@@ -4,6 +4,7 @@ import csv
 import json
 import logging
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import NamedTuple
 
 from lightning_fabric import Fabric
 
-from tag2mask.config import SegmenterSettings
+from tag2mask.config import EngineSettings, SegmenterSettings
 from tag2mask.data.classes import voc_palette
 from tag2mask.data.digests import digest_file
 from tag2mask.data.faults import FaultLog
@@ -44,14 +45,14 @@ class FolderResult(NamedTuple):
 
 
 def photos_below(folder: Path, *, without: Path) -> dict[str, Path]:
-    """All photos of a folder by name, the path below it without suffix, whatever other photos there are.
+    """All photos of a folder by name, the path below it without suffix; with it where others would be called the same.
 
     Args:
         folder: is searched with its subfolders, but for those of earlier predictions; or a single photo.
         without: subfolder that is left out, for predictions may go there.
 
     Raises:
-        ValueError: there is none, two would be called the same, or predictions cannot go there.
+        ValueError: there is none, or predictions cannot go there.
     """
     if not folder.exists():
         raise ValueError(f"{folder}: no such file or folder, expected a photo or a folder of photos")
@@ -76,36 +77,45 @@ def photos_below(folder: Path, *, without: Path) -> dict[str, Path]:
     return _by_name(photos)
 
 
-def refuse_other_model(folder: Path, model: Path) -> None:
-    """Let predictions go on only with the model folder that began them, so that two models' are never mixed.
+def origin_of(model: Path, engine: EngineSettings) -> Manifest:
+    """Of the predictions of a model folder in an arithmetic."""
+    precision = engine.inference_precision or engine.precision
+    # What is not named is float32, as in folders from before there was a choice.
+    settings = {} if precision == "32-true" else {"engine.inference_precision": precision}
+    return Manifest(settings, {"model": digest_file(model / WEIGHTS), "settings": digest_file(model / CONFIG)})
+
+
+def refuse_other_origin(folder: Path, origin: Manifest) -> None:
+    """Let predictions go on only as they were begun, so that those of two models or precisions are never mixed.
 
     Raises:
         ValueError: there are files of another origin.
     """
-    if why_redo(_manifest_of(model), read_manifest(folder)) and folder.is_dir() and any(folder.iterdir()):
+    if why_redo(origin, read_manifest(folder)) and folder.is_dir() and any(folder.iterdir()):
         raise ValueError(
-            f"{folder}: found files that this model did not make, expected a new folder: choose another --out"
+            f"{folder}: found files that this model did not make at this precision, expected a new folder: "
+            "choose another --out"
         )
 
 
 def predict_photos(
-    fabric: Fabric, segmenter: Segmenter, photos: Mapping[str, Path], *, folder: Path, model: Path
+    fabric: Fabric, segmenter: Segmenter, photos: Mapping[str, Path], *, folder: Path, origin: Manifest
 ) -> FolderResult:
-    """Predict photos of no run as `predict_folder` does, and keep in a manifest of which model folder they are.
+    """Predict photos of no run as `predict_folder` does, and keep in a manifest of which origin they are.
 
     Args:
         fabric: launched, of one process.
         segmenter: of the model folder.
         photos: as for `predict_folder`.
         folder: as for `predict_folder`.
-        model: model folder.
+        origin: of this segmenter, as `origin_of` gives it.
     """
-    manifest, earlier, start = _manifest_of(model), seconds_so_far(folder), time.monotonic()
-    write_manifest(folder, replace(manifest, seconds=round(earlier, 1)))
+    earlier, start = seconds_so_far(folder), time.monotonic()
+    write_manifest(folder, replace(origin, seconds=round(earlier, 1)))
     result = predict_folder(fabric, segmenter, photos, folder=folder)
     seconds = round(earlier + time.monotonic() - start, 1)
     counts = {"photos": len(label_map_names(folder / "masks"))}
-    write_manifest(folder, replace(manifest, finished=True, seconds=seconds, counts=counts))
+    write_manifest(folder, replace(origin, finished=True, seconds=seconds, counts=counts))
     return result
 
 
@@ -114,7 +124,7 @@ def predict_folder(fabric: Fabric, segmenter: Segmenter, photos: Mapping[str, Pa
 
     A photo is the same while its content is: `photos.json` keeps what the masks were made of, and others are deleted
     first, such as those of photos that were called the same. `areas.csv` has the photos of earlier calls too. Photos
-    that cannot be read or need more memory than there is are named in the log and skipped.
+    that cannot be read, are too long for the CRF or need more memory than there is are named in the log and skipped.
 
     Args:
         fabric: launched; the processes share the photos.
@@ -136,6 +146,10 @@ def predict_folder(fabric: Fabric, segmenter: Segmenter, photos: Mapping[str, Pa
             _write_prediction(prediction, folder, name)
         except FileError as error:
             _logger.warning("skipped %s", error)
+        except OverflowError:
+            _logger.warning(
+                "skipped %s: too long for a CRF, bring it down by segmenter.long_side (config.json of the model)", path
+            )
         except (MemoryError, RuntimeError) as error:
             if not is_want_of_memory(error):
                 raise
@@ -172,27 +186,38 @@ def _holds_predictions(folder: Path) -> bool:
 
 
 def _by_name(photos: Mapping[str, Path]) -> dict[str, Path]:
-    """Photos by their keys without suffix, so that what one is called does not depend on the others."""
-    named: dict[str, Path] = {}
-    for key, path in photos.items():
-        other = named.setdefault(without_suffix(key), path)
-        if other != path:
-            raise ValueError(f"{path}: found the name of {other.name}, expected one photo of a name: rename one")
-    return named
+    """Photos by their keys without suffix, or with it where that is another one's name too, but for case."""
+    num_named = Counter(without_suffix(key).casefold() for key in photos)
+    # A photo a.jpg.png is not called a.jpg, lest that be the name of a.jpg beside a.png.
+    whole = {key.casefold() for key in photos}
+
+    def name(key: str) -> str:
+        short = without_suffix(key)
+        return key if num_named[short.casefold()] > 1 or short.casefold() in whole else short
+
+    return {name(key): path for key, path in photos.items()}
 
 
-def _manifest_of(model: Path) -> Manifest:
-    """Of the predictions of a model folder."""
-    return Manifest({}, {"model": digest_file(model / WEIGHTS), "settings": digest_file(model / CONFIG)})
+def _other_name(name: str, photo: Path) -> str:
+    """Without suffix what a photo is called with it, and the other way round."""
+    return without_suffix(name) if Path(name).name == photo.name else f"{name}{photo.suffix}"
 
 
 def _delete_other_photos(folder: Path, photos: Mapping[str, Path]) -> None:
-    """Delete predictions that are not of the photos called so now, and keep which ones these are."""
+    """Delete predictions that are not of the photos called so now, and keep which ones these are.
+
+    Those of a photo by its other name too, or it would be there twice once there is another one of its name.
+    """
     before = _read_contents(folder)
     contents = {name: _digest(photo) for name, photo in photos.items()}
     made = label_map_names(folder / "masks")
     others = [name for name, content in contents.items() if name in made and content != before.get(name)]
-    for name in others:
+    renamed = [
+        other
+        for name, photo in photos.items()
+        if (other := _other_name(name, photo)) in made - photos.keys() and before.get(other) == contents[name]
+    ]
+    for name in [*others, *renamed]:
         (folder / "masks" / f"{name}.png").unlink()
         (folder / "overlays" / f"{name}.jpg").unlink(missing_ok=True)
     if others:

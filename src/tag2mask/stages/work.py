@@ -23,6 +23,7 @@ from tag2mask.stages.predictions import predict_records
 from tag2mask.stages.scores import measure
 from tag2mask.stages.walked_maps import write_walked_maps
 from tag2mask.training import classifiers, labelled
+from tag2mask.training.learner import FixedNetwork
 from tag2mask.training.training import Training, load_network
 from tag2mask.workers import num_cores, refused_together
 
@@ -129,7 +130,10 @@ class StageWork:
             case "scores":
                 with refused_together(fabric):
                     if fabric.is_global_zero:
-                        measure(stage, self._source(stage), folder, class_names=self._photos.class_names)
+                        measure(
+                            stage, self._source(stage), folder, class_names=self._photos.class_names,
+                            num_processes=self._num_processes,
+                        )  # fmt: skip
 
     def _source(self, stage: Stage) -> Path:
         """Folder of the stage before, where there is one."""
@@ -166,10 +170,11 @@ class StageWork:
             folder = self._run / stage.folder
             classifier = self._load_classifier(stage)
             reconstructor = classifiers.new_reconstructor(self._trained(stage), classifier.backbone)
-            keep_restorations(
-                classifier, load_network(reconstructor, folder, "reconstructor"), self._examples(),
-                folder=folder / "restored", recipe=self._recipe,
-            )  # fmt: skip
+            load_network(reconstructor, folder, "reconstructor")
+            with FixedNetwork(self._fabric, classifier).frozen(), FixedNetwork(self._fabric, reconstructor).frozen():
+                keep_restorations(
+                    classifier, reconstructor, self._examples(), folder=folder / "restored", recipe=self._recipe
+                )
 
     def _examples(self) -> list[Record]:
         return one_a_class(self._photos.seed, len(self._photos.class_names))

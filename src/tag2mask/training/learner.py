@@ -34,20 +34,22 @@ class Learner(Generic[Network]):
         self._fabric = fabric
         self._schedule = schedule
         self._trained, self._optimizer = fabric.setup(network, optimizer)
+        self._parts = _LearningParts(network.train())
 
     def __call__(self, *args: Any) -> Any:
         """Run the network in training mode, its gradients shared by all processes."""
-        self.network.train()
+        if not self.network.training:
+            self.network.train()
         return self._trained(*args)
 
     @contextmanager
     def frozen(self) -> Iterator[Network]:
-        """Lend the network as a fixed function in evaluation mode.
+        """Lend the network as a fixed function in evaluation mode, which afterwards is in training mode.
 
         Gradients flow *through* it to its inputs, but none is computed for its weights.
         """
-        with frozen(self.network) as network, self._fabric.autocast():
-            yield network
+        with self._parts.frozen(), self._fabric.autocast():
+            yield self.network
 
     def step(self, loss: Tensor) -> None:
         """Descend `loss` by one update and advance the learning-rate schedule."""
@@ -83,28 +85,39 @@ class FixedNetwork(Generic[Network]):
         self._network = network
         fabric.to_device(network)
         self._fabric = fabric
+        self._parts = _LearningParts(network)
 
     @contextmanager
     def frozen(self) -> Iterator[Network]:
         """Lend the network as a fixed function in evaluation mode."""
-        with frozen(self._network) as network, self._fabric.autocast():
-            yield network
+        with self._parts.frozen(), self._fabric.autocast():
+            yield self._network
 
 
-@contextmanager
-def frozen(network: Network) -> Iterator[Network]:
-    """Evaluation mode and no gradients for the weights, until the block ends."""
-    learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    was_training = network.training
-    network.eval()
-    for parameter in learning:
-        parameter.requires_grad_(False)
-    try:
-        yield network
-    finally:
-        for parameter in learning:
-            parameter.requires_grad_(True)
-        network.train(was_training)
+class _LearningParts:
+    """What of a network is in training mode now, and what learns.
+
+    Collected once: to walk through a network takes longer than a GPU takes for the step of a small one.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self._modules = [module for module in network.modules() if module.training]
+        self._parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Evaluation mode and no gradients for the weights, until the block ends."""
+        self._switch(learns=False)
+        try:
+            yield
+        finally:
+            self._switch(learns=True)
+
+    def _switch(self, *, learns: bool) -> None:
+        for module in self._modules:
+            module.training = learns
+        for parameter in self._parameters:
+            parameter.requires_grad_(learns)
 
 
 def has_dropout(network: nn.Module) -> bool:

@@ -2,11 +2,13 @@
 
 import csv
 import logging
+import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from itertools import chain
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -17,16 +19,20 @@ from torch.utils.data import DataLoader
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from tag2mask.data.batch import AnyBatch
-from tag2mask.data.loading import raise_faults
+from tag2mask.data.loading import SampleFault, raise_faults
 from tag2mask.data.sampling import EpochBatches
 from tag2mask.files import replacing
 from tag2mask.progress import track
 from tag2mask.training.learner import Learner
+from tag2mask.training.processes import mean_over_processes
+from tag2mask.workers import refused_together
 
 _logger = logging.getLogger(__name__)
 Row = dict[str, float]
 CHECKPOINT = "checkpoint.pt"
 """Where a training goes on that was stopped; nothing reads it once the training is finished."""
+# A look at a loss waits until the device has done all steps so far, and then lets it wait for the next one.
+_STEPS_BETWEEN_LOOKS = 10
 BatchT = TypeVar("BatchT", bound=AnyBatch)
 BatchIn = TypeVar("BatchIn", bound=AnyBatch, contravariant=True)
 
@@ -39,7 +45,7 @@ class TrainingMethod(Protocol[BatchIn]):
         """Networks that learn, by the name they have in a checkpoint."""
 
     def training_step(self, batch: BatchIn, epoch: int) -> dict[str, Tensor]:
-        """Update the networks on one batch and return the losses by their logged names."""
+        """Update the networks on one batch and return the losses, without gradient, by their logged names."""
 
 
 def train(
@@ -55,13 +61,14 @@ def train(
         num_epochs: in all, those of earlier runs counted in.
         seed: of dropout and whatever else draws from torch.
         folder: for the checkpoint, `losses.csv` and TensorBoard's events.
-        after_epoch: called with the number of each epoch that is done and not yet saved, from 0.
+        after_epoch: called with the number of each epoch that is done and not yet saved, from 0; no process may wait
+            for the others in it.
 
     Returns:
         For each epoch the mean of every loss, learning rate and seconds.
 
     Raises:
-        ValueError: a photo or label map cannot be used.
+        ValueError: a photo or label map cannot be used, or a file not be written.
         FloatingPointError: a loss is not finite; the checkpoint of the last whole epoch stays.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -77,14 +84,27 @@ def train(
             title = f"{name} {epoch + 1}/{num_epochs}"
             row = _train_epoch(fabric, method, loader, epoch=epoch, seed=seed, title=title)
             history.append(row)
-            if after_epoch:
-                after_epoch(epoch)
-            if events:
-                _save(fabric, method, history, folder, events=events)
-                losses = ", ".join(f"{name} {value:.4g}" for name, value in row.items() if name.startswith("loss/"))
-                _logger.info("%s: epoch %d of %d, %s", name, epoch + 1, num_epochs, losses)
-            fabric.barrier()
+            with refused_together(fabric):
+                if after_epoch:
+                    after_epoch(epoch)
+                if events:
+                    _save(fabric, method, history, folder, events=events)
+                    losses = ", ".join(f"{name} {value:.4g}" for name, value in row.items() if name.startswith("loss/"))
+                    _logger.info("%s: epoch %d of %d, %s", name, epoch + 1, num_epochs, losses)
     return history
+
+
+class _Step(NamedTuple):
+    """A step whose losses are still to be looked at."""
+
+    epoch: int
+    """From 0."""
+    number: int
+    """In its epoch, from 0."""
+    photos: tuple[str, ...]
+    """Names of this process's photos."""
+    losses: dict[str, Tensor]
+    """Of this process, by their logged names."""
 
 
 def _train_epoch(
@@ -95,33 +115,62 @@ def _train_epoch(
     # Seeded anew in each epoch, so that a resumed run draws what an unbroken one does.
     torch.manual_seed(int(np.random.SeedSequence([seed, epoch, fabric.global_rank]).generate_state(1)[0]))
     start = time.monotonic()
-    sums: Tensor | None = None
-    names: list[str] = []
-    batches = track(loader, len(loader), title, shown=fabric.is_global_zero)
-    for step, batch in enumerate(raise_faults(batches)):
+    batches: Iterator[BatchT | SampleFault] = iter(track(loader, len(loader), title, shown=fabric.is_global_zero))
+    with refused_together(fabric):
+        batch = next(raise_faults(batches))
+    fault: SampleFault | None = None
+    means: list[Row] = []
+    unseen: list[_Step] = []
+    for number, found in enumerate(chain([batch], batches)):
+        if isinstance(found, SampleFault):
+            # Other processes wait for this one's gradients: it takes the batch before once more, until all look.
+            fault = fault or found
+        else:
+            batch = found
         losses = method.training_step(batch.to(fabric.device), epoch)
-        names = list(losses)
-        values = fabric.all_reduce(torch.stack([loss.double() for loss in losses.values()]), reduce_op="mean")
-        assert isinstance(values, Tensor)
-        if not torch.isfinite(values).all():
-            _stop(fabric, batch, dict(zip(names, values.tolist(), strict=True)), epoch=epoch, step=step)
-        sums = values if sums is None else sums + values
-    assert sums is not None
-    row = {f"loss/{name}": total / len(loader) for name, total in zip(names, sums.tolist(), strict=True)}
+        unseen.append(_Step(epoch, number, batch.names, losses))
+        if len(unseen) == _STEPS_BETWEEN_LOOKS or number + 1 == len(loader):
+            means += _look(fabric, unseen, fault)
+            unseen.clear()
+    row = {f"loss/{name}": sum(terms[name] for terms in means) / len(means) for name in means[0]}
     rates = {f"learning_rate/{name}": learner.learning_rate for name, learner in method.learners.items()}
     return row | rates | {"seconds": time.monotonic() - start}
 
 
-def _stop(fabric: Fabric, batch: AnyBatch, losses: dict[str, float], *, epoch: int, step: int) -> None:
-    names = list(batch.names)
+def _look(fabric: Fabric, steps: Sequence[_Step], fault: SampleFault | None) -> list[Row]:
+    """Mean losses of some steps over all processes, by their names.
+
+    Raises:
+        ValueError: the first fault of all processes, if there is one.
+        FloatingPointError: a loss is not finite.
+    """
+    # Not in float64, which some devices do not have.
+    losses = torch.stack([torch.stack([loss.float() for loss in step.losses.values()]) for step in steps])
+    if fault:
+        # For all to see that something is wrong.
+        losses.fill_(math.nan)
+    values = mean_over_processes(losses).tolist()
+    means = [dict(zip(step.losses, terms, strict=True)) for step, terms in zip(steps, values, strict=True)]
+    for step, terms in zip(steps, means, strict=True):
+        if not all(map(math.isfinite, terms.values())):
+            _stop(fabric, step, terms, fault)
+    return means
+
+
+def _stop(fabric: Fabric, step: _Step, losses: Row, fault: SampleFault | None) -> None:
+    with refused_together(fabric):
+        if fault:
+            raise ValueError(fault.line)
+    names = list(step.photos)
     if fabric.world_size > 1:
         gathered: list[list[str]] = [[] for _ in range(fabric.world_size)]
         all_gather_object(gathered, names)
         names = [name for share in gathered for name in share]
     terms = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
     raise FloatingPointError(
-        f"a loss is not finite in epoch {epoch + 1}, step {step + 1}: {terms}; "
-        f"photos {', '.join(names)}; the checkpoint of epoch {epoch} is kept: lower the learning rate or a loss weight"
+        f"a loss is not finite in epoch {step.epoch + 1}, step {step.number + 1}: {terms}; "
+        f"photos {', '.join(names)}; the checkpoint of epoch {step.epoch} is kept: lower the learning rate or a loss "
+        "weight"
     )
 
 

@@ -1,5 +1,9 @@
+import logging
 import math
+import socket
+import time
 from pathlib import Path
+from typing import NoReturn
 
 import huggingface_hub.constants
 import pytest
@@ -202,6 +206,28 @@ def test_without_network_one_line_names_the_alternatives(offline_hub: Path):
         build_timm_features("test_resnet", 16, "timm")
 
     assert "\n" not in str(refusal.value)
+
+
+def test_hub_that_cannot_be_reached_tells_none_of_its_retries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    def fail(*_: object, **__: object) -> NoReturn:
+        raise socket.gaierror("no such name")
+
+    waited: list[float] = []
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    monkeypatch.setattr(time, "sleep", waited.append)
+    level = logging.getLogger("huggingface_hub").level
+
+    with caplog.at_level(logging.INFO, "tag2mask"), pytest.raises(ValueError, match="could not be downloaded"):
+        build_timm_features("test_resnet", 16, "timm")
+
+    assert waited
+    assert caplog.messages == [
+        "fetching timm's weights of test_resnet; without a network it takes up to a minute to give up"
+    ]
+    assert logging.getLogger("huggingface_hub").level == level
 
 
 def test_network_of_which_timm_has_no_weights_is_refused(offline_hub: Path):

@@ -1,6 +1,7 @@
 """Features of any timm network at an output stride of choice."""
 
 import difflib
+import logging
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ from tag2mask.networks.backbones.batch_norm import freeze_batch_norm
 from tag2mask.networks.backbones.embedded import EMBEDDED_BACKBONE, EMBEDDED_MEAN, EMBEDDED_STD, read_embedded
 from tag2mask.networks.backbones.pruning import drop_unused
 from tag2mask.networks.backbones.weights import load_strictly, read_weights
+
+_log = logging.getLogger(__name__)
 
 OUTPUT_STRIDES = (8, 16, 32)
 
@@ -160,6 +163,11 @@ def download_weights(name: str, otherwise: str) -> dict[str, Tensor]:
     """
     if not timm.is_model_pretrained(name):
         raise ValueError(f"timm has no weights of {name}; choose another backbone, or weights: none or a file")
+    _log.info("fetching timm's weights of %s; without a network it takes up to a minute to give up", name)
+    # The hub warns of each of a dozen retries, twice: by a handler of its own, and by that of the root logger.
+    hub = logging.getLogger("huggingface_hub")
+    level = hub.level
+    hub.setLevel(logging.ERROR)
     try:
         return dict(timm.create_model(name, pretrained=True, num_classes=0).state_dict())
     except Exception as error:  # hub clients fail in too many ways to list
@@ -168,6 +176,8 @@ def download_weights(name: str, otherwise: str) -> dict[str, Tensor]:
             f"timm's weights of {name} could not be downloaded ({type(error).__name__}: {reason}); without a network "
             f"use {otherwise}"
         ) from error
+    finally:
+        hub.setLevel(level)
 
 
 def _create(name: str, output_stride: int) -> nn.Module | None:

@@ -1,0 +1,38 @@
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from tag2mask.files import replacing
+
+
+@pytest.fixture(params=[0o022, 0o077, 0o002], ids=oct)
+def umask(request: pytest.FixtureRequest) -> Iterator[int]:
+    """What a user's new files are not open to."""
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+def test_weights_are_as_open_to_others_as_any_new_file(umask: int, tmp_path: Path):
+    with replacing(tmp_path / "model.safetensors") as temporary:
+        save_file({"weight": np.ones(2, np.float32)}, temporary)
+
+    mode = stat.S_IMODE((tmp_path / "model.safetensors").stat().st_mode)
+    assert oct(mode) == oct(0o666 & ~umask)
+
+
+def test_block_that_fails_leaves_what_was_there(tmp_path: Path):
+    (tmp_path / "file").write_text("before")
+
+    with suppress(KeyboardInterrupt), replacing(tmp_path / "file") as temporary:
+        temporary.write_text("half")
+        raise KeyboardInterrupt
+
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_text() == "before"
