@@ -16,7 +16,7 @@ from tag2mask.networks.classifier import PhotoClassifier
 from tag2mask.progress import track
 from tag2mask.workers import refused_together, share_of
 
-# Photos of many sizes at several scales: without it a thousand of them take three times the memory of the largest.
+# Photos of many sizes at several scales: without it the process grows with their number, by gigabytes.
 _BATCHES_BETWEEN_GIVING_BACK = 10
 
 
