@@ -13,8 +13,8 @@ from tag2mask.data.batch import Batch
 from tag2mask.networks.classifier import PhotoClassifier
 from tag2mask.networks.normalisation import normalise_cams
 from tag2mask.networks.reconstructor import Reconstructor
-from tag2mask.training.acr import draw_remnants, scored_masks
 from tag2mask.training.optim import build_optimizer, build_schedule
+from tag2mask.training.segments import draw_remnants, scored_masks
 
 # Of the schedule, which is as long as no benchmark.
 NUM_STEPS = 1000

@@ -17,11 +17,11 @@ from tag2mask.training.acr import (
     Acr,
     ClassifierAlone,
     ReconstructorAlone,
-    resize_to_side,
     update_classifier,
     update_reconstructor,
 )
 from tag2mask.training.learner import FixedNetwork
+from tag2mask.training.segments import resize_to_side
 
 SETTINGS = AcrSettings(remnants=RemnantSettings(grid=4))
 RECONSTRUCTOR_TERMS = ("classification", "whole", "target", "non_target")

@@ -15,15 +15,8 @@ from tag2mask.data.batch import Batch
 from tag2mask.networks.classifier import Classifier, ClassifierOutput
 from tag2mask.networks.normalisation import normalise_cams
 from tag2mask.networks.reconstructor import Reconstructor
-from tag2mask.training.acr import (
-    draw_remnants,
-    erase,
-    resize_to_side,
-    scored_masks,
-    target_cam,
-    update_classifier,
-    update_reconstructor,
-)
+from tag2mask.training.acr import update_classifier, update_reconstructor
+from tag2mask.training.segments import draw_remnants, erase, resize_to_side, scored_masks, target_cam
 
 SETTINGS = AcrSettings()
 SIDE = 64

@@ -8,10 +8,11 @@ from lightning_fabric import Fabric
 from torch import nn
 from torch.optim import SGD, Optimizer
 
-from tag2mask.config import OptimizerSettings
+from tag2mask.config import ClassifierSettings, OptimizerSettings
 from tag2mask.data.batch import Batch
-from tag2mask.networks.classifier import Classifier
-from tag2mask.training.learner import FixedNetwork, Learner
+from tag2mask.networks.backbones.resnet38 import ResNet38
+from tag2mask.networks.classifier import Classifier, build_classifier
+from tag2mask.training.learner import FixedNetwork, Learner, has_dropout
 from tag2mask.training.optim import build_schedule
 
 
@@ -156,3 +157,14 @@ def test_loaded_state_goes_on_to_the_same_digits(fabric: Fabric, network: nn.Mod
 
     assert torch.equal(other.network[0].weight, unbroken)
     assert other.learning_rate == learner.learning_rate
+
+
+def test_networks_with_and_without_dropout_are_told_apart():
+    with torch.device("meta"):
+        resnet38 = ResNet38()
+    lite0 = build_classifier(ClassifierSettings(backbone="tf_efficientnet_lite0", output_stride=16), 3)
+
+    assert has_dropout(resnet38)
+    assert not has_dropout(lite0)
+    assert has_dropout(nn.Sequential(nn.Conv2d(3, 3, 1), nn.Sequential(nn.Dropout(0.1))))
+    assert not has_dropout(nn.Dropout(0.0))

@@ -212,10 +212,11 @@ def _delete_other_photos(folder: Path, photos: Mapping[str, Path]) -> None:
     contents = {name: _digest(photo) for name, photo in photos.items()}
     made = label_map_names(folder / "masks")
     others = [name for name, content in contents.items() if name in made and content != before.get(name)]
+    elsewhere = made - photos.keys()
     renamed = [
         other
         for name, photo in photos.items()
-        if (other := _other_name(name, photo)) in made - photos.keys() and before.get(other) == contents[name]
+        if (other := _other_name(name, photo)) in elsewhere and before.get(other) == contents[name]
     ]
     for name in [*others, *renamed]:
         (folder / "masks" / f"{name}.png").unlink()

@@ -8,7 +8,8 @@ from torch import Tensor
 from tag2mask.config import AcrSettings
 from tag2mask.networks.classifier import PhotoClassifier
 from tag2mask.networks.reconstructor import Reconstructor
-from tag2mask.training.acr import feed_side_of, photo_to_restore, resize_to_side, target_cam
+from tag2mask.training.acr import feed_side_of, photo_to_restore
+from tag2mask.training.segments import resize_to_side, target_cam
 
 
 class SegmentRestorations(NamedTuple):

@@ -2,13 +2,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import nn
 
-from tag2mask.config import ClassifierLoss, ClassifierSettings, RemnantSettings
-from tag2mask.networks.backbones.resnet38 import ResNet38
-from tag2mask.networks.classifier import build_classifier
-from tag2mask.training.acr import draw_remnants, erase, masked_l1, scored_masks, target_cam
-from tag2mask.training.learner import has_dropout
+from tag2mask.config import ClassifierLoss, RemnantSettings
+from tag2mask.training.segments import draw_remnants, erase, masked_l1, scored_masks, target_cam
 
 
 def test_normalised_cam_of_the_target_class_is_chosen_by_hand():
@@ -77,14 +73,3 @@ def test_soft_masks_are_the_cam_and_the_rest():
     assert torch.equal(masks.non_target, cam)
     assert masks.target.requires_grad
     assert not scored_masks(cam, cam, torch.tensor([0]), replace(soft, mask_gradient=False)).target.requires_grad
-
-
-def test_networks_with_and_without_dropout_are_told_apart():
-    with torch.device("meta"):
-        resnet38 = ResNet38()
-    lite0 = build_classifier(ClassifierSettings(backbone="tf_efficientnet_lite0", output_stride=16), 3)
-
-    assert has_dropout(resnet38)
-    assert not has_dropout(lite0)
-    assert has_dropout(nn.Sequential(nn.Conv2d(3, 3, 1), nn.Sequential(nn.Dropout(0.1))))
-    assert not has_dropout(nn.Dropout(0.0))
