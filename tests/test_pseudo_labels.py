@@ -6,7 +6,7 @@ import pytest
 from tag2mask.evaluation.confusion import confusion_matrix
 from tag2mask.evaluation.sweep import ThresholdSweep
 from tag2mask.evaluation.thresholds import THRESHOLDS
-from tag2mask.pseudo_labels import estimate_threshold, label_map_from_maps
+from tag2mask.pseudo_labels import estimate_threshold, foreground_shares, label_map_from_maps, threshold_of_share
 
 Photo = tuple[np.ndarray, np.ndarray]
 
@@ -168,3 +168,27 @@ def test_photos_that_say_nothing_do_not_change_the_estimate(hill: np.ndarray, di
 def test_no_photo_is_refused():
     with pytest.raises(ValueError, match="no threshold follows from 0 photos"):
         estimate_threshold([])
+
+
+def test_shares_of_the_foreground_by_hand():
+    maps = [
+        np.float32([[[0.5, 0], [0.25, 0.1]], [[0, 0.75], [0.25, 0]]]),
+        np.zeros((0, 2, 2), np.float32),
+    ]
+
+    shares = foreground_shares(maps)
+
+    assert [shares[index] for index in (0, 10, 25, 49, 50, 75)] == [4 / 8, 3 / 8, 2 / 8, 2 / 8, 1 / 8, 0]
+
+
+def test_a_photo_weighs_the_same_whatever_its_size():
+    maps = [np.ones((1, 1, 2), np.float32), np.zeros((1, 30, 40), np.float32)]
+
+    assert foreground_shares(maps)[50] == 0.5
+
+
+@pytest.mark.parametrize(("share", "threshold"), [(1, 0), (0.75, 0.1), (0.6, 0.1), (0.26, 0.5), (0, 0.75)])
+def test_the_threshold_of_a_share_is_the_lowest_of_the_nearest(share: float, threshold: float):
+    maps = [np.float32([[[0.1, 0.5, 0.75, 0.5]]]).clip(0.05)]
+
+    assert threshold_of_share(maps, share) == threshold

@@ -1,7 +1,8 @@
 """From activation maps to pseudo-labels, and a background threshold for them that needs no mask.
 
 The estimate is Fisher's linear discriminant ("The use of multiple measurements in taxonomic problems", 1936), asked of
-each photo at every threshold: how well do colours and textures tell what the label map calls foreground?
+each photo at every threshold: how well do colours and textures tell what the label map calls foreground? It is asked of
+the seeds. Maps that were made of these, which may be of quite another distribution, take over the foreground's share.
 """
 
 from collections.abc import Iterable
@@ -83,6 +84,38 @@ def estimate_threshold(photos: Iterable[tuple[NDArray[np.uint8], NDArray[np.floa
             "background in colour or texture; set labels.threshold_source to fixed"
         )
     return int(total.argmax()) / NUM_STEPS
+
+
+def foreground_shares(maps: Iterable[NDArray[np.float32]]) -> NDArray[np.float64]:
+    """Share of the photos that is foreground at each of the T thresholds.
+
+    Args:
+        maps: of each photo its activation maps (K, h, w) in [0, 1]; a photo without maps is background.
+
+    Returns:
+        (T,) in [0, 1], falling; every photo weighs the same.
+    """
+    total = np.zeros(len(THRESHOLDS))
+    num_photos = 0
+    for of_photo in maps:
+        num_photos += 1
+        if len(of_photo):
+            bins = THRESHOLDS.searchsorted(of_photo.max(axis=0).ravel())
+            total += _sums_above(bins, np.ones(len(bins))) / len(bins)
+    return total / max(num_photos, 1)
+
+
+def threshold_of_share(maps: Iterable[NDArray[np.float32]], share: float) -> float:
+    """The threshold at which the foreground's share of the photos is nearest to `share`.
+
+    Args:
+        maps: as for `foreground_shares`.
+        share: in [0, 1].
+
+    Returns:
+        One of 0, 0.01, ... 1; the lowest of several.
+    """
+    return int(np.abs(foreground_shares(maps) - share).argmin()) / NUM_STEPS
 
 
 def _resized(photo: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:

@@ -309,6 +309,17 @@ def test_changed_tags_redo_everything(recipe: Recipe, photos: Photos, tmp_path: 
     assert found[BASELINE] == "photos or tags changed"
 
 
+def test_an_estimated_threshold_follows_from_the_seeds_of_a_classifier(photos: Photos, tmp_path: Path):
+    recipe = changed(
+        Recipe(methods=("acr", "acr_vit"), refined_methods=("acr", "acr_vit")), {"labels.threshold_source": "estimated"}
+    )
+
+    before = {stage.folder: [part.folder for part in stage.before] for stage in plan(recipe, photos, tmp_path)}
+
+    assert before["4-pseudo-labels/acr"] == ["3-refined/acr/maps", "2-cams/acr"]
+    assert before["4-pseudo-labels/acr_vit"] == ["3-refined/acr_vit/maps", "2-cams/acr"]
+
+
 @pytest.mark.parametrize(
     ("source", "segmented"),
     [("fixed", set()), ("estimated", {"5-segmenter/acr", "6-predictions/acr", "scores/segmenter-acr"})],

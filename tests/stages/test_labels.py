@@ -68,9 +68,32 @@ def test_fixed_threshold_is_chosen_without_a_look_at_the_photos(tmp_path: Path):
     absent = Record("absent", tmp_path / "absent.png", (1,))
     settings = LabelSettings(threshold=0.3)
 
-    assert choose_threshold([absent], tmp_path, settings) == (0.3, "fixed")
+    assert choose_threshold([absent], tmp_path, tmp_path, settings) == (0.3, "fixed")
     with pytest.raises(ValueError, match=r"absent\.png"):
-        choose_threshold([absent], tmp_path, replace(settings, threshold_source="estimated"))
+        choose_threshold([absent], tmp_path, tmp_path, replace(settings, threshold_source="estimated"))
+
+
+def test_maps_made_of_seeds_are_cut_so_that_as_much_is_foreground(tmp_path: Path):
+    # A light square on a dark ground, and seeds that fall slowly beyond its border.
+    photo = np.zeros((48, 48, 3), np.uint8)
+    photo[12:36, 12:36] = 200
+    Image.fromarray(photo).save(tmp_path / "cat.png")
+    record = Record("cat", tmp_path / "cat.png", (1,))
+    seeds = np.zeros((1, 12, 12), np.uint8)
+    for step in range(6):
+        seeds[0, step : 12 - step, step : 12 - step] = 40 * (step + 1)
+    for folder, maps in (("seeds", seeds), ("maps", np.uint8(255 * (seeds / 255) ** 0.25))):
+        write_cams(tmp_path / folder, "cat", StoredCams(np.array([1], np.uint8), maps, 48, 48))
+    settings = LabelSettings("estimated")
+
+    of_seeds, of_maps = (
+        choose_threshold([record], tmp_path / folder, tmp_path / "seeds", settings) for folder in ("seeds", "maps")
+    )
+
+    foreground = seeds / 255 > of_seeds.used
+    assert 0 < foreground.mean() < 1
+    assert of_maps.used > of_seeds.used + 0.2
+    assert np.array_equal((seeds / 255) ** 0.25 > of_maps.used, foreground)
 
 
 def test_threshold_that_was_written_is_read(tmp_path: Path):
@@ -87,7 +110,13 @@ def estimate_in_two(rank: int, record: Record, folder: Path) -> None:
     settings = LabelSettings("estimated")
     try:
         write_pseudo_labels(
-            fabric, [record], maps=folder / "maps", folder=folder / "labels", settings=settings, num_processes=1
+            fabric,
+            [record],
+            maps=folder / "maps",
+            seeds=folder / "maps",
+            folder=folder / "labels",
+            settings=settings,
+            num_processes=1,
         )
     except (ValueError, SystemExit) as end:
         (folder / str(rank)).write_text(type(end).__name__)
@@ -126,7 +155,7 @@ def test_pseudo_labels_hold_the_class_where_its_map_passes_the_threshold(
     write_cams(tmp_path, "cat", StoredCams(np.array([2], np.uint8), maps, 36, 48))
     settings, out = LabelSettings(threshold=0.5), tmp_path / "labels"
 
-    write_pseudo_labels(fabric, [record], maps=tmp_path, folder=out, settings=settings, num_processes=1)
+    write_pseudo_labels(fabric, [record], maps=tmp_path, seeds=tmp_path, folder=out, settings=settings, num_processes=1)
 
     assert read_threshold(out) == (0.5, "fixed")
     label_map = open_label_map(out / "cat.png")

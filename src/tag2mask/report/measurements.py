@@ -44,7 +44,7 @@ def _rows(recipe: Recipe, photos: Photos, stage: Stage, stages: Sequence[Stage],
         "fixed": recipe.cams.threshold if stage.level == "seed" else recipe.labels.threshold,
     }
     for other in stages:
-        if other.kind == "labels" and source in other.before:
+        if other.kind == "labels" and other.before[:1] == (source,):
             made_with = read_threshold(run / other.folder)
             if made_with and made_with.source == "estimated":
                 thresholds["estimated"] = made_with.used

@@ -165,7 +165,12 @@ def _after_cams(recipe: Recipe, photos: Photos, cams: Stage, run: Path) -> list[
         stages += _measured(source, "refined", photos.seed)
     # What the CRF made of the seeds is taken as it is.
     settings = {} if source.kind == "crf" else stage_settings.labels(recipe)
-    labels = _stage("labels", method, photos.mapped, settings, (source,))
+    before: tuple[Stage, ...] = (source,)
+    if settings.get("labels.threshold_source") == "estimated":
+        # Last come the seeds that tell how much is foreground: not the spread ones, but those that were spread.
+        seeds = cams.before[0] if cams.before and cams.before[0].kind == "cams" else cams
+        before = (source,) if source is seeds else (source, seeds)
+    labels = _stage("labels", method, photos.mapped, settings, before)
     return stages + _after_labels(recipe, photos, labels, run)
 
 

@@ -16,9 +16,10 @@ from tag2mask.data.classes import IGNORE, voc_palette
 from tag2mask.data.label_maps import label_map_names, open_label_map, refuse_other_size, write_label_map
 from tag2mask.data.photos import open_photo, photo_size
 from tag2mask.data.records import Record
+from tag2mask.evaluation.thresholds import NUM_STEPS
 from tag2mask.files import replacing
 from tag2mask.progress import track
-from tag2mask.pseudo_labels import estimate_threshold, label_map_from_maps
+from tag2mask.pseudo_labels import estimate_threshold, foreground_shares, label_map_from_maps, threshold_of_share
 from tag2mask.stages.missing import write_missing
 from tag2mask.workers import refused_together
 
@@ -41,7 +42,7 @@ class ChosenThreshold(NamedTuple):
 
 
 def write_pseudo_labels(
-    fabric: "Fabric", records: Sequence[Record], *, maps: Path, folder: Path, settings: LabelSettings,
+    fabric: "Fabric", records: Sequence[Record], *, maps: Path, seeds: Path, folder: Path, settings: LabelSettings,
     num_processes: int,
 ) -> None:  # fmt: skip
     """Write the label maps of activation maps at one threshold; those that are there already are left alone.
@@ -50,6 +51,7 @@ def write_pseudo_labels(
         fabric: launched; its processes share the photos.
         records: photos.
         maps: folder of their activation maps.
+        seeds: folder of those that `maps` were made of, or `maps` itself.
         folder: for one PNG a photo and the threshold.
         settings: which threshold is asked for, and what is unsure.
         num_processes: that each of them starts for its part; 0 = one a core.
@@ -59,7 +61,7 @@ def write_pseudo_labels(
     """
     with refused_together(fabric):
         if fabric.is_global_zero:
-            write_threshold(folder, choose_threshold(records, maps, settings))
+            write_threshold(folder, choose_threshold(records, maps, seeds, settings))
     # All processes read the one that the first has chosen.
     threshold = read_threshold(folder)
     assert threshold is not None
@@ -85,12 +87,14 @@ def copy_label_maps(
     write_missing(fabric, write, records, folder=folder, num_processes=num_processes, title=_TITLE)
 
 
-def choose_threshold(records: Sequence[Record], maps: Path, settings: LabelSettings) -> ChosenThreshold:
+def choose_threshold(records: Sequence[Record], maps: Path, seeds: Path, settings: LabelSettings) -> ChosenThreshold:
     """The threshold for labels of photos; only one that is to be estimated opens them.
 
     Args:
         records: photos.
         maps: folder of their activation maps.
+        seeds: folder of those that `maps` were made of, or `maps` itself: an estimate is made on these, and as much of
+            the photos is foreground in the labels.
         settings: which threshold is asked for.
 
     Raises:
@@ -100,7 +104,15 @@ def choose_threshold(records: Sequence[Record], maps: Path, settings: LabelSetti
         case "fixed":
             return ChosenThreshold(settings.threshold, "fixed")
         case "estimated":
-            return ChosenThreshold(estimate_threshold(_small_photos(records, maps)), "estimated")
+            return ChosenThreshold(_estimate(records, maps, seeds), "estimated")
+
+
+def _estimate(records: Sequence[Record], maps: Path, seeds: Path) -> float:
+    threshold = estimate_threshold(_small_photos(records, seeds))
+    if maps == seeds:
+        return threshold
+    shares = foreground_shares(_maps(records, seeds))
+    return threshold_of_share(_maps(records, maps), float(shares[round(threshold * NUM_STEPS)]))
 
 
 def write_threshold(folder: Path, threshold: ChosenThreshold) -> None:
@@ -185,6 +197,10 @@ def note_on_unlabelled_classes(records: Sequence[Record], folder: Path, class_na
 def _small_photos(records: Sequence[Record], maps: Path) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
     for record in track(records, len(records), "threshold"):
         yield np.asarray(open_photo(record.image)), stored_maps(read_cams(maps, record.name))
+
+
+def _maps(records: Sequence[Record], folder: Path) -> Iterator[NDArray[np.float32]]:
+    return (stored_maps(read_cams(folder, record.name)) for record in records)
 
 
 def _write_pseudo_label(record: Record, *, maps: Path, folder: Path, threshold: float, uncertain: float) -> None:

@@ -121,8 +121,8 @@ class StageWork:
                 )
             case "labels":
                 write_pseudo_labels(
-                    fabric, stage.records, maps=self._source(stage), folder=folder,
-                    settings=recipe.labels, num_processes=self._num_processes,
+                    fabric, stage.records, maps=self._source(stage), seeds=self._run / stage.before[-1].folder,
+                    folder=folder, settings=recipe.labels, num_processes=self._num_processes,
                 )  # fmt: skip
             case "predictions":
                 segmenter = Segmenter.load(self._source(stage))
@@ -136,9 +136,8 @@ class StageWork:
                         )  # fmt: skip
 
     def _source(self, stage: Stage) -> Path:
-        """Folder of the stage before, where there is one."""
-        (before,) = stage.before
-        return self._run / before.folder
+        """Folder of the stage whose files it works on."""
+        return self._run / stage.before[0].folder
 
     @property
     def _num_processes(self) -> int:
