@@ -14,6 +14,7 @@ from tag2mask.config import (
 )
 from tag2mask.recipes import RecipeError, load_recipe, save_recipe, settings_help, shipped_recipes
 from tag2mask.recipes.paths import with_absolute_paths
+from tag2mask.runs.contradictions import unread_label_settings
 
 
 def written(folder: Path, text: str, name: str = "mine.yaml") -> str:
@@ -70,11 +71,39 @@ def test_recipes_of_the_released_code_and_of_the_paper_are_shipped():
     assert {"voc12_resnet38", "voc12_resnet38_paper", "coco14_resnet38", "animals_lite0"} <= shipped_recipes().keys()
 
 
-def test_coco_recipe_takes_all_photos_and_the_thresholds_published_for_coco():
+def test_refinement_is_that_of_rib_and_by_the_text_that_of_irn():
+    def numbers(name: str) -> tuple[float, ...]:
+        recipe = load_recipe(name)
+        refinement = recipe.refinement
+        return refinement.foreground, refinement.uncertain, refinement.power, recipe.labels.threshold
+
+    assert numbers("voc12_resnet38") == (0.35, 0.17, 1.3, 0.27)
+    assert numbers("coco14_resnet38") == (0.35, 0.17, 1.3, 0.22)
+    assert numbers("voc12_resnet38_paper") == (0.30, 0.05, 1, 0.25)
+
+
+@pytest.mark.parametrize("name", ["voc12_acr_vit", "voc12_mctformer", "coco14_mctformer"])
+def test_spread_seeds_have_the_thresholds_that_were_measured_on_such(name: str):
+    def thresholds(name: str) -> tuple[object, ...]:
+        recipe = load_recipe(name)
+        refinement = recipe.refinement
+        return (
+            recipe.cams.threshold, recipe.crf.background, refinement.foreground, refinement.uncertain,
+            recipe.labels.threshold_source,
+        )  # fmt: skip
+
+    assert thresholds(name) == thresholds("animals_vit")
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_shipped_recipe_sets_nothing_of_labels_that_is_not_read(name: str):
+    assert unread_label_settings(load_recipe(name)) == ""
+
+
+def test_coco_recipe_takes_all_photos_and_learns_as_long_as_voc_does():
     voc, coco = load_recipe("voc12_resnet38"), load_recipe("coco14_resnet38")
 
     assert (coco.data.layout, coco.data.train_split, coco.data.val_split) == ("coco", "train2014", "val2014")
-    assert (coco.refinement.foreground, coco.refinement.uncertain, coco.labels.threshold) == (0.35, 0.17, 0.22)
     assert coco.acr == replace(voc.acr, epochs=5, remnants=replace(voc.acr.remnants, probability_step=-0.1))
 
 
@@ -119,7 +148,8 @@ def test_recipe_extends_another_one_beside_it(tmp_path: Path):
 
 
 def test_paper_recipe_differs_from_the_released_one_where_the_text_does():
-    released, paper = load_recipe("voc12_resnet38").acr, load_recipe("voc12_resnet38_paper").acr
+    of_code, of_text = load_recipe("voc12_resnet38"), load_recipe("voc12_resnet38_paper")
+    released, paper = of_code.acr, of_text.acr
 
     assert (released.masking, paper.masking) == ("upsampled", "feature_grid")
     assert (released.image_space, paper.image_space) == ("normalised", "unit")
@@ -130,6 +160,10 @@ def test_paper_recipe_differs_from_the_released_one_where_the_text_does():
     assert paper.remnants.probability_step == 0
     assert released.reconstructor_optimizer.momentum == 0.0005
     assert paper.epochs == released.epochs == 40
+    # Of momentum and decay the text says nothing.
+    assert of_text.classifier.optimizer == of_code.classifier.optimizer
+    assert paper.classifier_optimizer == released.classifier_optimizer
+    assert paper.reconstructor_optimizer == released.reconstructor_optimizer
 
 
 @pytest.mark.parametrize(

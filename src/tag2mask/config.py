@@ -123,7 +123,8 @@ class MctformerSettings:
     drop_path: Fraction = 0.1
     """Share of photos for which the last block is left out in training, less for earlier ones; MCTformer's code."""
     fused_blocks: Count = 3
-    """Last blocks whose attention of class tokens to patches is multiplied with the patches' maps; MCTformer's code."""
+    """Last blocks whose attention of class tokens to patches is multiplied with the patches' maps; MCTformer's code:
+    all 12 unless told, and its script asks for 3 for the first version."""
     patch_affinity: bool = True
     """Whether its seeds are spread along the attention between patches; MCTformer's code: yes."""
     scales: tuple[Positive, ...] = (1.0,)
@@ -144,7 +145,7 @@ class MctformerSettings:
             name="adamw", learning_rate=6.25e-5, weight_decay=0.05, bias_factor=1.0, schedule="cosine", warmup_epochs=5
         )
     )
-    """How it learns; MCTformer's code: 0.0005 times batch / 512."""
+    """How it learns; MCTformer's code: 0.0005 times batch / 512, which there falls to 1e-5 and here to 0."""
 
 
 @dataclass(frozen=True)
@@ -296,12 +297,14 @@ class RefinementSettings:
 
     method: Literal["none", "irn", "affinity"] = "irn"
     """`irn`: class boundaries (Ahn et al., CVPR 2019); `affinity`: pixel features (PSA, Ahn and Kwak, CVPR 2018)."""
-    backbone: str = "resnet50"
-    """Of the relations' network: `resnet38` or a timm name; IRN's code: ResNet-50."""
+    backbone: str = "resnet50.tv_in1k"
+    """Of the relations' network: `resnet38` or a timm name; IRN's code: ResNet-50 with these weights, torchvision's.
+    IRN takes the first feature after the max-pooling, at stride 4; timm's is that before, at stride 2."""
     weights: str = "timm"
     """Its pretrained weights, as `classifier.weights`."""
     output_stride: Literal[8, 16, 32] = 16
-    """Pixels of the photo per cell of its last feature; IRN's code: 16."""
+    """Pixels of the photo per cell of its last feature; IRN's code: 16, by a last stage without stride, which timm
+    dilates besides."""
     foreground: Fraction = 0.30
     """Pixels above this activation, sharpened by the CRF, are of their class for sure; IRN's code."""
     uncertain: Fraction = 0.05
@@ -326,7 +329,11 @@ class RefinementSettings:
     optimizer: OptimizerSettings = field(
         default_factory=lambda: OptimizerSettings(learning_rate=0.1, momentum=1e-4, weight_decay=1e-4, bias_factor=1.0)
     )
-    """How it learns; IRN's code, which has its weight decay in the place of the momentum too."""
+    """How it learns; IRN's code, which has its weight decay in the place of the momentum too. There biases decay as
+    well, here never."""
+    power: Positive = 1.0
+    """Maps are raised to it before they walk, with either method; IRN's and PSA's code: 1, RIB's, to which the released
+    code refers: 1.3."""
     walk_radius: Count = 5
     """A step of the random walk reaches cells closer than this; IRN's and PSA's code."""
     beta: Positive = 10.0
@@ -343,8 +350,8 @@ class LabelSettings:
     """
 
     threshold_source: Literal["fixed", "estimated"] = "fixed"
-    """`fixed`: `threshold`; `estimated`: chosen from photos and maps alone, no mask is read. Not for labels
-    of the CRF."""
+    """`fixed`: `threshold`; `estimated`: chosen from photos and seeds alone, no mask is read, and as much of the photos
+    is foreground in the labels. Not for labels of the CRF."""
     threshold: Fraction = 0.25
     """Background score against the refined maps; IRN's code. Not for labels of the CRF."""
     uncertain: Fraction = 0.0
@@ -385,9 +392,10 @@ class SegmenterSettings:
     optimizer: OptimizerSettings = field(
         default_factory=lambda: OptimizerSettings(learning_rate=0.001, new_layers_factor=10.0, bias_factor=1.0)
     )
-    """How it learns; paper, section 5.2: 0.001, poly 0.9."""
+    """How it learns; paper, section 5.2: 0.001, poly 0.9; SEAM's author: weight decay and the factor of new layers. No
+    source for the momentum."""
     scales: tuple[Positive, ...] = (0.5, 0.75, 1.0, 1.25, 1.5)
-    """Factors on the photo's size whose scores are joined, each with its mirror image; MCTformer's code."""
+    """Factors on the photo's size whose scores are joined; MCTformer's code. Their mirror images too, which is ours."""
     fuse: Literal["max", "mean"] = "max"
     """How scores of the scales are joined; the field: the highest."""
     crf: Literal["none"] | CrfPreset = "none"

@@ -103,6 +103,25 @@ def test_walk_and_labels_are_those_of_the_released_code(golden: Path):
     np.testing.assert_array_equal(keys[scores.argmax(axis=0)], released["r5_label"])
 
 
+@pytest.mark.parametrize("relations", ["boundaries", "features"])
+@pytest.mark.parametrize("power", [1, 1.3])
+def test_maps_walk_from_their_power_and_not_from_boundaries(relations: str, power: float):
+    draw = np.random.default_rng(0)
+    maps, edges, settings = draw.random((2, 6, 7)), draw.random((6, 7)), replace(SETTINGS, power=power, log_steps=2)
+    starting = np.zeros_like(maps)
+    for (index, row, column), value in np.ndenumerate(maps):
+        spreads = 1 - edges[row, column] if relations == "boundaries" else 1
+        starting[index, row, column] = value**power * spreads
+
+    if relations == "boundaries":
+        walked, affinities = walk_from_boundaries(maps, edges, settings), boundary_affinities(edges, 5)
+    else:
+        walked, affinities = walk_from_features(maps, edges[None], settings), feature_affinities(edges[None], 5)
+
+    expected = walk_by_squaring(starting, affinities, settings.beta, settings.log_steps)
+    np.testing.assert_allclose(walked, expected / expected.max(), atol=1e-12, rtol=0)
+
+
 def test_a_constant_map_stays_as_it_is():
     edges = np.random.default_rng(0).random((15, 11)) ** 2
 

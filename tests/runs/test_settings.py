@@ -34,6 +34,16 @@ def test_size_that_photos_are_brought_down_to_decides_the_seeds_after_the_crf():
     assert stage_settings.relations(reduced) == stage_settings.relations(RECIPE)
 
 
+def test_power_of_the_maps_decides_their_walk_alone_and_only_where_it_changes_them():
+    raised = replace(RECIPE, refinement=replace(RECIPE.refinement, power=1.3))
+
+    assert stage_settings.walk(raised) == stage_settings.walk(RECIPE) | {"refinement.power": 1.3}
+    # Maps that walked before there was a choice are those of 1.
+    assert "refinement.power" not in stage_settings.walk(RECIPE)
+    for stage in (stage_settings.relations, stage_settings.relations_training, stage_settings.labels):
+        assert stage(raised) == stage(RECIPE)
+
+
 def test_threshold_decides_labels_only_where_none_is_estimated():
     def labelled(source: Literal["fixed", "estimated"], threshold: float) -> Recipe:
         return replace(RECIPE, labels=replace(RECIPE.labels, threshold_source=source, threshold=threshold))

@@ -84,7 +84,7 @@ def build_head(channels: int, num_classes: int, kind: Literal["linear", "two_lay
 
 
 def xavier_1x1(in_channels: int, out_channels: int) -> nn.Conv2d:
-    """A 1x1 convolution without bias, initialised as in the released code."""
+    """A 1x1 convolution without bias, initialised as the heads of the released code."""
     convolution = nn.Conv2d(in_channels, out_channels, 1, bias=False)
     nn.init.xavier_uniform_(convolution.weight)
     return convolution

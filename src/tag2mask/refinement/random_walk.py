@@ -87,7 +87,7 @@ def walk_from_boundaries(maps: Array, edges: Array, settings: RefinementSettings
     Args:
         maps: (K, h, w), not negative.
         edges: (h, w) in [0, 1].
-        settings: of radius and walk.
+        settings: of power, radius and walk.
 
     Returns:
         (K, h, w) in [0, 1], the highest value of all classes being 1 unless all are 0.
@@ -95,7 +95,8 @@ def walk_from_boundaries(maps: Array, edges: Array, settings: RefinementSettings
     _check_grid(maps, edges)
     affinities = boundary_affinities(edges, settings.walk_radius)
     # What lies on a boundary belongs to neither side, so it does not spread.
-    return _scaled(random_walk(maps * (1 - edges), affinities, beta=settings.beta, log_steps=settings.log_steps))
+    starting = maps**settings.power * (1 - edges)
+    return _scaled(random_walk(starting, affinities, beta=settings.beta, log_steps=settings.log_steps))
 
 
 def walk_from_features(maps: Array, features: Array, settings: RefinementSettings) -> Array:
@@ -104,14 +105,15 @@ def walk_from_features(maps: Array, features: Array, settings: RefinementSetting
     Args:
         maps: (K, h, w), not negative.
         features: (c, h, w).
-        settings: of radius and walk.
+        settings: of power, radius and walk.
 
     Returns:
         (K, h, w) in [0, 1], the highest value of all classes being 1 unless all are 0.
     """
     _check_grid(maps, features)
     affinities = feature_affinities(features, settings.walk_radius)
-    return _scaled(random_walk(maps, affinities, beta=settings.beta, log_steps=settings.log_steps))
+    starting = maps**settings.power
+    return _scaled(random_walk(starting, affinities, beta=settings.beta, log_steps=settings.log_steps))
 
 
 def _affinities(maps: Array, radius: int, affinity: Callable[[Offset], Array]) -> Affinities:

@@ -90,7 +90,11 @@ def relations_training(recipe: Recipe) -> Settings:
 
 def walk(recipe: Recipe) -> Settings:
     """Of the walk of the maps along these relations."""
-    return _refinement(recipe, "walk_radius", "beta", "log_steps") | _inference(recipe)
+    settings = _refinement(recipe, "power", "walk_radius", "beta", "log_steps") | _inference(recipe)
+    if recipe.refinement.power == 1:
+        # It changes nothing then. Kept, it would make maps anew that walked before it was a setting.
+        del settings["refinement.power"]
+    return settings
 
 
 def labels(recipe: Recipe) -> Settings:
