@@ -2,14 +2,13 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from plain_acr import PlainAcr
 from torch import nn
 
 from tag2mask.config import Recipe
-from tag2mask.data.batch import Batch
 from tag2mask.data.records import Record
 from tag2mask.engine import launch
 from tag2mask.networks.classifier import PhotoClassifier
@@ -56,7 +55,17 @@ class Adversaries(NamedTuple):
 
 
 def begin(name: str, recipe: Recipe, num_classes: int) -> Adversaries:
-    """New networks with the run's weights."""
+    """New networks with the run's weights, whose dropout drops nothing."""
+    adversaries = _begin(name, recipe, num_classes)
+    # Only now: the method has seen that there is dropout, and calls the classifier in both modes.
+    for network in (adversaries.classifier, adversaries.reconstructor):
+        for layer in network.modules():
+            if isinstance(layer, nn.Dropout | nn.Dropout2d):
+                layer.p = 0.0
+    return adversaries
+
+
+def _begin(name: str, recipe: Recipe, num_classes: int) -> Adversaries:
     way = WAYS[name]
     recipe = replace(recipe, engine=replace(recipe.engine, precision=way.precision, compile=way.compile))
     records = [Record(str(number), Path(), (1,)) for number in range(NUM_PHOTOS)]
@@ -76,20 +85,3 @@ def begin(name: str, recipe: Recipe, num_classes: int) -> Adversaries:
         for network in (classifier, reconstructor):
             network.to(memory_format=torch.contiguous_format)
     return Adversaries(training, classifier, reconstructor, Acr(*learners, acr))
-
-
-def step_without_dropout(adversaries: Adversaries, batch: Batch) -> dict[str, float]:
-    """One step, after which dropout is as before."""
-    layers: list[Any] = [
-        layer
-        for network in (adversaries.classifier, adversaries.reconstructor)
-        for layer in network.modules()
-        if isinstance(layer, nn.Dropout | nn.Dropout2d)
-    ]
-    shares = [layer.p for layer in layers]
-    for layer in layers:
-        layer.p = 0.0
-    losses = adversaries.method.training_step(batch.to(adversaries.device), 0)
-    for layer, share in zip(layers, shares, strict=True):
-        layer.p = share
-    return {name: float(loss) for name, loss in losses.items()}

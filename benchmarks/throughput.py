@@ -4,9 +4,10 @@
     python benchmarks/throughput.py --recipe animals_lite0 --device cpu --steps 3 --rows plain channels_last
 
 Every row begins with the same weights, takes one batch of noise in the shapes of the recipe again and again, and is
-gone before the next one begins. Losses are compared at a first step without dropout, whose draws differ from row to
-row; then dropout is on, two steps warm up, and the median of `--steps` counts, the batch's way to the device included.
-Convolutions and products round as torch has it by default, in all rows: the second line printed says how.
+gone before the next one begins. Dropout drops nothing in all steps: its draws differ from row to row, so that losses,
+those of the first step, could not be compared, and what is compiled would be compiled again for another share. Two
+more steps warm up, and the median of `--steps` counts, the batch's way to the device included. Convolutions and
+products round as in a run, in all rows: the second line printed says how.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from clocks import clock
 from PIL import Image
 from plain_acr import draw_batch
 from step_parts import StepParts
-from step_ways import NUM_PHOTOS, WAYS, Adversaries, begin, step_without_dropout
+from step_ways import NUM_PHOTOS, WAYS, Adversaries, begin
 
 from tag2mask.cams.multiscale import inference_sizes
 from tag2mask.config import Recipe
@@ -58,7 +59,8 @@ def measure(adversaries: Adversaries, batch: Batch, num_steps: int) -> Row:
     """Losses of the first step, then seconds and memory of the steps after it."""
     device, seconds = adversaries.device, []
     start = clock(device)
-    first_losses = step_without_dropout(adversaries, batch)
+    losses = adversaries.method.training_step(batch.to(device), 0)
+    first_losses = {name: float(loss) for name, loss in losses.items()}
     first_seconds = clock(device) - start
     for number in range(NUM_WARM_UP + num_steps):
         if number == NUM_WARM_UP and device.type == "cuda":
@@ -77,19 +79,22 @@ def forget() -> None:
     torch.cuda.empty_cache()
 
 
-def measure_rows(names: Sequence[str], recipe: Recipe, num_classes: int, num_steps: int) -> dict[str, Row]:
-    """Measure and print one row after the other."""
-    torch.manual_seed(0)
-    batch = draw_batch(recipe, num_classes)
+def measure_rows(
+    names: Sequence[str], recipe: Recipe, num_classes: int, *, batch: Batch, num_steps: int
+) -> dict[str, Row]:
+    """Measure and print one row after the other, those that fail with the reason."""
     rows: dict[str, Row] = {}
     print(f"{'row':<15}{'s a step':>10}{'photos/s':>10}{'to plain':>10}{'peak GiB':>10}{'loss diff':>11}{'first s':>9}")
     for name in names:
         try:
             row = rows[name] = measure(begin(name, recipe, num_classes), batch, num_steps)
-        except ValueError as error:
-            print(f"{name:<15}not measured: {error}", flush=True)
-            continue
+        except (ValueError, RuntimeError) as error:
+            reason = str(getattr(error, "inner_exception", error)).strip().partition("\n")[0]
+            print(f"{name:<15}not measured: {reason}", flush=True)
+        # After the error, which holds all that the row took, is gone.
         forget()
+        if name not in rows:
+            continue
         ratio, worst = "-", "-"
         if plain := rows.get("plain"):
             ratio = f"{plain.seconds / row.seconds:.2f}x"
@@ -104,10 +109,9 @@ def measure_rows(names: Sequence[str], recipe: Recipe, num_classes: int, num_ste
     return rows
 
 
-def print_parts(name: str, recipe: Recipe, num_classes: int, num_steps: int) -> None:
+def print_parts(name: str, recipe: Recipe, num_classes: int, *, batch: Batch, num_steps: int) -> None:
     """Where the time of a step goes, in words."""
     adversaries = begin(name, recipe, num_classes)
-    batch = draw_batch(recipe, num_classes)
     for _ in range(NUM_WARM_UP):
         adversaries.method.training_step(batch.to(adversaries.device), 0)
     parts = StepParts(adversaries.classifier, adversaries.reconstructor, adversaries.device)
@@ -212,7 +216,12 @@ def main() -> None:
         f"tf32 in convolutions {torch.backends.cudnn.allow_tf32}, in products {torch.backends.cuda.matmul.allow_tf32}, "
         f"cudnn.benchmark {torch.backends.cudnn.benchmark}"
     )
-    rows = measure_rows(arguments.rows, recipe, arguments.classes, arguments.steps)
+    torch.manual_seed(0)
+    batch = draw_batch(recipe, arguments.classes)
+    if device.type == "cuda":
+        # As a loader gives it.
+        batch = batch.pin_memory()
+    rows = measure_rows(arguments.rows, recipe, arguments.classes, batch=batch, num_steps=arguments.steps)
     if not rows:
         parser.exit(1, "no row could be measured\n")
     loaded = arguments.photos and loading_rate(recipe, arguments.photos, arguments.classes)
@@ -222,7 +231,7 @@ def main() -> None:
     eager = [name for name in rows if name != "plain" and not WAYS[name].compile]
     if eager:
         fastest = min(eager, key=lambda name: rows[name].seconds)
-        print_parts(fastest, recipe, arguments.classes, arguments.steps)
+        print_parts(fastest, recipe, arguments.classes, batch=batch, num_steps=arguments.steps)
 
 
 if __name__ == "__main__":

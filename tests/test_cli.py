@@ -26,6 +26,18 @@ heavy = {"torch", "torchvision", "timm", "lightning_fabric", "matplotlib"} & set
 sys.exit(f"imported {heavy}" if heavy else 0)
 """
 
+WITH_A_LIBRARY = """
+import logging
+from tag2mask.cli import main
+main(["env"])
+# Lightning does the same when it is imported.
+library = logging.getLogger("library")
+library.setLevel(logging.INFO)
+library.info("advice")
+library.warning("warning")
+logging.getLogger("tag2mask.stages").info("progress")
+"""
+
 
 def only_line(err: str) -> str:
     """What was told, which is a single line beside the run's own log."""
@@ -41,6 +53,16 @@ def test_help_and_env_import_no_torch():
     assert command.returncode == 0, command.stderr
     for told in (*COMMANDS, "--acr.epochs", "embedded weights"):
         assert told in command.stdout
+
+
+@pytest.mark.parametrize(("rank", "told"), [("0", "warning\nprogress\n"), ("1", "")])
+def test_first_process_tells_how_it_goes_and_what_libraries_warn_of(rank: str, told: str):
+    command = subprocess.run(
+        [sys.executable, "-c", WITH_A_LIBRARY],
+        capture_output=True, text=True, check=True, env=os.environ | {"LOCAL_RANK": rank},
+    )  # fmt: skip
+
+    assert command.stderr == told
 
 
 def test_character_that_the_output_does_not_have_stops_nothing(tmp_path: Path):

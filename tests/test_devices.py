@@ -5,13 +5,14 @@ devices, or where the processor would wait for a value.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, TypeVar
 
 import pytest
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.precision import MixedPrecision, Precision
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -72,7 +73,7 @@ class FakeGpu:
     """Of a fabric on a GPU what learners need; nothing flows back, which torch cannot do without a GPU."""
 
     def __init__(self, dtype: torch.dtype) -> None:
-        self._dtype = dtype
+        self._precision = Precision() if dtype == torch.float32 else MixedPrecision("bf16-mixed", "cuda")
 
     def setup(self, network: nn.Module, optimizer: object) -> tuple[Callable[..., Any], object]:
         return self._in_arithmetic(network), optimizer
@@ -81,7 +82,7 @@ class FakeGpu:
         return network
 
     def autocast(self) -> AbstractContextManager[object]:
-        return nullcontext() if self._dtype == torch.float32 else torch.autocast("cuda", self._dtype)
+        return self._precision.forward_context()
 
     def backward(self, loss: Tensor) -> None:
         assert loss.requires_grad
@@ -90,7 +91,8 @@ class FakeGpu:
     def _in_arithmetic(self, network: nn.Module) -> Callable[..., Any]:
         def call(*arguments: object) -> Any:
             with self.autocast():
-                return network(*arguments)
+                output = network(*self._precision.convert_input(arguments))
+            return self._precision.convert_output(output)
 
         return call
 
@@ -196,6 +198,22 @@ def test_step_on_a_gpu_needs_nothing_from_the_cpu(method: str, dtype: torch.dtyp
 
     assert losses
     assert {(loss.device.type, loss.dtype) for loss in losses.values()} == {("cuda", torch.float32)}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("method", [method for method in TAGGED if method.startswith("acr")])
+def test_decoder_on_a_gpu_gets_features_in_the_arithmetic_of_the_run_in_both_phases(
+    method: str, dtype: torch.dtype, fake_tensors: FakeTensorMode
+):
+    training = METHODS[method](FakeGpu(dtype), lambda network: on_fake_gpu(network, fake_tensors))
+    got: list[torch.dtype] = []
+    decoder = training.learners["reconstructor"].network.decoder
+    decoder.register_forward_pre_hook(lambda _, arguments: got.append(arguments[0].dtype))
+
+    with fake_tensors:
+        training.training_step(batch_for(method).to(torch.device("cuda")), 0)
+
+    assert got == [dtype, dtype]
 
 
 def two_steps(method: str, precision: Any) -> tuple[Tensor, TrainingMethod]:

@@ -1,6 +1,7 @@
 import os
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -26,6 +27,19 @@ def test_compiling_without_a_compiler_is_refused_in_one_line():
     assert "no-such-compiler" in str(error.value)
     assert "expected a C++ compiler" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("device", "expected"), [("cpu", "highest"), ("cuda", "high")])
+def test_products_of_float32_are_rounded_on_a_gpu_alone(device: str, expected: str, monkeypatch: pytest.MonkeyPatch):
+    # There is no GPU that Fabric could find.
+    there = SimpleNamespace(device=torch.device(device), launch=lambda: None)
+    monkeypatch.setattr("tag2mask.engine.Fabric", lambda **_: there)
+
+    try:
+        launch(EngineSettings())
+        assert torch.get_float32_matmul_precision() == expected
+    finally:
+        torch.set_float32_matmul_precision("highest")
 
 
 def join_a_run_that_is_gone() -> None:

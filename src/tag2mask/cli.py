@@ -35,10 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     own, settings = split_settings(sys.argv[1:] if arguments is None else arguments)
     typed, unknown = parser.parse_known_args(own)
-    level = logging.INFO if is_first_process() else logging.ERROR
-    # Of what libraries tell, only warnings.
-    logging.basicConfig(level=max(level, logging.WARNING), format="%(message)s", stream=sys.stderr, force=True)
-    logging.getLogger("tag2mask").setLevel(level)
+    _log_to_stderr(logging.INFO if is_first_process() else logging.ERROR)
     try:
         refuse_unknown(unknown, typed)
         return _dispatch(typed, settings)
@@ -67,6 +64,16 @@ def _print_any_character() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+
+
+def _log_to_stderr(level: int) -> None:
+    """Tell what the program logs from this level on; of what libraries log, only warnings."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setLevel(level)
+    # Not by the libraries' loggers: Lightning sets the level of its own when it is imported, which is later.
+    handler.addFilter(lambda record: record.levelno >= logging.WARNING or record.name.startswith("tag2mask"))
+    logging.basicConfig(level=max(level, logging.WARNING), format="%(message)s", handlers=[handler], force=True)
+    logging.getLogger("tag2mask").setLevel(level)
 
 
 def _dispatch(typed: argparse.Namespace, flags: Sequence[str]) -> int:

@@ -426,7 +426,8 @@ class EngineSettings:
     """Arithmetic of trained networks that make maps and predictions, none named: as `precision`. A processor that
     multiplies bfloat16 itself makes CAMs more than twice as fast so."""
     compile: bool = False
-    """Let torch.compile build faster code for networks that learn; the first steps take minutes, dropout draws anew."""
+    """Let torch.compile build faster code for the networks of a training; the first steps take minutes, dropout draws
+    anew."""
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,8 @@ def launch(settings: EngineSettings) -> Fabric:
     Those that this one starts end with it: it alone keeps others out of the run's folder. It ends with them too, as
     Fabric sees to.
 
+    On NVIDIA GPUs, products of float32 are rounded to TF32 within, as torch has it for convolutions anyway.
+
     Raises:
         ValueError: this machine does not have what is asked for.
     """
@@ -41,6 +43,8 @@ def launch(settings: EngineSettings) -> Fabric:
         )
     except (RuntimeError, ModuleNotFoundError, MisconfigurationException) as error:
         raise ValueError(f"engine.accelerator {settings.accelerator} x {settings.devices}: {error}") from error
+    if fabric.device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
     _start_processes(fabric)
     if settings.compile:
         with refused_together(fabric):

@@ -1,6 +1,6 @@
 """Learners that are compiled: they give what eager ones give, and compile in their first steps alone."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,12 +26,20 @@ from tag2mask.engine import launch
 from tag2mask.networks.classifier import Classifier
 from tag2mask.networks.reconstructor import Reconstructor
 from tag2mask.recipes import load_recipe
-from tag2mask.training.acr import Acr
+from tag2mask.training.acr import Acr, ClassifierAlone, ReconstructorAlone
 from tag2mask.training.classification import Classification
-from tag2mask.training.training import Networks, Training, build_learner, build_loader, train_networks
+from tag2mask.training.training import (
+    Networks,
+    Training,
+    build_fixed,
+    build_learner,
+    build_loader,
+    train_networks,
+)
 
 RECONSTRUCTOR = ReconstructorSettings(features=(0,), feature_channels=(4,), width=4, depth=2, max_width_factor=2)
 OPTIMIZER = OptimizerSettings(momentum=0, weight_decay=0)
+SETTINGS = AcrSettings(remnants=RemnantSettings(grid=4))
 
 
 class OneLayer(nn.Module):
@@ -74,6 +82,7 @@ def test_compiled_steps_of_both_phases_give_what_eager_ones_give_and_only_the_fi
     fabric: Fabric, batch: Batch
 ):
     losses: dict[bool, list[dict[str, Tensor]]] = {}
+    names: dict[bool, list[str]] = {}
     num_graphs = []
     for compiled in (False, True):
         training = training_of(fabric, compiled=compiled)
@@ -84,8 +93,9 @@ def test_compiled_steps_of_both_phases_give_what_eager_ones_give_and_only_the_fi
         method = Acr(
             build_learner(training, classifier, OPTIMIZER, 1, 4),
             build_learner(training, reconstructor, OPTIMIZER, 1, 4),
-            AcrSettings(remnants=RemnantSettings(grid=4)),
+            SETTINGS,
         )
+        names[compiled] = list(reconstructor.state_dict())
         torch.manual_seed(1)
         losses[compiled] = []
         with without_compiler():
@@ -93,11 +103,47 @@ def test_compiled_steps_of_both_phases_give_what_eager_ones_give_and_only_the_fi
                 losses[compiled].append(method.training_step(batch, 0))
                 num_graphs.append(counters["stats"]["unique_graphs"])
 
-    # Classifier in both modes; reconstructor whole, its backbone and its decoder alone.
-    assert num_graphs == [0, 0, 0, 0, 5, 5, 5, 5]
+    # Classifier in both modes; reconstructor whole, and its depths, its encoding and its restoring alone.
+    assert num_graphs == [0, 0, 0, 0, 6, 6, 6, 6]
     assert not counters["graph_break"]
+    assert names[True] == names[False]
     for found, expected in zip(losses[True], losses[False], strict=True):
         torch.testing.assert_close(found, expected)
+
+
+def reconstructor_alone(training: Training, classifier: Classifier, reconstructor: Reconstructor) -> ReconstructorAlone:
+    learner = build_learner(training, reconstructor, OPTIMIZER, 1, 4)
+    return ReconstructorAlone(build_fixed(training, classifier), learner, SETTINGS)
+
+
+def classifier_alone(training: Training, classifier: Classifier, reconstructor: Reconstructor) -> ClassifierAlone:
+    learner = build_learner(training, classifier, OPTIMIZER, 1, 4)
+    return ClassifierAlone(learner, build_fixed(training, reconstructor), SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("build", "expected"),
+    [
+        # The fixed classifier and the reconstructor.
+        (reconstructor_alone, 2),
+        # The classifier; depths, encoding and restoring of the fixed reconstructor.
+        (classifier_alone, 4),
+    ],
+)
+def test_networks_that_do_not_learn_are_compiled_too(
+    build: Callable[..., ReconstructorAlone | ClassifierAlone], expected: int, fabric: Fabric, batch: Batch
+):
+    losses = []
+    for compiled in (False, True):
+        classifier = small_classifier()
+        reconstructor = Reconstructor(OneLayer(), nn.Conv2d(4, 3, 1), RECONSTRUCTOR)
+        method = build(training_of(fabric, compiled=compiled), classifier, reconstructor)
+        with without_compiler():
+            losses.append([method.training_step(batch, 0) for _ in range(2)])
+
+    assert counters["stats"]["unique_graphs"] == expected
+    for found, eager in zip(losses[1], losses[0], strict=True):
+        torch.testing.assert_close(found, eager)
 
 
 def test_compiled_learner_learns_what_an_eager_one_learns_under_the_same_names(batch: Batch):
@@ -138,3 +184,22 @@ def test_what_follows_an_epoch_may_show_a_compiled_network_photos_of_any_size(
 
     assert shapes == [(1, 3, side // 2, side // 2) for side in (16, 24, 40)] * 2
     assert counters["stats"]["unique_graphs"] == 1
+
+
+def test_training_compiles_its_own_network_whatever_was_compiled_before_it(
+    fabric: Fabric, tiny_recipe: Path, tmp_path: Path
+):
+    recipe = load_recipe(str(tiny_recipe), ["--engine.compile", "true"])
+    records = [record for record in read_data_set(recipe.data).split("train") if record.tags][:4]
+    photos = TrainingPhotos(records, 3, recipe.data, mean=(0.5,) * 3, std=(0.25,) * 3, grid=4, seed=0)
+
+    for width in (1, 2):
+        training = Training(fabric, recipe, records, num_classes=3, folder=tmp_path / str(width))
+        classifier = small_classifier()
+        classifier.head = nn.Sequential(nn.Conv2d(4, width, 1), nn.Conv2d(width, 3, 1))
+        loader = build_loader(training, photos, 4, collate)
+        method = Classification(build_learner(training, classifier, OPTIMIZER, 1, 4))
+        with without_compiler(), torch._dynamo.config.patch(recompile_limit=1):
+            train_networks(training, method, loader, num_epochs=1, networks={"classifier": classifier})
+
+    assert counters["stats"]["unique_graphs"] == 2

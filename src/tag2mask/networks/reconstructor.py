@@ -156,7 +156,7 @@ class Reconstructor(nn.Module):
     def _cut(self, features: Tensor, fed: Sequence[Tensor]) -> list[Tensor]:
         """Each part of the features, at side S."""
         side = self._restored_side(features)
-        return [_resize(_resize(features, part.shape[2:]) * part, (side, side)) for part in fed]
+        return [_resize(_resize(features, part.shape[2:]) * part.to(features.dtype), (side, side)) for part in fed]
 
     def _restored_side(self, features: Tensor) -> int:
         # Features of side h come from photos of side h times their stride.
@@ -202,4 +202,5 @@ def _tapped_depths(settings: ReconstructorSettings, num_features: int) -> list[i
 def _resize(maps: Tensor, size: Sequence[int]) -> Tensor:
     if tuple(maps.shape[2:]) == tuple(size):
         return maps
-    return F.interpolate(maps, size=tuple(size), mode="bilinear", align_corners=False)
+    # On GPUs autocast resizes in float32, in which all that follows would take twice the memory.
+    return F.interpolate(maps, size=tuple(size), mode="bilinear", align_corners=False).to(maps.dtype)

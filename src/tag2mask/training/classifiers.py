@@ -13,10 +13,10 @@ from tag2mask.networks.mctformer import build_mctformer
 from tag2mask.networks.reconstructor import Reconstructor, build_reconstructor
 from tag2mask.training.acr import Acr, ClassifierAlone, ReconstructorAlone
 from tag2mask.training.classification import Classification
-from tag2mask.training.learner import FixedNetwork
 from tag2mask.training.loop import TrainingMethod
 from tag2mask.training.training import (
     Training,
+    build_fixed,
     build_learner,
     build_loader,
     epoch_batches,
@@ -56,7 +56,7 @@ def train_reconstructor(training: Training, plain: Path) -> float:
     settings = training.recipe.acr
     classifier = load_network(new_classifier(training, settings.classifier), plain, "classifier")
     reconstructor = new_reconstructor(training, classifier.backbone)
-    fixed = FixedNetwork(training.fabric, classifier)
+    fixed = build_fixed(training, classifier)
     epochs = settings.reconstructor_epochs
     learner = build_learner(training, reconstructor, settings.reconstructor_optimizer, epochs, settings.batch_size)
     method = ReconstructorAlone(fixed, learner, settings)
@@ -68,7 +68,7 @@ def train_pretrained(training: Training, plain: Path, reconstructor: Path) -> fl
     settings = training.recipe.acr
     classifier = _first_classifier(training, plain)
     trained = load_network(new_reconstructor(training, classifier.backbone), reconstructor, "reconstructor")
-    fixed = FixedNetwork(training.fabric, trained)
+    fixed = build_fixed(training, trained)
     epochs = settings.decay_epochs or settings.epochs
     learner = build_learner(training, classifier, settings.classifier_optimizer, epochs, settings.batch_size)
     method = ClassifierAlone(learner, fixed, settings)

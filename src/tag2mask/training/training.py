@@ -23,7 +23,7 @@ from tag2mask.networks.classifier import PhotoClassifier
 from tag2mask.networks.deeplab import DeepLab
 from tag2mask.networks.irnet import BoundaryNet
 from tag2mask.networks.reconstructor import Reconstructor
-from tag2mask.training.learner import Learner
+from tag2mask.training.learner import FixedNetwork, Learner
 from tag2mask.training.loop import TrainingMethod, train
 from tag2mask.training.optim import build_optimizer, build_schedule
 
@@ -73,13 +73,21 @@ def build_learner(
     return Learner(training.fabric, network, optimizer, schedule)
 
 
+def build_fixed(training: Training, network: Network) -> FixedNetwork[Network]:
+    """The network as one that does not learn in this training."""
+    if training.recipe.engine.compile:
+        _compile(network)
+    return FixedNetwork(training.fabric, network)
+
+
 def _compile(network: nn.Module) -> None:
     """Have the network compiled in place when it is first called, for the one size of its crops."""
-    # The classifier-updating phase calls these parts by themselves.
-    alone = ("backbone", "decoder") if isinstance(network, Reconstructor) else ()
-    for part in (network, *map(network.get_submodule, alone)):
-        # A size of its own for each phase, for code of a changing batch is slower.
-        part.compile(dynamic=False)
+    # A size of its own for each phase, for code of a changing batch is slower.
+    network.compile(dynamic=False)
+    if isinstance(network, Reconstructor):
+        # The classifier-updating phase calls these by themselves.
+        for name in ("depths", "encode", "restore"):
+            setattr(network, name, torch.compile(getattr(network, name), dynamic=False))
 
 
 @runtime_checkable
@@ -106,6 +114,9 @@ def train_networks(
             weights = {key: tensor.contiguous() for key, tensor in network.state_dict().items()}
             with replacing(training.folder / f"{name}.safetensors") as path:
                 save_file(weights, path)
+    if training.recipe.engine.compile:
+        # Networks share torch's limit of eight compiled graphs, and the next training needs its own.
+        torch.compiler.reset()
     training.fabric.barrier()
     return sum(row["seconds"] for row in history)
 
