@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tag2mask.cams.multiscale import batches_of_one_size, inference_sizes, multiscale_cams, raw_maps
+from tag2mask.cams.multiscale import batches_of_one_size, inference_sizes, multiscale_cams, raw_maps, scaled_pixels
 from tag2mask.config import CamSettings
 from tag2mask.data.transforms import normalise
 from tag2mask.engine import inference_arithmetic, launch
@@ -49,7 +49,7 @@ def batched(classifier: PhotoClassifier, photos: list[Image.Image], settings: Ca
     fused = []
     for indices in batches_of_one_size([photo.size for photo in photos], settings):
         batch = [photos[index] for index in indices]
-        outputs = raw_maps(classifier, batch, settings, mean=backbone.mean, std=backbone.std)
+        outputs = raw_maps(classifier, scaled_pixels(batch, settings), mean=backbone.mean, std=backbone.std)
         fused += [
             multiscale_cams([scale.maps[:, place, CLASSES] for scale in outputs], photo.height, photo.width).cpu()
             for place, photo in enumerate(batch)

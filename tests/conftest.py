@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -148,6 +148,23 @@ def fabric() -> "Fabric":
     from lightning_fabric import Fabric
 
     return Fabric(accelerator="cpu", devices=1)
+
+
+@pytest.fixture(scope="session")
+def gpu_fabric() -> "Fabric":
+    """One process that takes its device for a GPU and leaves networks on the processor."""
+    import torch
+    from lightning_fabric import Fabric
+
+    class OnGpu(Fabric):
+        @property
+        def device(self) -> torch.device:
+            return torch.device("cuda")
+
+        def to_device(self, obj: Any) -> Any:
+            return obj
+
+    return OnGpu(accelerator="cpu", devices=1)
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from functools import partial
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +15,15 @@ from typing import Any
 import pytest
 from command_process import ready_processes, wait_for_end
 
-from tag2mask.workers import for_each, num_cores, refused_together, share_of
+from tag2mask.workers import (
+    around_network,
+    for_each,
+    in_threads,
+    num_cores,
+    num_threads_beside,
+    refused_together,
+    share_of,
+)
 
 
 class Terminal(io.StringIO):
@@ -124,6 +135,147 @@ def test_processes_beside_the_first_show_no_progress(
     for_each(work, [1, 2], num_processes=num_processes, title="squares", shown=shown)
 
     assert ("squares" in terminal.getvalue()) == shown
+
+
+class Steps:
+    """Notes which threads do the steps on numbers; two steps, by name and number, meet before either goes on."""
+
+    def __init__(self, *meeting: tuple[str, int]) -> None:
+        self.threads: dict[tuple[str, int], int] = {}
+        self._meeting = meeting
+        self._barrier = threading.Barrier(2, timeout=30)
+
+    def prepare(self, number: int) -> int:
+        return self._note("prepare", number)
+
+    def infer(self, number: int) -> int:
+        return self._note("infer", number)
+
+    def finish(self, number: int) -> int:
+        return self._note("finish", number) * 10
+
+    def done(self, numbers: list[int], num_threads: int) -> Iterator[int]:
+        return around_network(
+            numbers, prepare=self.prepare, infer=self.infer, finish=self.finish, num_threads=num_threads
+        )
+
+    def _note(self, step: str, number: int) -> int:
+        self.threads[step, number] = threading.get_ident()
+        if number < 0:
+            raise ValueError(f"{step} of {number}")
+        if (step, number) in self._meeting:
+            self._barrier.wait()
+        return number
+
+
+@pytest.mark.parametrize("num_threads", [0, 1, 3])
+def test_steps_around_a_network_give_results_in_order(num_threads: int):
+    steps = Steps()
+
+    results = list(steps.done([3, 1, 2, 5, 4], num_threads))
+
+    assert results == [30, 10, 20, 50, 40]
+    beside = {step for (step, _), thread in steps.threads.items() if thread != threading.get_ident()}
+    assert beside == ({"prepare", "finish"} if num_threads else set())
+
+
+@pytest.mark.parametrize(
+    "meeting",
+    [
+        (("prepare", 2), ("infer", 1)),
+        (("infer", 2), ("finish", 1)),
+        # Two threads.
+        (("finish", 2), ("finish", 1)),
+    ],
+)
+def test_network_works_while_what_follows_is_prepared_and_what_precedes_is_finished(
+    meeting: tuple[tuple[str, int], tuple[str, int]],
+):
+    assert list(Steps(*meeting).done([1, 2, 3], 2)) == [10, 20, 30]
+
+
+def test_no_more_items_are_taken_than_threads_can_work_on():
+    taken: list[int] = []
+    items = (taken.append(number) or number for number in count())
+
+    results = in_threads(abs, items, num_threads=2)
+    first, second = next(results), next(results)
+    results.close()
+
+    assert (first, second, taken) == (0, 1, [0, 1, 2, 3])
+
+
+class FailsAt:
+    """Steps that fail at some numbers."""
+
+    def __init__(self, **numbers: int) -> None:
+        self.numbers = numbers
+        self.finished: list[int] = []
+
+    def step(self, name: str, number: int) -> int:
+        if self.numbers.get(name) == number:
+            raise OSError(f"{name} of {number}")
+        if name == "finish":
+            self.finished.append(number)
+        return number
+
+    def do(self, num_threads: int) -> None:
+        steps = {name: partial(self.step, name) for name in ("prepare", "infer", "finish")}
+        for _ in around_network(range(8), num_threads=num_threads, **steps):
+            pass
+
+
+@pytest.mark.parametrize("num_threads", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("numbers", "told"),
+    [
+        ({"prepare": 4}, "prepare of 4"),
+        ({"infer": 4}, "infer of 4"),
+        ({"finish": 4}, "finish of 4"),
+        ({"finish": 4, "infer": 5}, "finish of 4"),
+        ({"finish": 4, "prepare": 6}, "finish of 4"),
+        ({"infer": 4, "prepare": 5}, "infer of 4"),
+    ],
+)
+def test_first_item_that_fails_is_told_and_those_before_it_are_finished(
+    numbers: dict[str, int], told: str, num_threads: int
+):
+    steps = FailsAt(**numbers)
+
+    with pytest.raises(OSError, match=told):
+        steps.do(num_threads)
+
+    assert {0, 1, 2, 3} <= set(steps.finished)
+
+
+def test_no_thread_outlives_the_work_or_its_failure():
+    before = threading.active_count()
+
+    list(Steps().done([1, 2], 2))
+    with pytest.raises(OSError, match="infer of 3"):
+        FailsAt(infer=3).do(2)
+
+    assert threading.active_count() == before
+
+
+def test_threads_count_as_the_one_that_starts_them():
+    # Only here: the workers of other tests import this file, and start without torch.
+    import numpy as np
+    import torch
+
+    if not torch.set_flush_denormal(True):
+        pytest.skip("this processor keeps the smallest numbers")
+    try:
+        (halved,) = in_threads(lambda number: number / np.float32(2), [np.finfo(np.float32).tiny], num_threads=1)
+    finally:
+        torch.set_flush_denormal(False)
+
+    assert halved == 0
+
+
+@pytest.mark.parametrize(("device", "expected"), [("cpu", 0), ("cuda", 3), ("mps", 3)])
+def test_network_on_a_cpu_has_its_cores_alone(device: str, expected: int):
+    assert num_threads_beside(SimpleNamespace(type=device), 3) == expected  # type: ignore[arg-type]
 
 
 SLEEPERS = """

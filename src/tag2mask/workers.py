@@ -1,4 +1,7 @@
-"""Work on many photos, shared by the processes of a run, and by further ones where it needs no network."""
+"""Work on many photos, shared by the processes of a run.
+
+Where it needs no network, by further processes; beside a network, by threads.
+"""
 
 import multiprocessing
 import os
@@ -6,18 +9,22 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from tag2mask.progress import track
 
 # Whoever works without a network starts in half a second and 100 MiB without it, and in four and 900 with it.
 if TYPE_CHECKING:
+    import torch
     from lightning_fabric import Fabric
 
 Item = TypeVar("Item")
+Prepared = TypeVar("Prepared")
+Inferred = TypeVar("Inferred")
 Result = TypeVar("Result")
 
 
@@ -105,6 +112,62 @@ def for_each(
             raise
 
 
+def around_network(
+    items: Iterable[Item], *, prepare: Callable[[Item], Prepared], infer: Callable[[Prepared], Inferred],
+    finish: Callable[[Inferred], Result], num_threads: int,
+) -> Generator[Result, None, None]:  # fmt: skip
+    """Do three steps on every item: the network's in this thread, those before and after it in others meanwhile.
+
+    Memory holds one item that is prepared ahead, and at most `num_threads` + 1 that are not yet finished.
+
+    Args:
+        items: the work.
+        prepare: brings an item to what the network takes.
+        infer: lets the network work.
+        finish: makes a result of what the network gives.
+        num_threads: that finish, beside one that prepares; 0 does every step in this thread, item by item.
+
+    Yields:
+        What `finish` gives, in the order of the items. The first one that fails raises, after those before it.
+    """
+    with closing(in_threads(prepare, items, num_threads=min(num_threads, 1))) as prepared:
+        yield from in_threads(finish, map(infer, prepared), num_threads=num_threads)
+
+
+def in_threads(
+    work: Callable[[Item], Result], items: Iterable[Item], *, num_threads: int
+) -> Generator[Result, None, None]:
+    """Do `work` on every item in threads, while this one makes further items or uses the results.
+
+    Args:
+        work: gains where it lets go of Python's lock, as decoding, compressing and arithmetic on large arrays do.
+        items: are taken in this thread, at most `num_threads` + 1 more than there were results.
+        num_threads: 0 works in this thread.
+
+    Yields:
+        What `work` gives, in the order of the items. The first one that fails raises, after those before it.
+    """
+    if num_threads == 0:
+        yield from map(work, items)
+        return
+    pool = ThreadPoolExecutor(num_threads)
+    try:
+        tasks: deque[Future[Result]] = deque()
+        for task in _submitted(pool, work, items):
+            tasks.append(task)
+            if len(tasks) > num_threads:
+                yield tasks.popleft().result()
+        while tasks:
+            yield tasks.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def num_threads_beside(device: "torch.device", most: int = 1) -> int:
+    """Threads that gain something beside a network: none on a CPU, all of whose cores the network uses itself."""
+    return 0 if device.type == "cpu" else most
+
+
 def end_with(parent: int) -> None:
     """Let this process end soon after the one that started it, which may be killed without a chance to tell.
 
@@ -118,6 +181,19 @@ def end_with(parent: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _submitted(
+    pool: ThreadPoolExecutor, work: Callable[[Item], Result], items: Iterable[Item]
+) -> Iterator[Future[Result]]:
+    """A task for each item; where the items themselves fail, that is the last task."""
+    try:
+        for item in items:
+            yield pool.submit(work, item)
+    except Exception as error:
+        failed: Future[Result] = Future()
+        failed.set_exception(error)
+        yield failed
 
 
 @contextmanager

@@ -91,6 +91,17 @@ def test_every_photo_gets_the_spread_maps_of_its_classes(
     assert read_cams(tmp_path / "after", "none").maps.shape == (0, HEIGHT // 4, WIDTH // 4)
 
 
+def test_maps_beside_a_gpu_are_those_of_a_cpu_to_the_digit(
+    fabric: Fabric, gpu_fabric: Fabric, network: Mctformer, records: Sequence[Record], tmp_path: Path
+):
+    for folder, each in (("cpu", fabric), ("gpu", gpu_fabric)):
+        infer_spread_cams(each, network, records, cams=tmp_path / "before", folder=tmp_path / folder, settings=SETTINGS)
+
+    for record in records:
+        name = f"{record.name}.npz"
+        assert (tmp_path / "gpu" / name).read_bytes() == (tmp_path / "cpu" / name).read_bytes()
+
+
 def test_maps_that_are_there_are_left_alone(
     fabric: Fabric, network: Mctformer, records: Sequence[Record], tmp_path: Path
 ):

@@ -12,7 +12,7 @@ import torch
 from lightning_fabric import Fabric
 
 from tag2mask.cams.inference import cams_of_batch, infer_cams
-from tag2mask.cams.multiscale import ScaleOutput, mean_scores, multiscale_cams, raw_maps
+from tag2mask.cams.multiscale import ScaleOutput, mean_scores, multiscale_cams, raw_maps, scaled_pixels
 from tag2mask.cams.store import (
     StoredCams,
     cams_from_full_size,
@@ -22,7 +22,7 @@ from tag2mask.cams.store import (
     write_cams,
 )
 from tag2mask.config import CamSettings, ClassifierSettings, DataSettings
-from tag2mask.data.photos import open_photo
+from tag2mask.data.photos import FileError, open_photo
 from tag2mask.data.read import read_data_set
 from tag2mask.data.records import Record
 from tag2mask.networks.classifier import Classifier, build_classifier
@@ -49,6 +49,7 @@ class Slow:
     def __init__(self, rank: int, meeting: threading.Barrier) -> None:
         self.global_rank = rank
         self.is_global_zero = rank == 0
+        self.device = torch.device("cpu")
         self.barrier = meeting.wait
 
     def to_device(self, module: torch.nn.Module) -> None:
@@ -61,7 +62,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def maps_of(classifier: Classifier, record: Record) -> list[ScaleOutput]:
     backbone = classifier.eval().backbone
-    return raw_maps(classifier, [open_photo(record.image)], SETTINGS, mean=backbone.mean, std=backbone.std)
+    scaled = scaled_pixels([open_photo(record.image)], SETTINGS)
+    return raw_maps(classifier, scaled, mean=backbone.mean, std=backbone.std)
 
 
 def test_every_photo_has_the_maps_of_its_tags(
@@ -119,6 +121,51 @@ def test_maps_that_are_there_stay_and_the_rest_is_done_to_the_same_digits(
     infer_cams(fabric, classifier, records, settings=SETTINGS, folder=tmp_path / "stopped")
 
     assert contents(tmp_path / "stopped") == contents(tmp_path / "whole")
+
+
+def test_maps_beside_a_gpu_are_those_of_a_cpu_to_the_digit(
+    fabric: Fabric, gpu_fabric: Fabric, classifier: Classifier, records: Sequence[Record], tmp_path: Path
+):
+    # Batches of two photos.
+    settings = replace(SETTINGS, batch_pixels=8000)
+
+    for folder, each in (("cpu", fabric), ("gpu", gpu_fabric)):
+        infer_cams(each, classifier, records, settings=settings, folder=tmp_path / folder)
+
+    assert contents(tmp_path / "gpu") == contents(tmp_path / "cpu")
+    assert len(contents(tmp_path / "gpu")) == len(records)
+
+
+@pytest.mark.parametrize("on_gpu", [False, True])
+def test_damaged_photo_is_told_once_those_before_it_are_written(
+    fabric: Fabric, gpu_fabric: Fabric, classifier: Classifier, records: Sequence[Record], tmp_path: Path, on_gpu: bool
+):
+    photo = records[1].image.read_bytes()
+    (tmp_path / "damaged.png").write_bytes(photo[: len(photo) // 2])
+    damaged = replace(records[1], image=tmp_path / "damaged.png")
+    one_by_one = replace(SETTINGS, batch_pixels=1)
+    # Of one size, so that they are done in this order.
+    same = [record for record in records if open_photo(record.image).size == open_photo(records[1].image).size]
+    ordered = [*same[1:4], damaged, *same[4:]]
+    used = gpu_fabric if on_gpu else fabric
+
+    with pytest.raises(FileError, match=r"damaged\.png: found a damaged file"):
+        infer_cams(used, classifier, ordered, settings=one_by_one, folder=tmp_path / "cams")
+
+    assert stored_names(tmp_path / "cams") == {record.name for record in ordered[:3]}
+
+
+@pytest.mark.parametrize("on_gpu", [False, True])
+def test_maps_that_cannot_be_written_are_told(
+    fabric: Fabric, gpu_fabric: Fabric, classifier: Classifier, records: Sequence[Record], tmp_path: Path, on_gpu: bool
+):
+    (tmp_path / "taken").touch()
+    used = gpu_fabric if on_gpu else fabric
+
+    with pytest.raises(OSError, match="taken"):
+        infer_cams(
+            used, classifier, [replace(records[0], name="taken/a"), *records[1:]], settings=SETTINGS, folder=tmp_path
+        )
 
 
 def test_finished_folder_is_left_alone(

@@ -16,6 +16,7 @@ from tag2mask.cams.multiscale import (
     mean_scores,
     multiscale_cams,
     raw_maps,
+    scaled_pixels,
 )
 from tag2mask.config import CamSettings
 from tag2mask.networks.classifier import Classifier
@@ -90,14 +91,14 @@ def test_resized_photos_equal_the_released_ones(released: Released):
 
 
 def test_logits_of_every_scale_equal_the_released_ones(released: Released):
-    outputs = raw_maps(released.classifier, [released.photo], SETTINGS, **IMAGENET)
+    outputs = raw_maps(released.classifier, scaled_pixels([released.photo], SETTINGS), **IMAGENET)
 
     for index, scale in enumerate(outputs):
         assert_close(scale.maps[:, 0].numpy(), released.values[f"scale{index}_logits"])
 
 
 def test_fused_maps_equal_the_released_ones(released: Released):
-    outputs = raw_maps(released.classifier, [released.photo], SETTINGS, **IMAGENET)
+    outputs = raw_maps(released.classifier, scaled_pixels([released.photo], SETTINGS), **IMAGENET)
 
     fused = multiscale_cams([scale.maps[:, 0, released.values["classes"]] for scale in outputs], 97, 131)
 
@@ -107,10 +108,10 @@ def test_fused_maps_equal_the_released_ones(released: Released):
 def test_photos_of_a_batch_do_not_disturb_each_other():
     classifier, photos = averaging_classifier(), random_photos(3)
 
-    together = raw_maps(classifier, photos, SETTINGS, **IMAGENET)
+    together = raw_maps(classifier, scaled_pixels(photos, SETTINGS), **IMAGENET)
 
     for index, photo in enumerate(photos):
-        alone = raw_maps(classifier, [photo], SETTINGS, **IMAGENET)
+        alone = raw_maps(classifier, scaled_pixels([photo], SETTINGS), **IMAGENET)
         for scale, expected in zip(together, alone, strict=True):
             torch.testing.assert_close(scale.maps[:, index], expected.maps[:, 0])
             torch.testing.assert_close(scale.logits[:, index], expected.logits[:, 0])
@@ -121,8 +122,8 @@ def test_mirrored_photo_gives_the_mirrored_map():
     mirrored = photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
 
     fused, of_mirrored = (
-        multiscale_cams([scale.maps[:, 0] for scale in raw_maps(classifier, [each], SETTINGS, **IMAGENET)], 16, 24)
-        for each in (photo, mirrored)
+        multiscale_cams([scale.maps[:, 0] for scale in raw_maps(classifier, scaled, **IMAGENET)], 16, 24)
+        for scaled in (scaled_pixels([each], SETTINGS) for each in (photo, mirrored))
     )
 
     torch.testing.assert_close(of_mirrored, fused.flip(2), rtol=1e-4, atol=1e-5)

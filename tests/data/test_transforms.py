@@ -6,7 +6,16 @@ import torch
 from PIL import Image
 
 from tag2mask.config import DataSettings
-from tag2mask.data.transforms import augment, augment_both, normalise, random_crop, random_crop_both
+from tag2mask.data.transforms import (
+    Channels,
+    augment,
+    augment_both,
+    normalise,
+    normalise_pixels,
+    photo_pixels,
+    random_crop,
+    random_crop_both,
+)
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -36,6 +45,25 @@ def test_normalised_photo_has_rows_and_columns_in_place():
 
     assert normalised.shape == (3, 2, 3)
     assert normalised[:, 1, 2].tolist() == pytest.approx([value / 255 for value in image.getpixel((2, 1))])
+
+
+@pytest.mark.parametrize(("mean", "std"), [(MEAN, STD), ((127 / 255,) * 3, (128 / 255,) * 3), ((0.5,) * 3, (0.5,) * 3)])
+def test_normalised_levels_are_those_of_numpy_to_the_digit(mean: Channels, std: Channels):
+    levels = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)
+
+    normalised = normalise(Image.fromarray(levels), mean, std)
+
+    expected = (levels.astype(np.float32) / np.float32(255) - np.float32(mean)) / np.float32(std)
+    assert np.array_equal(normalised.numpy(), expected.transpose(2, 0, 1))
+
+
+def test_photos_of_a_batch_are_normalised_as_each_alone():
+    photos = [photo(3, 2), photo(3, 2).transpose(Image.Transpose.ROTATE_180)]
+
+    together = normalise_pixels(torch.stack([photo_pixels(each) for each in photos]), MEAN, STD)
+
+    assert together.is_contiguous()
+    assert torch.equal(together, torch.stack([normalise(each, MEAN, STD) for each in photos]))
 
 
 def test_normalisation_leaves_the_photo_alone():

@@ -1,3 +1,5 @@
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -120,6 +122,21 @@ def test_maps_walk_from_their_power_and_not_from_boundaries(relations: str, powe
 
     expected = walk_by_squaring(starting, affinities, settings.beta, settings.log_steps)
     np.testing.assert_allclose(walked, expected / expected.max(), atol=1e-12, rtol=0)
+
+
+def test_this_thread_goes_on_while_maps_walk_in_another():
+    affinities = boundary_affinities(np.zeros((40, 60), np.float32), 5)
+    maps = np.ones((2, 40, 60), np.float32)
+    random_walk(maps, affinities, beta=10, log_steps=0)
+
+    num_times = 0
+    with ThreadPoolExecutor(1) as pool:
+        walk = pool.submit(random_walk, maps, affinities, beta=10, log_steps=11)
+        while not walk.done():
+            time.sleep(0.001)
+            num_times += 1
+
+    assert num_times > 20
 
 
 def test_a_constant_map_stays_as_it_is():

@@ -8,7 +8,7 @@ import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
-from tag2mask.cams.store import StoredCams, read_cams, stored_maps
+from tag2mask.cams.store import StoredCams, read_cams, stored_maps, stored_names
 from tag2mask.config import RefinementSettings
 from tag2mask.data.records import Record
 from tag2mask.data.sizes import resize_maps
@@ -32,7 +32,9 @@ def test_camera_photo_walks_as_the_photo_brought_down_and_keeps_its_size(
     def walked(name: str, long_side: int) -> StoredCams:
         settings = replace(SETTINGS, method=method, long_side=long_side)
         network = network_of(method)
-        write_walked_maps(fabric, network, [records[name]], cams=cams, folder=tmp_path, settings=settings)
+        write_walked_maps(
+            fabric, network, [records[name]], cams=cams, folder=tmp_path, settings=settings, num_threads=1
+        )
         return read_cams(tmp_path, name)
 
     large, small = walked("large", 200), walked("small", 0)
@@ -51,7 +53,39 @@ def test_photo_that_is_not_larger_walks_as_ever(
     def walked(long_side: int) -> NDArray[np.float32]:
         settings = replace(SETTINGS, method=method, long_side=long_side)
         folder = tmp_path / str(long_side)
-        write_walked_maps(fabric, network_of(method), [records["small"]], cams=cams, folder=folder, settings=settings)
+        write_walked_maps(
+            fabric, network_of(method), [records["small"]], cams=cams, folder=folder, settings=settings, num_threads=1
+        )
         return stored_maps(read_cams(folder, "small"))
 
     assert np.array_equal(walked(200), walked(0))
+
+
+@pytest.mark.parametrize("method", ["irn", "affinity"])
+def test_maps_walk_beside_a_gpu_as_on_a_cpu_to_the_digit(
+    method: Literal["irn", "affinity"], fabric: Fabric, gpu_fabric: Fabric, records: dict[str, Record], cams: Path,
+    tmp_path: Path,
+):  # fmt: skip
+    settings = replace(SETTINGS, method=method, long_side=200)
+
+    for folder, each in (("cpu", fabric), ("gpu", gpu_fabric)):
+        write_walked_maps(
+            each, network_of(method), list(records.values()), cams=cams, folder=tmp_path / folder, settings=settings,
+            num_threads=2,
+        )  # fmt: skip
+
+    for name in ("large.npz", "small.npz"):
+        assert (tmp_path / "gpu" / name).read_bytes() == (tmp_path / "cpu" / name).read_bytes()
+
+
+@pytest.mark.parametrize("on_gpu", [False, True])
+def test_photo_without_maps_is_told_once_those_before_it_have_walked(
+    fabric: Fabric, gpu_fabric: Fabric, records: dict[str, Record], cams: Path, tmp_path: Path, on_gpu: bool
+):
+    photos = [records["small"], replace(records["small"], name="none"), records["large"]]
+    used = gpu_fabric if on_gpu else fabric
+
+    with pytest.raises(ValueError, match=r"none\.npz: no such file"):
+        write_walked_maps(used, network_of("irn"), photos, cams=cams, folder=tmp_path, settings=SETTINGS, num_threads=2)
+
+    assert stored_names(tmp_path) == {"small"}

@@ -7,22 +7,43 @@ MCTformer-V2 (Xu et al., CVPR 2022).
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
 from tag2mask.cams.missing import write_missing_maps
 from tag2mask.cams.multiscale import inference_size
-from tag2mask.cams.store import StoredCams, cams_from_stored_size, read_cams, stored_maps
+from tag2mask.cams.store import StoredCams, cams_from_stored_size, read_cams, stored_maps, write_cams
 from tag2mask.config import MctformerSettings
 from tag2mask.data.photos import open_photo
 from tag2mask.data.records import Record
-from tag2mask.data.transforms import normalise
+from tag2mask.data.transforms import normalise_pixels, photo_pixels
 from tag2mask.networks.mctformer import Mctformer, spread
 from tag2mask.networks.normalisation import normalise_cams
+
+
+class _Photo(NamedTuple):
+    """A photo as the transformer takes it, and the maps to spread."""
+
+    name: str
+    stored: StoredCams
+    pixels: Tensor
+    """(h, w, 3) uint8."""
+
+
+class _Spread(NamedTuple):
+    """The maps of a photo after they were spread."""
+
+    name: str
+    stored: StoredCams
+    """Before."""
+    maps: NDArray[np.float32]
 
 
 def infer_spread_cams(
@@ -41,21 +62,32 @@ def infer_spread_cams(
     """
     fabric.to_device(network)
     network.eval()
-    make = partial(_spread_cams, network, cams=cams, settings=settings)
-    write_missing_maps(fabric, make, records, folder=folder, title=f"CAMs of {folder.name}")
+    write_missing_maps(
+        fabric, records, prepare=partial(_open, cams=cams, settings=settings), infer=partial(_spread, network),
+        write=partial(_write, folder=folder), folder=folder, title=f"CAMs of {folder.name}",
+    )  # fmt: skip
 
 
-@torch.inference_mode()
-def _spread_cams(network: Mctformer, record: Record, *, cams: Path, settings: MctformerSettings) -> StoredCams:
+def _open(record: Record, *, cams: Path, settings: MctformerSettings) -> _Photo:
     stored = read_cams(cams, record.name)
     photo = open_photo(record.image)
     size = inference_size(photo.size, settings.long_side)
-    image = normalise(photo.resize(size, Image.Resampling.BICUBIC), network.backbone.mean, network.backbone.std)
+    return _Photo(record.name, stored, photo_pixels(photo.resize(size, Image.Resampling.BICUBIC)))
+
+
+@torch.inference_mode()
+def _spread(network: Mctformer, photo: _Photo) -> _Spread:
     device = next(network.parameters()).device
-    maps = torch.from_numpy(stored_maps(stored)).to(device)
-    images = torch.stack([image, image.flip(2)]).to(device)
-    spread_out = spread_maps(maps, network, images)
-    return cams_from_stored_size(stored.class_ids, spread_out.cpu().numpy(), height=stored.height, width=stored.width)
+    maps = torch.from_numpy(stored_maps(photo.stored)).to(device)
+    image = normalise_pixels(photo.pixels.to(device), network.backbone.mean, network.backbone.std)
+    spread_out = spread_maps(maps, network, torch.stack([image, image.flip(2)]))
+    return _Spread(photo.name, photo.stored, spread_out.cpu().numpy())
+
+
+def _write(spread_out: _Spread, *, folder: Path) -> None:
+    before = spread_out.stored
+    cams = cams_from_stored_size(before.class_ids, spread_out.maps, height=before.height, width=before.width)
+    write_cams(folder, spread_out.name, cams)
 
 
 def spread_maps(maps: Tensor, network: Mctformer, images: Tensor) -> Tensor:

@@ -1,23 +1,48 @@
 """The stage that writes the CAMs of a list of photos, batch by batch, and goes on where it was stopped."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
+from numpy.typing import NDArray
+from torch import Tensor
 
-from tag2mask.cams.multiscale import batches_of_one_size, mean_scores, multiscale_cams, raw_maps
+from tag2mask.cams.multiscale import batches_of_one_size, mean_scores, multiscale_cams, raw_maps, scaled_pixels
 from tag2mask.cams.store import StoredCams, cams_from_full_size, stored_names, write_cams
 from tag2mask.config import CamSettings
 from tag2mask.data.photos import open_photo, photo_size
 from tag2mask.data.records import Record
+from tag2mask.data.sizes import Size
 from tag2mask.memory import give_back_free
 from tag2mask.networks.classifier import PhotoClassifier
 from tag2mask.progress import track
-from tag2mask.workers import refused_together, share_of
+from tag2mask.workers import around_network, num_threads_beside, refused_together, share_of
 
 # Photos of many sizes at several scales: without it the process grows with their number, by gigabytes.
 _BATCHES_BETWEEN_GIVING_BACK = 10
+
+
+class _Photos(NamedTuple):
+    """B photos of one size as the network takes them."""
+
+    records: Sequence[Record]
+    size: Size
+    scaled: list[Tensor]
+    """(B, h, w, 3) uint8, one a scale."""
+
+
+class _Cams(NamedTuple):
+    """What a photo is given."""
+
+    record: Record
+    class_ids: list[int]
+    """K of them."""
+    maps: NDArray[np.float32]
+    """(K, H, W) in [0, 1]."""
 
 
 def infer_cams(
@@ -41,14 +66,15 @@ def infer_cams(
     done = stored_names(folder)
     waiting = [batch for batch in batches if not done.issuperset(record.name for record in batch)]
     share = share_of(fabric, waiting)
+    written = around_network(
+        share, prepare=partial(_open, settings=settings), infer=partial(_infer, classifier, settings=settings),
+        finish=partial(_write, folder=folder), num_threads=num_threads_beside(fabric.device),
+    )  # fmt: skip
     with refused_together(fabric):
-        batches_at_hand = track(share, len(share), f"CAMs of {folder.name}", shown=fabric.is_global_zero)
-        for number, batch in enumerate(batches_at_hand, start=1):
+        batches_done = track(written, len(share), f"CAMs of {folder.name}", shown=fabric.is_global_zero)
+        for number, _ in enumerate(batches_done, start=1):
             if number % _BATCHES_BETWEEN_GIVING_BACK == 0:
                 give_back_free()
-            cams = cams_of_batch(classifier, batch, settings)
-            for record, stored in zip(batch, cams, strict=True):
-                write_cams(folder, record.name, stored)
 
 
 def cams_of_batch(classifier: PhotoClassifier, batch: Sequence[Record], settings: CamSettings) -> list[StoredCams]:
@@ -59,14 +85,24 @@ def cams_of_batch(classifier: PhotoClassifier, batch: Sequence[Record], settings
         batch: photos.
         settings: scales and classes.
     """
+    cams = _infer(classifier, _open(batch, settings=settings), settings=settings)
+    return [cams_from_full_size(each.class_ids, each.maps) for each in cams]
+
+
+def _open(batch: Sequence[Record], *, settings: CamSettings) -> _Photos:
     photos = [open_photo(record.image) for record in batch]
-    width, height = photos[0].size
+    size = photos[0].size
     for record, photo in zip(batch, photos, strict=True):
-        assert photo.size == (width, height), f"{record.image}: {photo.size}, but {batch[0].image}: {(width, height)}"
+        assert photo.size == size, f"{record.image}: {photo.size}, but {batch[0].image}: {size}"
+    return _Photos(batch, size, scaled_pixels(photos, settings))
+
+
+def _infer(classifier: PhotoClassifier, photos: _Photos, *, settings: CamSettings) -> list[_Cams]:
     backbone = classifier.backbone
-    outputs = raw_maps(classifier, photos, settings, mean=backbone.mean, std=backbone.std)
-    stored = []
-    for index, record in enumerate(batch):
+    outputs = raw_maps(classifier, photos.scaled, mean=backbone.mean, std=backbone.std)
+    width, height = photos.size
+    cams = []
+    for index, record in enumerate(photos.records):
         match settings.classes:
             case "tags":
                 class_ids = list(record.tags)
@@ -75,5 +111,10 @@ def cams_of_batch(classifier: PhotoClassifier, batch: Sequence[Record], settings
                 class_ids = [int(place) + 1 for place in torch.nonzero(scores >= settings.predicted_score)]
         channels = [class_id - 1 for class_id in class_ids]
         fused = multiscale_cams([scale.maps[:, index, channels] for scale in outputs], height, width)
-        stored.append(cams_from_full_size(class_ids, fused.cpu().numpy()))
-    return stored
+        cams.append(_Cams(record, class_ids, fused.cpu().numpy()))
+    return cams
+
+
+def _write(cams: Sequence[_Cams], *, folder: Path) -> None:
+    for each in cams:
+        write_cams(folder, each.record.name, cams_from_full_size(each.class_ids, each.maps))

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -11,7 +12,7 @@ from torch.nn import functional as F
 
 from tag2mask.config import CamSettings
 from tag2mask.data.sizes import Size, scaled_size
-from tag2mask.data.transforms import Channels, normalise
+from tag2mask.data.transforms import Channels, normalise_pixels
 from tag2mask.networks.classifier import PhotoClassifier
 from tag2mask.networks.normalisation import normalise_cams
 
@@ -47,16 +48,32 @@ def batches_of_one_size(sizes: Sequence[Size], settings: CamSettings) -> Iterato
             yield indices[start : start + num_photos]
 
 
+def scaled_pixels(photos: Sequence[Image.Image], settings: CamSettings) -> list[Tensor]:
+    """Photos at every scale (bicubic).
+
+    Args:
+        photos: B of them, RGB, all of the same size.
+        settings: scales.
+
+    Returns:
+        (B, h, w, 3) uint8, one a scale.
+    """
+    # Stacked by NumPy, for this is done in a thread, where torch would start further ones of its own.
+    return [
+        torch.from_numpy(np.stack([np.asarray(photo.resize(size, Image.Resampling.BICUBIC)) for photo in photos]))
+        for size in inference_sizes(photos[0].size, settings)
+    ]
+
+
 @torch.inference_mode()
 def raw_maps(
-    classifier: PhotoClassifier, photos: Sequence[Image.Image], settings: CamSettings, *, mean: Channels, std: Channels
+    classifier: PhotoClassifier, scaled: Sequence[Tensor], *, mean: Channels, std: Channels
 ) -> list[ScaleOutput]:
-    """Maps of photos of one size at every scale (bicubic), plain and mirrored.
+    """Maps of photos of one size at every scale, plain and mirrored.
 
     Args:
         classifier: in evaluation mode.
-        photos: B of them, RGB, all of the same size.
-        settings: scales.
+        scaled: of `scaled_pixels`.
         mean: of the input normalisation, for photos in [0, 1].
         std: likewise.
 
@@ -64,12 +81,12 @@ def raw_maps(
         One a scale, in float32.
     """
     device = next(classifier.parameters()).device
+    # Before the first pass: what is brought to a GPU waits for all that it has been given to do.
+    images_of_scales = [normalise_pixels(pixels.to(device), mean, std) for pixels in scaled]
     outputs = []
-    for size in inference_sizes(photos[0].size, settings):
-        resized = [normalise(photo.resize(size, Image.Resampling.BICUBIC), mean, std) for photo in photos]
-        images = torch.stack(resized).to(device)
+    for images in images_of_scales:
         seeds = classifier.seed_maps(torch.cat([images, images.flip(3)]))
-        both = (part.float().reshape(2, len(photos), *part.shape[1:]) for part in (seeds.cams, seeds.logits))
+        both = (part.float().reshape(2, len(images), *part.shape[1:]) for part in (seeds.cams, seeds.logits))
         outputs.append(ScaleOutput(*both))
     return outputs
 

@@ -154,7 +154,7 @@ def _transitions(affinities: Affinities, beta: float) -> tuple[NDArray[np.int64]
     return offsets, shares
 
 
-@njit(cache=True, fastmath={"contract"})
+@njit(cache=True, fastmath={"contract"}, nogil=True)
 def _walk(maps: Array, shares: Array, places: NDArray[np.int64], num_steps: int) -> Array:
     """Maps (K, h + 2r, w + 2r) after the steps; `places` (N, 2) are offsets counted from the corner (-r, -r)."""
     height, num_places, width = shares.shape

@@ -1,27 +1,52 @@
 """The stage of `3-refined/METHOD/maps`: activation maps that walk along the relations that a network has learned."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
+from numpy.typing import NDArray
+from torch import Tensor
 
 from tag2mask.cams.missing import write_missing_maps
-from tag2mask.cams.store import StoredCams, cams_from_stored_size, read_cams, stored_maps, stored_size
+from tag2mask.cams.store import StoredCams, cams_from_stored_size, read_cams, stored_maps, stored_size, write_cams
 from tag2mask.config import RefinementSettings
 from tag2mask.data.photos import open_photo
 from tag2mask.data.records import Record
 from tag2mask.data.sizes import reduce_photo, reduced_size, resize_maps
-from tag2mask.data.transforms import normalise
+from tag2mask.data.transforms import normalise_pixels, photo_pixels
 from tag2mask.networks.affinitynet import AffinityNet
 from tag2mask.networks.irnet import BoundaryNet
-from tag2mask.refinement.random_walk import walk_from_boundaries, walk_from_features
+from tag2mask.refinement.random_walk import Array, walk_from_boundaries, walk_from_features
+
+Walk = Callable[[Array, Array, RefinementSettings], Array]
+
+
+class _Photo(NamedTuple):
+    """A photo as the network takes it, and the maps that walk."""
+
+    name: str
+    stored: StoredCams
+    pixels: Tensor
+    """(h, w, 3) uint8."""
+
+
+class _Relations(NamedTuple):
+    """What the network tells of a photo."""
+
+    photo: _Photo
+    values: NDArray[np.float32]
+    """Edges (h, w) or features (c, h, w)."""
+    grid: tuple[int, int]
+    """Rows and columns of the cells on which the maps walk."""
 
 
 def write_walked_maps(
     fabric: Fabric, network: BoundaryNet | AffinityNet, records: Sequence[Record], *, cams: Path, folder: Path,
-    settings: RefinementSettings,
+    settings: RefinementSettings, num_threads: int,
 ) -> None:  # fmt: skip
     """Write the activation maps after their walk; those that are there already are left alone.
 
@@ -32,32 +57,44 @@ def write_walked_maps(
         cams: folder of their activation maps.
         folder: one file a photo.
         settings: of the walk.
+        num_threads: of each process, in which maps walk while its network works on a GPU.
     """
     fabric.to_device(network)
     network.eval()
-    make = partial(_walk, network, cams=cams, settings=settings)
-    write_missing_maps(fabric, make, records, folder=folder, title="random walk")
+    walk = walk_from_boundaries if isinstance(network, BoundaryNet) else walk_from_features
+    write_missing_maps(
+        fabric, records, prepare=partial(_open, cams=cams, settings=settings),
+        infer=partial(_relate, network, settings=settings),
+        write=partial(_write, walk=walk, folder=folder, settings=settings),
+        folder=folder, title="random walk", num_threads=num_threads,
+    )  # fmt: skip
+
+
+def _open(record: Record, *, cams: Path, settings: RefinementSettings) -> _Photo:
+    stored = read_cams(cams, record.name)
+    return _Photo(record.name, stored, photo_pixels(reduce_photo(open_photo(record.image), settings.long_side)))
 
 
 @torch.inference_mode()
-def _walk(
-    network: BoundaryNet | AffinityNet, record: Record, *, cams: Path, settings: RefinementSettings
-) -> StoredCams:
-    """Maps of one photo after their walk, on the cells of the photo as it is brought down."""
-    stored = read_cams(cams, record.name)
-    maps = stored_maps(stored)
-    width, height = reduced_size((stored.width, stored.height), settings.long_side)
-    reduced = reduce_photo(open_photo(record.image), settings.long_side)
-    photo = normalise(reduced, network.backbone.mean, network.backbone.std)
-    photo = photo.to(next(network.parameters()).device)
+def _relate(network: BoundaryNet | AffinityNet, photo: _Photo, *, settings: RefinementSettings) -> _Relations:
+    pixels = photo.pixels.to(next(network.parameters()).device)
+    image = normalise_pixels(pixels, network.backbone.mean, network.backbone.std)
     match network:
         case BoundaryNet():
-            plain, mirrored = network(torch.stack([photo, photo.flip(2)])).float()
+            plain, mirrored = network(torch.stack([image, image.flip(2)])).float()
             edge = ((plain + mirrored.flip(2)) / 2).sigmoid()[0].cpu().numpy()
-            walked = walk_from_boundaries(resize_maps(maps, *stored_size(height, width)), edge, settings)
+            width, height = reduced_size((photo.stored.width, photo.stored.height), settings.long_side)
+            return _Relations(photo, edge, stored_size(height, width))
         case AffinityNet():
             # Features of a mirror image are no mirrored features: the plain ones alone decide, as in PSA.
-            (features,) = network(photo[None]).float().cpu().numpy()
-            walked = walk_from_features(resize_maps(maps, *features.shape[1:]), features, settings)
-    walked = resize_maps(walked, *maps.shape[1:])
-    return cams_from_stored_size(stored.class_ids, walked, height=stored.height, width=stored.width)
+            (features,) = network(image[None]).float().cpu().numpy()
+            return _Relations(photo, features, features.shape[1:])
+
+
+def _write(relations: _Relations, *, walk: Walk, folder: Path, settings: RefinementSettings) -> None:
+    """Let the maps of one photo walk, on the cells of the photo as it is brought down."""
+    name, stored, _ = relations.photo
+    maps = stored_maps(stored)
+    walked = resize_maps(walk(resize_maps(maps, *relations.grid), relations.values, settings), *maps.shape[1:])
+    cams = cams_from_stored_size(stored.class_ids, walked, height=stored.height, width=stored.width)
+    write_cams(folder, name, cams)

@@ -203,6 +203,7 @@ class StageWork:
         write_walked_maps(
             self._fabric, relations, stage.records,
             cams=self._run / cams.folder, folder=folder, settings=self._recipe.refinement,
+            num_threads=self._num_processes,
         )  # fmt: skip
 
 
