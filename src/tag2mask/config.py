@@ -419,7 +419,8 @@ class EngineSettings:
     num_nodes: Count = 1
     """Machines that work together."""
     workers: Index = 0
-    """Processes that share photo-by-photo work without a network (CRF, labels, scores); 0 = one a core."""
+    """Processes that share photo-by-photo work without a network (CRF, labels, scores), and threads in which maps walk
+    beside a GPU; 0 = one a core."""
     precision: Precision = "32-true"
     """Arithmetic of the networks; losses, CAM normalisation and scores are always float32."""
     inference_precision: Precision | None = None
