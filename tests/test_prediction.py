@@ -1,3 +1,4 @@
+import copy
 import json
 import shutil
 from dataclasses import replace
@@ -67,8 +68,19 @@ def test_photo_that_is_not_larger_is_labelled_as_ever(segmenter: Segmenter, draw
         assert np.array_equal(Segmenter(drawn_network, settings, NAMES).predict(shapes / "00.png").label_map, expected)
 
 
+@pytest.mark.parametrize("long_side", [0, 30])
+def test_of_labels_whose_scores_are_level_the_first_is_taken(long_side: int, drawn_network: DeepLab, shapes: Path):
+    level = copy.deepcopy(drawn_network)
+    for parameter in level.head.parameters():
+        parameter.data.zero_()
+
+    prediction = Segmenter(level, replace(SETTINGS, long_side=long_side), NAMES).predict(shapes / "00.png")
+
+    assert not prediction.label_map.any()
+
+
 def test_crf_shares_every_pixel_among_the_labels_that_win_somewhere(drawn_network: DeepLab, shapes: Path):
-    pytest.importorskip("tag2mask.refinement.crf")
+    crf = pytest.importorskip("tag2mask.refinement.crf")
     photo = open_photo(shapes / "00.png")
     before = predict_scores(drawn_network, photo, SETTINGS)
 
@@ -78,6 +90,8 @@ def test_crf_shares_every_pixel_among_the_labels_that_win_somewhere(drawn_networ
     torch.testing.assert_close(scores.sum(0), torch.ones(36, 48))
     assert [label for label in range(3) if scores[label].any()] == winners
     assert not torch.equal(scores.argmax(0), before.argmax(0))
+    marginals = crf.DenseCrf(np.array(photo), crf.PRESETS["mctformer"]).infer(-np.log(before[winners].numpy()))
+    torch.testing.assert_close(scores[winners], torch.from_numpy(marginals))
 
 
 def test_prediction_is_the_label_of_the_highest_score(segmenter: Segmenter, drawn_network: DeepLab, shapes: Path):

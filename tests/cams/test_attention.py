@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -76,14 +77,18 @@ def test_mirrored_photo_and_maps_give_the_mirrored_result(network: Mctformer, im
     torch.testing.assert_close(of_mirrored, found.flip(2))
 
 
+@pytest.mark.parametrize("long_side", [64, 128])
 def test_every_photo_gets_the_spread_maps_of_its_classes(
-    fabric: Fabric, network: Mctformer, records: Sequence[Record], tmp_path: Path
+    long_side: int, fabric: Fabric, network: Mctformer, records: Sequence[Record], tmp_path: Path
 ):
-    infer_spread_cams(fabric, network, records, cams=tmp_path / "before", folder=tmp_path / "after", settings=SETTINGS)
+    settings = replace(SETTINGS, long_side=long_side)
+
+    infer_spread_cams(fabric, network, records, cams=tmp_path / "before", folder=tmp_path / "after", settings=settings)
 
     before, after = (read_cams(tmp_path / folder, "both") for folder in ("before", "after"))
     assert after.class_ids.tolist() == [2, 1]
-    pixels = torch.from_numpy(np.array(open_photo(records[0].image))).permute(2, 0, 1) / 255
+    photo = open_photo(records[0].image).resize((long_side, long_side * 3 // 4), Image.Resampling.BICUBIC)
+    pixels = torch.from_numpy(np.array(photo)).permute(2, 0, 1) / 255
     # The network's mean and deviation.
     image = (pixels - 0.5) / 0.5
     expected = spread_maps(torch.from_numpy(stored_maps(before)), network, torch.stack([image, image.flip(2)]))

@@ -15,6 +15,7 @@ from tag2mask.cams.store import (
     stored_size,
     write_cams,
 )
+from tag2mask.data.sizes import resize_maps
 from tag2mask.evaluation.sweep import ThresholdSweep
 
 
@@ -55,6 +56,16 @@ def test_a_slope_stays_in_its_place(height: int, width: int):
     inside = (slice(None), slice(12, -12), slice(12, -12))
     assert np.abs(restored - slope)[inside].max() < 1 / 510 + 1e-5
     assert abs((restored - slope)[inside].mean()) < 1e-4
+
+
+def test_what_sampling_loses_of_a_peak_is_added_once():
+    far = np.hypot(*(np.mgrid[:40, :40] - 18))
+    hill = np.exp(-((far / 7) ** 2)).astype(np.float32)[None]
+    plain = cams_from_stored_size([1], resize_maps(hill, 10, 10), height=40, width=40)
+
+    errors = [np.abs(full_size_maps(cams) - hill).mean() for cams in (cams_from_full_size([1], hill), plain)]
+
+    assert errors[0] < 0.7 * errors[1]
 
 
 def test_small_maps_are_kept_to_half_a_step():

@@ -108,6 +108,8 @@ def test_mask_of_the_photo_before_its_turn_stops_with_a_hint(pets):
 
     assert (fault.found, fault.expected) == ("40x50 pixels", "50x40 as its photo")
     assert "before its EXIF turn" in fault.hint
+    pets.mask("masks/3.png", [0, 2], size=(20, 50))
+    assert pets.fault("mask-size").hint == ""
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="its file system has no such names")
@@ -145,6 +147,8 @@ def test_tiny_photo_is_a_warning(pets):
     fault = pets.fault("small-photo")
 
     assert (fault.severity, fault.found) == ("warning", "100x31 pixels")
+    pets.photo("3.png", size=(100, 32))
+    assert "small-photo" not in {fault.code for fault in pets.check().faults}
 
 
 def test_exact_copy_with_the_same_tags_is_a_warning(pets):
@@ -174,6 +178,21 @@ def test_exact_copy_across_splits_stops(folder):
 
     assert (fault.severity, fault.file) == ("error", "val/cat/4.png")
     assert fault.found == "an exact copy of train/cat/1.png across splits (train and val)"
+
+
+def test_exact_copy_in_a_split_that_both_are_in_is_a_warning(pets):
+    pets.photo("0.png", content="same")
+    pets.photo("1.png", content="same")
+    pets.text("few.txt", "0\n2\n")
+    pets.text("more.txt", "0\n1\n2\n")
+
+    found = [
+        (fault.severity, fault.code)
+        for fault in pets.check(train_split="more.txt", seed_split="few.txt").faults
+        if fault.code.startswith("copy")
+    ]
+
+    assert found == [("warning", "copy")]
 
 
 def test_mask_of_another_size_stops(pets):

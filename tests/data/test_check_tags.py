@@ -58,6 +58,18 @@ def test_class_that_is_seldom_alone_is_told_with_what_stands_beside_it(folder):
     assert "(horse 71%, dog 29%)" in fault.hint
 
 
+def test_class_that_is_alone_in_a_twentieth_of_its_photos_is_no_warning(folder):
+    write(folder, ["cat;dog"] * 19 + ["cat"] + ["dog"] * 9)
+
+    assert "seldom-alone" not in codes(folder)
+
+
+def test_classes_that_are_never_apart_are_not_called_seldom_alone_too(folder):
+    write(folder, ["cat;dog"] * 20 + ["cow"])
+
+    assert {"never-apart", "seldom-alone"} & codes(folder).keys() == {"never-apart"}
+
+
 def test_photo_with_all_classes_is_a_warning(folder):
     fault = write(folder, ["cat;cow;dog", "cat", "dog"]).fault("all-classes")
 
@@ -121,6 +133,12 @@ def test_class_in_val_but_not_in_train_stops(folder):
     fault = write(folder, ["cat", "dog", "cow"], ["train", "train", "val"]).fault("val-only")
 
     assert (fault.severity, fault.file, fault.found) == ("error", "cow", "photos in val only")
+
+
+def test_every_class_that_is_not_in_train_is_named(folder):
+    write(folder, ["cat", "dog", "cow", "sheep"], ["train", "train", "val", "val"])
+
+    assert [fault.file for fault in folder.check().faults if fault.code == "val-only"] == ["cow", "sheep"]
 
 
 def test_photo_in_train_and_val_is_a_warning(folder):

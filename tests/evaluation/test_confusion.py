@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tag2mask.evaluation.confusion import confusion_matrix, scores_from_confusion
+from tag2mask.evaluation.confusion import confusion_matrix, mean_iou_of_shown, scores_from_confusion
 
 
 def test_hand_computed_case_gives_iou_precision_and_recall():
@@ -51,6 +51,16 @@ def test_absent_class_counts_as_zero_and_has_no_iou_of_its_own(wrong: list[int])
     iou_of_cat = 1 / (1 + len(wrong))
     assert scores.iou == pytest.approx({"background": 1, "cat": iou_of_cat, "dog": None})
     assert scores.miou == pytest.approx((1 + iou_of_cat + 0) / 3)
+
+
+def test_iou_of_a_photo_counts_classes_that_it_has_or_that_are_seen_in_it():
+    label_map = np.array([[0, 1, 1, 3]], np.uint8)
+    prediction = np.array([[0, 1, 2, 0]], np.uint8)
+
+    # Background and cat are half right, the dog is only seen, the cow only there, and of a fourth class nothing is.
+    confusion = confusion_matrix(prediction, label_map, num_classes=4)
+
+    assert mean_iou_of_shown(confusion) == pytest.approx((1 / 2 + 1 / 2 + 0 + 0) / 4)
 
 
 def test_counts_beyond_32_bits_do_not_wrap():

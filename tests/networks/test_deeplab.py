@@ -91,6 +91,31 @@ def test_v2_sees_as_far_at_every_output_stride(stride: int, dilations: list[int]
     assert [branch.dilation[0] for branch in network.head.branches] == dilations
 
 
+def test_v3plus_is_a_pyramid_with_image_pooling_and_a_decoder():
+    network = DeepLab(GivenFeatures(4, 16), 3, "deeplab_v3plus")
+    head, images = network.head, torch.zeros(2, 3, 240, 320)
+    low, deep = network.backbone(images)
+
+    def normalised(layers: nn.Sequential, features: Tensor) -> Tensor:
+        convolution, norm, _ = layers
+        return F.group_norm(F.conv2d(features, convolution.weight), norm.num_groups, norm.weight, norm.bias).relu()
+
+    def separable(layers: nn.Sequential, features: Tensor, dilation: int = 1) -> Tensor:
+        weight = layers[0].weight
+        spread = F.conv2d(features, weight, padding=dilation, dilation=dilation, groups=len(weight))
+        return normalised(layers[1], spread)
+
+    alone, *branches = head.branches
+    pyramid = [separable(branch, deep, dilation) for branch, dilation in zip(branches, (6, 12, 18), strict=True)]
+    pooled = normalised(head.pooled, deep.mean((2, 3), keepdim=True)).expand(-1, -1, 15, 20)
+    joined = normalised(head.join, torch.cat([normalised(alone, deep), *pyramid, pooled], dim=1))
+    enlarged = F.interpolate(joined, size=(60, 80), mode="bilinear", align_corners=False)
+    detailed = torch.cat([enlarged, normalised(head.reduce, low)], dim=1)
+    expected = head.classify(separable(head.decode[1], separable(head.decode[0], detailed)))
+
+    torch.testing.assert_close(network(images), expected)
+
+
 @pytest.mark.parametrize(("stride", "dilations"), [(8, [12, 24, 36]), (16, [6, 12, 18]), (32, [3, 6, 9])])
 def test_v3plus_sees_as_far_at_every_output_stride(stride: int, dilations: list[int]):
     network = DeepLab(GivenFeatures(4, stride), 3, "deeplab_v3plus")

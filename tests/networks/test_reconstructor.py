@@ -122,6 +122,29 @@ def test_photos_are_restored_at_their_own_side_or_at_that_of_the_settings():
     assert own.side(odd) == own.encode(own.backbone(odd)).features.shape[-1] * 8 == 40
 
 
+def test_photos_are_made_smaller_without_aliasing():
+    network = reconstructor(dataclasses.replace(SETTINGS, image_side=16))
+    stripes = torch.tensor([1.0, 0, 0, 0]).repeat(8).expand(1, 3, 32, 32)
+
+    smaller = network.photos_to_restore(stripes)
+
+    # Weights 1, 3, 3, 1 of 8, for the 4 pixels around each new one.
+    assert smaller[0, 0, 0, 1:-1].tolist() == pytest.approx([1 / 8, 3 / 8] * 7)
+
+
+@torch.no_grad()
+def test_photos_normalised_for_another_network_give_the_same_features():
+    class Normalised:
+        mean, std = (0.1, 0.2, 0.3), (0.2, 0.3, 0.4)
+
+    def depths(normalised: type[Normalised] | None) -> list[Tensor]:
+        torch.manual_seed(0)
+        network = build_reconstructor(CLASSIFIER, SETTINGS, 3, normalised).eval()
+        return network.depths((photos() - network.mean) / network.std)
+
+    torch.testing.assert_close(depths(Normalised), depths(None), rtol=1e-4, atol=1e-4)
+
+
 def test_mean_and_std_bring_photos_back_to_0_1():
     network = reconstructor()
 

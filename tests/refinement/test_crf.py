@@ -183,6 +183,35 @@ def test_seed_labels_are_ids_of_the_photos_classes(noisy_photo: NDArray[np.uint8
     assert np.array_equal(labels, np.broadcast_to(np.where(np.arange(30) < 15, 0, 7), (20, 30)))
 
 
+@pytest.fixture
+def close_colours() -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Photo of two greys 8 levels apart, and one map that is high on the left and larger one."""
+    photo = np.full((20, 30, 3), 100, np.uint8)
+    photo[:, 26:] = 108
+    maps = np.full((1, 20, 30), 0.04, np.float32)
+    maps[:, :, :26] = 0.9
+    return photo, maps
+
+
+@pytest.mark.parametrize(("preset", "width"), [("irn", 26), ("cams", 30)])
+def test_kernels_of_irn_tell_colours_apart_that_those_for_cams_do_not(
+    preset: CrfPreset, width: int, close_colours: tuple[NDArray[np.uint8], NDArray[np.float32]]
+):
+    settings = CrfSettings(preset=preset, background="constant")
+
+    labels = seed_labels(*close_colours, np.uint8([5]), settings=settings, threshold=0.05)
+
+    assert np.array_equal(labels, np.broadcast_to(np.where(np.arange(30) < width, 5, 0), (20, 30)))
+
+
+def test_irn_relations_are_sharpened_with_its_own_kernels(
+    close_colours: tuple[NDArray[np.uint8], NDArray[np.float32]],
+):
+    relations = irn_relations(*close_colours, np.uint8([5]), settings=RefinementSettings())
+
+    assert np.array_equal(relations, np.broadcast_to(np.where(np.arange(30) < 26, 5, 0), (20, 30)))
+
+
 def test_irn_relations_are_unsure_between_both_thresholds(three_fields: tuple[NDArray[np.uint8], NDArray[np.float32]]):
     relations = irn_relations(*three_fields, np.uint8([5]), settings=RefinementSettings())
 
@@ -198,6 +227,16 @@ def test_affinity_relations_are_unsure_between_both_exponents(
 
     assert relations.dtype == np.uint8
     assert np.array_equal(relations, np.broadcast_to(np.repeat([5, 255, 0], 20), (20, 60)))
+
+
+def test_what_either_exponent_makes_background_is_sure_background(
+    three_fields: tuple[NDArray[np.uint8], NDArray[np.float32]],
+):
+    exchanged = RefinementSettings(low_alpha=32, high_alpha=4)
+
+    relations = affinity_relations(*three_fields, np.uint8([5]), settings=exchanged)
+
+    assert np.array_equal(relations, np.broadcast_to(np.repeat([5, 0, 0], 20), (20, 60)))
 
 
 def test_a_photo_without_class_is_background():

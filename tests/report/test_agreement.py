@@ -22,15 +22,18 @@ def test_foreground_and_agreement_are_counted_without_unsure_pixels(tmp_path: Pa
     columns = (
         Column("acr", "cam", "heat", tmp_path / "cams"),
         Column("acr", "seed", "maps", tmp_path / "cams"),
+        # Of another method, and so no level before the next.
+        Column("baseline", "seed", "maps", tmp_path / "cams"),
         Column("acr", "crf", "labels", tmp_path / "crf"),
     )
     records = (Record("a", tmp_path / "a.jpg", (2,)), Record("b", tmp_path / "b.jpg", (2,)))
     gallery = Gallery("labels", records, columns, {}, None)
 
-    seed, crf = compare_levels(gallery, records, {"seed-acr": 0.39})
-    at_the_activation, _ = compare_levels(gallery, records, {"seed-acr": 0.4})
+    seed, baseline, crf = compare_levels(gallery, records, {"seed-acr": 0.39, "seed-baseline": 0.9})
+    at_the_activation, *_ = compare_levels(gallery, records, {"seed-acr": 0.4, "seed-baseline": 0.9})
 
     assert (seed.column.level, seed.num_photos, seed.foreground, seed.agreement) == ("seed", 1, 1.0, None)
+    assert (baseline.foreground, baseline.agreement) == (0, None)
     assert (crf.column.level, crf.num_photos) == ("crf", 1)
     assert crf.foreground == pytest.approx(10 / 14)
     assert crf.agreement == pytest.approx(10 / 14)

@@ -10,7 +10,7 @@ from drawn_run import EVIL_NAME, DrawnRun
 from tag2mask.cams.store import read_cams, write_cams
 from tag2mask.config import CamSettings, LabelSettings
 from tag2mask.report.content import ReportContent, Setting
-from tag2mask.runs.manifest import write_manifest
+from tag2mask.runs.manifest import read_manifest, write_manifest
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +55,14 @@ def test_settings_tell_what_departs_from_the_defaults(masked_run: DrawnRun, cont
 def test_thresholds_in_use_are_those_of_the_labels_where_these_say(content: ReportContent):
     assert content.used["seed-acr"] == 0.25
     assert content.used["refined-acr"] == 0.31
+
+
+def test_time_of_a_measurement_is_that_of_all_that_led_to_it(masked_run: DrawnRun, content: ReportContent):
+    led = [read_manifest(masked_run.folder / folder) for folder in ("1-classifier/baseline", "2-cams/baseline")]
+
+    times = {row.seconds for row in content.scores if (row.method, row.level) == ("baseline", "seed")}
+
+    assert times == {sum(manifest.seconds for manifest in led if manifest)}
 
 
 def test_stages_stand_in_the_order_in_which_they_are_done(content: ReportContent):

@@ -1,9 +1,12 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from PIL import Image
 
 from tag2mask.evaluation.sweep import SweepScores, ThresholdSweep
@@ -61,6 +64,29 @@ def test_curves_are_drawn_in_the_colour_of_each_method(tmp_path: Path, sweeps: d
     assert [file.name for file in path.parent.iterdir()] == ["curves.png"]
 
 
+def test_curves_of_the_three_scores_stand_side_by_side_with_the_best_threshold_marked(
+    tmp_path: Path, sweeps: dict[str, SweepScores], monkeypatch: pytest.MonkeyPatch
+):
+    figures: list[Figure] = []
+    save = Figure.savefig
+
+    def keep_and_save(figure: Figure, *arguments: Any, **options: Any) -> None:
+        figures.append(figure)
+        save(figure, *arguments, **options)
+
+    monkeypatch.setattr(Figure, "savefig", keep_and_save)
+    scores = sweeps["acr"]
+
+    threshold_curves(tmp_path / "curves.png", {"acr": scores})
+
+    panels = figures[0].axes
+    assert [panel.get_title("left") for panel in panels] == ["mIoU, %", "precision, %", "recall, %"]
+    for panel, values in zip(panels, (scores.miou, scores.precision, scores.recall), strict=True):
+        curve, mark = panel.lines
+        np.testing.assert_array_equal(curve.get_ydata(), 100 * values)
+        assert mark.get_xdata() == pytest.approx([scores.best()])
+
+
 def test_comparison_has_a_column_a_method_and_one_for_the_truth(tmp_path: Path):
     rows = {with_mask: [comparison_row(30, 40, with_mask=with_mask)] for with_mask in (True, False)}
 
@@ -82,6 +108,21 @@ def test_comparison_takes_photos_of_all_shapes_and_rows_without_truth(tmp_path: 
 
     width, height = size_of(tmp_path / "cams.png")
     assert 0.3 < height / width < 0.6
+
+
+def test_every_method_has_its_own_activations_under_its_name(tmp_path: Path):
+    row = replace(comparison_row(30, 40, with_mask=False), cams={"baseline": np.zeros((30, 40), np.float32)})
+
+    def drawn(acr: float) -> NDArray[np.uint8]:
+        cams = row.cams | {"acr": np.full((30, 40), acr, np.float32)}
+        map_comparison(tmp_path / "maps.png", [replace(row, cams=cams)])
+        return np.asarray(Image.open(tmp_path / "maps.png"))
+
+    columns = (drawn(0) != drawn(1)).any(axis=(0, 2)).nonzero()[0]
+
+    # The second of two.
+    assert columns.size > 100
+    assert columns.min() > drawn(0).shape[1] / 2
 
 
 def test_maps_alone_do_not_show_the_photo(tmp_path: Path):

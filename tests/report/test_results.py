@@ -14,9 +14,9 @@ from tag2mask.data.classes import voc_palette
 from tag2mask.data.label_maps import write_label_map
 from tag2mask.data.records import Record
 from tag2mask.recipes import save_recipe
-from tag2mask.report.figures import PANEL_SIDE
+from tag2mask.report.figures import PANEL_SIDE, overlay_cam
 from tag2mask.report.tables import read_scores
-from tag2mask.results import _levels, write_results, write_run_report
+from tag2mask.results import _comparison, _levels, write_results, write_run_report
 
 FIGURES = {"seed_curves.png", "seed_cams.png", "seed_maps.png", "levels.png"}
 
@@ -38,7 +38,10 @@ def test_scores_figures_and_page_are_written_though_stages_were_deleted(run: Dra
     assert [(row.key, row.miou) for row in found] == [(row.key, row.miou) for row in before]
     assert {path.name for path in run.folder.glob("*.png")} == FIGURES
     # A card alone in the folder of a model would be a file of unknown origin.
-    assert [path.parent.name for path in run.folder.glob("5-segmenter/*/README.md")] == ["masks"]
+    (card,) = run.folder.glob("5-segmenter/*/README.md")
+    assert card.parent.name == "masks"
+    assert "| Trained on | 12 photos with true masks |" in card.read_text(encoding="utf-8")
+    assert "(4 photos) |" in card.read_text(encoding="utf-8")
     assert "Not shown" not in (run.folder / "report.html").read_text(encoding="utf-8")
 
 
@@ -84,11 +87,16 @@ def test_large_photos_are_shown_at_the_size_of_a_panel(tmp_path: Path):
     cams = [stage for stage in run.stages if stage.kind == "cams"]
 
     (row,) = _levels([record], CLASS_NAMES, cams, run.folder)
+    mask = _comparison(record, CLASS_NAMES, {"acr": run.folder / "2-cams/acr"}).mask
 
     assert row.photo.shape == (507, PANEL_SIDE, 3)
     assert {name: picture.shape for name, picture in row.pictures.items()} == {
         "CAM, acr": row.photo.shape, "true mask": row.photo.shape,
     }  # fmt: skip
+    assert np.array_equal(row.pictures["CAM, acr"], overlay_cam(row.photo, np.zeros(row.photo.shape[:2], np.float32)))
     is_grey = (row.pictures["true mask"] == row.pictures["true mask"][..., :1]).all(axis=2)
     assert not is_grey[:253].any()
     assert is_grey[254:].all()
+    assert mask is not None
+    assert mask[:253].all()
+    assert not mask[254:].any()

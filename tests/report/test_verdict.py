@@ -109,6 +109,7 @@ def test_segmenter_is_compared_with_its_twin_on_true_masks():
     rows = [SEED, segmenter, row("segmenter", 0.6, method="masks", split="val")]
 
     assert share_of_full_supervision(rows, segmenter) == pytest.approx(0.9)
+    assert share_of_full_supervision(rows, rows[-1]) is None
     assert verdict(rows)[-1] == (
         "The segmenter reaches 54.0 mIoU on val, 90 % of the same network trained on true masks."
     )

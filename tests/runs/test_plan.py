@@ -8,6 +8,7 @@ import pytest
 
 from tag2mask.config import DataSettings, Recipe
 from tag2mask.data.read import read_data_set
+from tag2mask.data.records import Record
 from tag2mask.runs.manifest import write_manifest
 from tag2mask.runs.plan import plan
 from tag2mask.runs.stages import Photos, Stage, photos_of, state_of
@@ -258,6 +259,7 @@ def test_finished_stages_are_up_to_date(recipe: Recipe, photos: Photos, tmp_path
         ("acr.classifier_loss.target", 0.1, {PRETRAINED, ACR, *seeds("pretrained", "acr")}),
         ("acr.reconstructor_rate_factor", 0.1, {PRETRAINED, ACR, *seeds("pretrained", "acr")}),
         ("acr.remnants.grid", 8, {ALONE, PRETRAINED, ACR, *seeds("pretrained", "acr")}),
+        ("engine.precision", "bf16-mixed", {BASELINE, ALONE, PRETRAINED, ACR, *seeds(*METHODS)}),
         ("engine.compile", True, {BASELINE, ALONE, PRETRAINED, ACR, *seeds(*METHODS)}),
         ("data.num_workers", 0, set()),
         ("engine.inference_precision", "bf16-mixed", seeds(*METHODS)),
@@ -294,6 +296,18 @@ def test_without_warm_start_the_baseline_may_change(recipe: Recipe, photos: Phot
     found = to_do(plan(changed(cold, {"classifier.epochs": 3}), photos, tmp_path), tmp_path)
 
     assert found.keys() == {BASELINE, *seeds("baseline")}
+
+
+def test_without_warm_start_the_classifier_still_depends_on_what_its_reconstructor_learned_from(
+    recipe: Recipe, photos: Photos, tmp_path: Path
+):
+    cold = changed(recipe, {"acr.warm_start": False})
+    finish(plan(cold, photos, tmp_path), tmp_path)
+
+    found = to_do(plan(changed(cold, {"classifier.epochs": 3}), photos, tmp_path), tmp_path)
+
+    assert found.keys() == {BASELINE, ALONE, PRETRAINED, ACR, *seeds(*METHODS)}
+    assert found[ACR] == f"{ALONE} changed"
 
 
 def test_changed_tags_redo_everything(recipe: Recipe, photos: Photos, tmp_path: Path):
@@ -339,15 +353,42 @@ def test_other_photos_to_measure_train_nothing_anew_that_does_not_read_them(
     assert found["2-cams/acr"] == "of its photos 1 no longer asked for"
 
 
-def test_changed_masks_redo_the_scores(recipe: Recipe, photos: Photos, tmp_path: Path):
+def test_changed_classes_train_everything_anew(recipe: Recipe, photos: Photos, tmp_path: Path):
+    recipe = changed(recipe, {"segmenter.supervision": ("masks",)})
+    finish(plan(recipe, photos, tmp_path), tmp_path)
+
+    found = to_do(plan(recipe, photos._replace(class_names=("ring", "square")), tmp_path), tmp_path)
+
+    assert {folder: found[folder] for folder in (BASELINE, "5-segmenter/masks")} == {
+        BASELINE: "classes changed", "5-segmenter/masks": "classes changed",
+    }  # fmt: skip
+
+
+def test_seeds_after_the_crf_are_of_all_photos_where_labels_are_made_of_them(photos: Photos, tmp_path: Path):
+    first, rest = photos.seed[:3], photos.seed[3:]
+    recipe, photos = Recipe(methods=("acr",)), photos._replace(seed=first, label=rest)
+
+    def sharpened(method: str) -> Sequence[Record]:
+        stages = plan(changed(recipe, {"refinement.method": method}), photos, tmp_path)
+        return next(stage.records for stage in stages if stage.kind == "crf")
+
+    assert sharpened("irn") == first
+    assert sharpened("none") == [*first, *rest]
+
+
+def test_changed_masks_redo_the_scores_and_the_segmenter_that_learned_from_them(
+    recipe: Recipe, photos: Photos, tmp_path: Path
+):
+    recipe = changed(recipe, {"segmenter.supervision": ("masks",)})
     label_map = tmp_path / "mask.png"
     shutil.copy(photos.seed[0].label_map, label_map)
-    masked = photos._replace(seed=[replace(photos.seed[0], label_map=label_map), *photos.seed[1:]])
+    records = [replace(photos.seed[0], label_map=label_map), *photos.seed[1:]]
+    masked = photos._replace(seed=records, label=records)
     finish(plan(recipe, masked, tmp_path), tmp_path)
 
     label_map.write_bytes(b"another mask")
 
-    assert to_do(plan(recipe, masked, tmp_path), tmp_path).keys() == scores(*METHODS)
+    assert to_do(plan(recipe, masked, tmp_path), tmp_path).keys() == {*scores(*METHODS), "5-segmenter/masks"}
 
 
 def test_photos_without_tags_concern_the_baseline_alone(photos: Photos, tmp_path: Path):

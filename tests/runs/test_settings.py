@@ -1,4 +1,4 @@
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Literal
 
 import pytest
@@ -68,3 +68,32 @@ def test_size_of_batches_does_not_decide_the_maps():
     larger = replace(RECIPE, cams=replace(RECIPE.cams, batch_pixels=1))
 
     assert stage_settings.cams(larger, "baseline") == stage_settings.cams(RECIPE, "baseline")
+
+
+@pytest.mark.parametrize(
+    ("method", "of_the_other"), [("irn", {"low_alpha", "high_alpha"}), ("affinity", {"foreground", "uncertain"})]
+)
+def test_every_setting_of_the_refinement_decides_a_stage_of_its_method(
+    method: Literal["irn", "affinity"], of_the_other: set[str]
+):
+    recipe = replace(RECIPE, refinement=replace(RECIPE.refinement, method=method, power=1.3))
+
+    decisive = {
+        name.split(".")[1]
+        for stage in (stage_settings.relations, stage_settings.relations_training, stage_settings.walk)
+        for name in stage(recipe)
+        if name.startswith("refinement.")
+    }
+
+    assert decisive == {field.name for field in fields(recipe.refinement)} - of_the_other
+
+
+@pytest.mark.parametrize(("background", "decisive"), [("constant", "cams.threshold"), ("power", "crf.alpha")])
+def test_score_of_the_background_decides_the_seeds_after_the_crf(
+    background: Literal["constant", "power"], decisive: str
+):
+    recipe = replace(RECIPE, crf=replace(RECIPE.crf, background=background))
+
+    settings = stage_settings.crf(recipe)
+
+    assert settings.keys() & {"cams.threshold", "crf.alpha"} == {decisive}

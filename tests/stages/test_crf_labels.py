@@ -1,6 +1,7 @@
 import re
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -8,10 +9,13 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from PIL import Image
 
-from tag2mask.cams.store import StoredCams, write_cams
+from tag2mask.cams.store import StoredCams, read_cams, stored_maps, write_cams
 from tag2mask.config import CamSettings, CrfSettings, RefinementSettings
 from tag2mask.data.label_maps import open_label_map
+from tag2mask.data.photos import open_photo
 from tag2mask.data.records import Record
+from tag2mask.data.sizes import resize_maps
+from tag2mask.refinement.crf import affinity_relations, irn_relations
 from tag2mask.stages.crf_labels import write_crf_labels, write_relations
 
 
@@ -36,6 +40,38 @@ def test_labels_of_a_camera_photo_are_those_of_the_photo_brought_down(
     # Rows and columns in the middle of each pixel of the small one.
     rows, columns = (np.arange(133) * 2 + 1) * 2000 // 266, np.arange(200) * 15 + 7
     assert (large[np.ix_(rows, columns)] == small).mean() > 0.995
+
+
+def test_constant_background_is_the_threshold_of_the_cams(
+    fabric: Fabric, records: dict[str, Record], cams: Path, tmp_path: Path
+):
+    def foreground(threshold: float) -> float:
+        folder = tmp_path / str(threshold)
+        write_crf_labels(
+            fabric, [records["small"]], cams=cams, folder=folder, settings=CrfSettings(background="constant"),
+            cam_settings=CamSettings(threshold=threshold), num_processes=1,
+        )  # fmt: skip
+        return float((open_label_map(folder / "small.png") > 0).mean())
+
+    assert foreground(0.1) > foreground(0.9) + 0.1
+
+
+@pytest.mark.parametrize("method", ["irn", "affinity"])
+def test_sure_labels_are_those_of_the_method(
+    method: Literal["irn", "affinity"], fabric: Fabric, records: dict[str, Record], cams: Path, tmp_path: Path
+):
+    settings = RefinementSettings(method=method)
+
+    write_relations(fabric, [records["small"]], cams=cams, folder=tmp_path, settings=settings, num_processes=1)
+
+    stored = read_cams(cams, "small")
+    photo = np.asarray(open_photo(records["small"].image))
+    maps = resize_maps(stored_maps(stored), stored.height, stored.width)
+    of_irn, of_affinity = (
+        make(photo, maps, stored.class_ids, settings=settings) for make in (irn_relations, affinity_relations)
+    )
+    assert not np.array_equal(of_irn, of_affinity)
+    assert np.array_equal(open_label_map(tmp_path / "small.png"), of_irn if method == "irn" else of_affinity)
 
 
 def test_photo_too_long_for_a_crf_is_named_with_the_setting_that_helps(fabric: Fabric, tmp_path: Path):

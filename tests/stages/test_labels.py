@@ -11,13 +11,14 @@ from command_process import ready_processes
 from lightning_fabric import Fabric
 from PIL import Image
 
-from tag2mask.cams.store import StoredCams, stored_size, write_cams
+from tag2mask.cams.store import StoredCams, full_size_maps, read_cams, stored_size, write_cams
 from tag2mask.config import LabelSettings
 from tag2mask.data.classes import voc_palette
 from tag2mask.data.label_maps import open_label_map, write_label_map
 from tag2mask.data.records import Record
 from tag2mask.stages.labels import (
     ChosenThreshold,
+    check_label_maps,
     check_maps,
     choose_threshold,
     copy_label_maps,
@@ -64,6 +65,17 @@ def test_maps_that_no_labels_can_be_made_of_are_refused_by_file(
         check_maps([record], tmp_path / "maps", 2)
 
 
+def test_label_maps_with_a_class_beyond_the_data_set_s_are_refused_by_file(record: Record, tmp_path: Path):
+    label_map = np.full((36, 48), 255, np.uint8)
+    for class_id in range(4):
+        label_map[class_id] = class_id
+    write_label_map(tmp_path / "labels" / "cat.png", label_map, voc_palette())
+
+    check_label_maps([record], tmp_path / "labels", 3)
+    with pytest.raises(ValueError, match=r"cat\.png: found class id 3, expected 0 to 2, or 255 where unsure"):
+        check_label_maps([record], tmp_path / "labels", 2)
+
+
 def test_fixed_threshold_is_chosen_without_a_look_at_the_photos(tmp_path: Path):
     absent = Record("absent", tmp_path / "absent.png", (1,))
     settings = LabelSettings(threshold=0.3)
@@ -73,7 +85,7 @@ def test_fixed_threshold_is_chosen_without_a_look_at_the_photos(tmp_path: Path):
         choose_threshold([absent], tmp_path, tmp_path, replace(settings, threshold_source="estimated"))
 
 
-def test_maps_made_of_seeds_are_cut_so_that_as_much_is_foreground(tmp_path: Path):
+def test_maps_made_of_seeds_are_cut_so_that_as_much_is_foreground(fabric: Fabric, tmp_path: Path):
     # A light square on a dark ground, and seeds that fall slowly beyond its border.
     photo = np.zeros((48, 48, 3), np.uint8)
     photo[12:36, 12:36] = 200
@@ -84,16 +96,22 @@ def test_maps_made_of_seeds_are_cut_so_that_as_much_is_foreground(tmp_path: Path
         seeds[0, step : 12 - step, step : 12 - step] = 40 * (step + 1)
     for folder, maps in (("seeds", seeds), ("maps", np.uint8(255 * (seeds / 255) ** 0.25))):
         write_cams(tmp_path / folder, "cat", StoredCams(np.array([1], np.uint8), maps, 48, 48))
-    settings = LabelSettings("estimated")
+    settings, out = LabelSettings("estimated"), tmp_path / "labels"
 
     of_seeds, of_maps = (
         choose_threshold([record], tmp_path / folder, tmp_path / "seeds", settings) for folder in ("seeds", "maps")
     )
+    write_pseudo_labels(
+        fabric, [record], maps=tmp_path / "maps", seeds=tmp_path / "seeds", folder=out, settings=settings,
+        num_processes=1,
+    )  # fmt: skip
 
     foreground = seeds / 255 > of_seeds.used
     assert 0 < foreground.mean() < 1
     assert of_maps.used > of_seeds.used + 0.2
     assert np.array_equal((seeds / 255) ** 0.25 > of_maps.used, foreground)
+    enlarged = full_size_maps(read_cams(tmp_path / "maps", "cat"))
+    assert np.array_equal(open_label_map(out / "cat.png"), (enlarged > np.float32(of_maps.used))[0])
 
 
 def test_threshold_that_was_written_is_read(tmp_path: Path):
@@ -162,6 +180,19 @@ def test_pseudo_labels_hold_the_class_where_its_map_passes_the_threshold(
     assert label_map.shape == (36, 48)
     assert (label_map[:, :9] == 0).all()
     assert (label_map[:, 15:] == 2).all()
+
+
+def test_pixels_near_the_threshold_are_unsure_as_the_settings_say(record: Record, fabric: Fabric, tmp_path: Path):
+    maps = np.full((1, *stored_size(36, 48)), 140, np.uint8)
+    maps[:, :, 6:] = 200
+    write_cams(tmp_path, "cat", StoredCams(np.array([2], np.uint8), maps, 36, 48))
+    settings, out = LabelSettings(threshold=0.5, uncertain=0.1), tmp_path / "labels"
+
+    write_pseudo_labels(fabric, [record], maps=tmp_path, seeds=tmp_path, folder=out, settings=settings, num_processes=1)
+
+    label_map = open_label_map(out / "cat.png")
+    assert (label_map[:, :21] == 255).all()
+    assert (label_map[:, 27:] == 2).all()
 
 
 def test_label_maps_are_copied_and_have_no_threshold(record: Record, fabric: Fabric, tmp_path: Path):

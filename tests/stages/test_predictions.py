@@ -305,6 +305,8 @@ def test_predictions_that_are_stopped_are_not_told_to_be_finished(
     assert finished is not None
     assert (stopped.finished, finished.finished) == (False, True)
     assert finished.counts == {"photos": 1}
+    with pytest.raises(ValueError, match="found files that this model did not make at this precision"):
+        refuse_other_origin(out, origin_of(model, EngineSettings(inference_precision="bf16-mixed")))
 
 
 def test_photos_of_a_kind_that_is_not_read_fail_unless_they_were_converted(

@@ -7,13 +7,24 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
+from PIL import Image
 
-from tag2mask.cams.store import StoredCams, read_cams, stored_maps, stored_names
+from tag2mask.cams.store import (
+    StoredCams,
+    cams_from_stored_size,
+    read_cams,
+    stored_maps,
+    stored_names,
+    write_cams,
+)
 from tag2mask.config import RefinementSettings
+from tag2mask.data.photos import open_photo
 from tag2mask.data.records import Record
 from tag2mask.data.sizes import resize_maps
+from tag2mask.data.transforms import normalise
 from tag2mask.networks.affinitynet import AffinityNet, build_affinity_net
 from tag2mask.networks.irnet import BoundaryNet, build_boundary_net
+from tag2mask.refinement.random_walk import walk_from_boundaries
 from tag2mask.stages.walked_maps import write_walked_maps
 
 SETTINGS = RefinementSettings(backbone="test_resnet", weights="none", output_stride=8, log_steps=4)
@@ -59,6 +70,29 @@ def test_photo_that_is_not_larger_walks_as_ever(
         return stored_maps(read_cams(folder, "small"))
 
     assert np.array_equal(walked(200), walked(0))
+
+
+def test_edges_are_the_mean_of_those_of_the_photo_and_of_its_mirror_image(fabric: Fabric, tmp_path: Path):
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    Image.fromarray(pixels).resize((64, 48), Image.Resampling.NEAREST).save(tmp_path / "a.png")
+    maps = np.linspace(0, 1, 16, dtype=np.float32) * np.ones((1, 12, 1), np.float32)
+    write_cams(tmp_path, "a", cams_from_stored_size([1], maps, height=48, width=64))
+    network = network_of("irn").eval()
+    # Edges of new weights are even.
+    network.fusion.weight.data.mul_(20)
+
+    write_walked_maps(
+        fabric, network, [Record("a", tmp_path / "a.png", (1,))], cams=tmp_path, folder=tmp_path / "walked",
+        settings=SETTINGS, num_threads=1,
+    )  # fmt: skip
+
+    image = normalise(open_photo(tmp_path / "a.png"), network.backbone.mean, network.backbone.std)
+    with torch.no_grad():
+        plain, mirrored = (network(each[None])[0, 0].numpy() for each in (image, image.flip(2)))
+    edges = 1 / (1 + np.exp(-(plain + mirrored[:, ::-1]) / 2))
+    assert np.abs(plain - mirrored[:, ::-1]).max() > 1
+    expected = walk_from_boundaries(stored_maps(read_cams(tmp_path, "a")), edges, SETTINGS)
+    np.testing.assert_allclose(stored_maps(read_cams(tmp_path / "walked", "a")), expected, atol=0.51 / 255)
 
 
 @pytest.mark.parametrize("method", ["irn", "affinity"])

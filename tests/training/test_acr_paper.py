@@ -120,7 +120,7 @@ def test_reconstructor_updating_phase_equals_the_equations(
 def test_remnants_finer_than_the_maps_count_as_they_are_fed(
     batch: Batch, classifier: Classifier, new_reconstructor: Callable, learn: Callable
 ):
-    fine = torch.rand(len(batch.images), 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    fine = torch.rand(len(batch.images), 1, 16, 16, generator=torch.Generator().manual_seed(1))
     network = new_reconstructor()
     cams = classifier(batch.images).cams.detach()
 

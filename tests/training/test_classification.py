@@ -1,3 +1,4 @@
+import math
 from collections.abc import Callable
 
 import pytest
@@ -5,8 +6,8 @@ import torch
 from torch import nn
 
 from tag2mask.data.batch import Batch
-from tag2mask.networks.classifier import Classifier
-from tag2mask.training.classification import Classification
+from tag2mask.networks.classifier import Classifier, ClassifierOutput
+from tag2mask.training.classification import Classification, classification_loss
 
 
 def test_loss_is_the_mean_cross_entropy_of_every_photo_and_class(batch: Batch, classifier: Classifier, learn: Callable):
@@ -18,6 +19,14 @@ def test_loss_is_the_mean_cross_entropy_of_every_photo_and_class(batch: Batch, c
 
     assert losses.keys() == {"classification"}
     assert losses["classification"].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_losses_of_several_sets_of_logits_are_summed():
+    all_logits = torch.zeros(1, 2), torch.tensor([[3.0, -3.0]])
+
+    loss = classification_loss(ClassifierOutput(torch.zeros(1, 2, 1, 1), all_logits), torch.tensor([[1.0, 0.0]]))
+
+    assert loss.item() == pytest.approx(math.log(2) + math.log1p(math.exp(-3)))
 
 
 def test_step_moves_everything_but_batch_norm(batch: Batch, classifier: Classifier, learn: Callable):

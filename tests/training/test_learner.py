@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from lightning_fabric import Fabric
+from timm.layers import DropPath
 from torch import nn
 from torch.optim import SGD, Optimizer
 
@@ -62,6 +63,14 @@ def test_frozen_network_is_in_evaluation_mode_and_afterwards_as_before(
 
     assert all(module.training for module in network.modules())
     assert [parameter.requires_grad for parameter in network.parameters()] == [True, True, False]
+
+
+@pytest.mark.parametrize("lender", [learner_of, FixedNetwork])
+def test_frozen_network_computes_in_the_precision_of_the_training(network: nn.Module, lender: Callable):
+    lent = lender(Fabric(accelerator="cpu", devices=1, precision="bf16-mixed"), network)
+
+    with lent.frozen() as fixed:
+        assert fixed(torch.ones(1, 4)).dtype == torch.bfloat16
 
 
 def test_frozen_batch_norm_stays_so_in_all_modes(learn: Callable, classifier: Classifier, batch: Batch):
@@ -167,4 +176,5 @@ def test_networks_with_and_without_dropout_are_told_apart():
     assert has_dropout(resnet38)
     assert not has_dropout(lite0)
     assert has_dropout(nn.Sequential(nn.Conv2d(3, 3, 1), nn.Sequential(nn.Dropout(0.1))))
+    assert has_dropout(DropPath(0.1))
     assert not has_dropout(nn.Dropout(0.0))

@@ -96,6 +96,31 @@ def test_row_holds_mean_losses_and_the_next_learning_rate(
     assert all(row["seconds"] > 0 for row in history)
 
 
+class Draws:
+    """Its loss is what it draws from torch."""
+
+    def __init__(self) -> None:
+        self.learners: dict[str, Learner[Any]] = {}
+
+    def training_step(self, batch: Batch, epoch: int) -> dict[str, Tensor]:
+        return {"draw": torch.rand(())}
+
+
+class SecondProcess(Fabric):
+    """One process that takes itself for the second."""
+
+    @property
+    def global_rank(self) -> int:
+        return 1
+
+
+def test_every_epoch_of_every_process_has_draws_of_its_own(fabric: Fabric, loader: DataLoader[Batch], tmp_path: Path):
+    first = run(fabric, Draws(), loader, tmp_path / "first", 2)
+    second = run(SecondProcess(accelerator="cpu", devices=1), Draws(), loader, tmp_path / "second", 2)
+
+    assert len({row["loss/draw"] for row in first + second}) == 4
+
+
 def test_losses_csv_and_events_hold_every_epoch_once_after_a_break(
     fabric: Fabric, classification: Watched, loader: DataLoader[Batch], tmp_path: Path
 ):

@@ -4,13 +4,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from command_process import work_together
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from tag2mask.config import DataSettings, SegmenterSettings
+from tag2mask.config import DataSettings, OptimizerSettings, SegmenterSettings
 from tag2mask.data.batch import LabelledBatch, collate
 from tag2mask.data.datasets import LabelledPhotos
 from tag2mask.data.read import read_data_set
 from tag2mask.networks.deeplab import DeepLab, build_deeplab
+from tag2mask.training.learner import Learner
+from tag2mask.training.optim import build_optimizer, build_schedule
 from tag2mask.training.segmentation import Segmentation, balanced_cross_entropy, count_pixels, cross_entropy
 
 SETTINGS = SegmenterSettings(backbone="test_resnet", head="deeplab_v2", output_stride=8)
@@ -123,6 +127,39 @@ def test_step_descends_the_loss_of_the_settings(
     assert method.learners.keys() == {"segmenter"}
     assert losses.keys() == {"segmentation"}
     assert losses["segmentation"].item() == pytest.approx(expected, rel=1e-5)
+
+
+def photo_labelled_in_part(rank: int) -> LabelledBatch:
+    """The photo of one process: of the first one most is labelled, of the second one little."""
+    generator = torch.Generator().manual_seed(rank)
+    label_map = torch.randint(0, 3, (1, 32, 32), generator=generator)
+    label_map[:, 2 if rank else 28 :] = 255
+    return LabelledBatch(torch.randn(1, 3, 32, 32, generator=generator), label_map, (f"{rank}",))
+
+
+def bias_after_a_step(fabric: Fabric, batch: LabelledBatch) -> Tensor:
+    """That of the head's first branch, by one plain step."""
+    network = new_segmenter(SETTINGS)
+    settings = OptimizerSettings(learning_rate=1, momentum=0, weight_decay=0)
+    optimizer = build_optimizer(network, [], settings)
+    schedule = build_schedule(optimizer, settings, num_steps=1, steps_per_epoch=1)
+    Segmentation(Learner(fabric, network, optimizer, schedule), SETTINGS).training_step(batch, 0)
+    return network.head.branches[0].bias.detach()
+
+
+def take_a_step(fabric: Fabric, folder: Path) -> None:
+    torch.save(
+        bias_after_a_step(fabric, photo_labelled_in_part(fabric.global_rank)), folder / f"{fabric.global_rank}.pt"
+    )
+
+
+def test_step_of_two_processes_is_that_of_one_on_all_photos(fabric: Fabric, tmp_path: Path):
+    expected = bias_after_a_step(fabric, collate([photo_labelled_in_part(rank) for rank in (0, 1)]))
+
+    assert work_together(take_a_step, tmp_path) == [0, 0]
+
+    for rank in (0, 1):
+        torch.testing.assert_close(torch.load(tmp_path / f"{rank}.pt"), expected)
 
 
 def test_step_moves_everything_but_batch_norm(labelled_batch: LabelledBatch, segmenter: DeepLab, learn: Callable):
