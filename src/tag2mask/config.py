@@ -42,7 +42,7 @@ class DataSettings:
     root: Path | None = None
     """Folder of the data set."""
     layout: Layout = "auto"
-    """How the folder is laid out: VOC devkit, COCO 2014, a tags.csv beside photos, or a folder a class."""
+    """How the folder is laid out: VOC devkit, COCO, a tags.csv beside photos, or a folder a class."""
     tag_source: TagSource = "auto"
     """VOC layout only: tags from labels.csv, from the boxes in Annotations (as the field does), or from the masks."""
     train_split: str = "train"

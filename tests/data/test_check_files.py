@@ -168,6 +168,7 @@ def test_exact_copy_with_other_tags_stops(pets):
 
     assert fault.severity == "error"
     assert fault.found == "an exact copy of 0.png with other tags (cat and cat, dog)"
+    assert fault.hint == "Keep one with the tags of all that it shows: in a tags.csv a photo may have several."
 
 
 def test_exact_copy_across_splits_stops(folder):
@@ -297,6 +298,20 @@ def test_mask_of_background_only_is_a_warning_where_the_photo_has_tags(pets):
     empty = [fault for fault in pets.check().faults if fault.code == "empty-mask"]
 
     assert [(fault.severity, fault.file) for fault in empty] == [("warning", "masks/3.png")]
+
+
+@pytest.mark.parametrize("name", ["3.jpg", "x/3.tif", "3.npy", "other.bmp"])
+def test_mask_of_another_kind_than_png_is_a_warning_that_says_so(pets, name):
+    if name.startswith("x/"):
+        pets.photo("x/3.png", content="x")
+    pets.text(f"masks/{name}", "x")
+    pets.text("masks/notes.txt", "x")
+
+    (fault,) = [fault for fault in pets.check().faults if fault.file.startswith("masks/")]
+
+    assert (fault.severity, fault.file) == ("warning", f"masks/{name}")
+    assert (fault.found, fault.expected) == (f"a {name[-4:]} file", "PNG")
+    assert fault.hint == "It is left out. Save class ids as PNG; JPEG changes them."
 
 
 def test_mask_that_fits_no_photo_is_a_warning_with_a_suggestion(pets):

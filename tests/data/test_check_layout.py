@@ -10,7 +10,7 @@ from tag2mask.data.check_report import fault_lines
 
 def test_unrecognised_folder_is_told_with_its_entries_and_the_known_layouts(folder):
     folder.text("notes.txt", "x")
-    folder.text("more/VOC2012/readme", "x")
+    folder.text("more/readme", "x")
 
     fault = folder.fault("no-layout")
 
@@ -19,10 +19,84 @@ def test_unrecognised_folder_is_told_with_its_entries_and_the_known_layouts(fold
     assert fault.expected.count(";") == 4
 
 
-def test_folder_above_the_devkit_is_recognised_as_a_slip(folder):
-    folder.photo("VOC2012/JPEGImages/a.jpg")
+@pytest.mark.parametrize(
+    ("meant", "file"),
+    [
+        ("VOC2012", "VOC2012/JPEGImages/a.jpg"),
+        ("VOCdevkit/VOC2012", "VOCdevkit/VOC2012/JPEGImages/a.jpg"),
+        ("coco", "coco/annotations/instances_train2017.json"),
+        ("pets", "pets/tags.csv"),
+    ],
+)
+def test_folder_above_a_data_set_is_recognised_as_a_slip(folder, meant, file):
+    folder.text("coco/train2017/readme", "x")
+    folder.text(file, "x")
 
-    assert folder.fault("no-layout").hint == "Did you mean its folder 'VOC2012'?"
+    assert folder.fault("no-layout").hint == f"Did you mean its folder {meant!r}?"
+
+
+@pytest.mark.parametrize(
+    ("photos", "reason"),
+    [
+        ("train/1.jpg valid/2.jpg test/3.jpg", "Folders called test, train, valid are splits"),
+        ("Train2023/1.jpg test2023/2.jpg cat/3.jpg", "Folders called Train2023, cat, test2023 are splits"),
+        ("train/1.jpg", "Folders called train are splits"),
+    ],
+)
+def test_folders_called_as_splits_are_no_classes_unless_asked_for(folder, photos, reason):
+    folder.photos(*photos.split())
+
+    fault = folder.fault("no-layout")
+
+    assert fault.severity == "error"
+    assert fault.hint.startswith(reason)
+    assert fault.hint.endswith("If the folders are classes, choose --data.layout class_folders.")
+    assert len(folder.read(layout="class_folders").class_names) == len(photos.split())
+
+
+def test_class_may_be_called_as_a_split(folder):
+    folder.photos("train/1.jpg", "boat/2.jpg", "bus2/3.jpg")
+
+    assert folder.read().class_names == ("boat", "bus2", "train")
+
+
+@pytest.mark.parametrize(
+    "file", ["one/_annotations.coco.json", "annotations/instances_default.json", "annotations.json"]
+)
+def test_annotations_that_would_not_be_read_stop_folders_from_being_classes(folder, file):
+    folder.photos("one/1.jpg", "two/2.jpg")
+    folder.text(file, "{}")
+
+    fault = folder.fault("no-layout")
+
+    assert fault.hint.startswith(f"{file} is not read, as it is not where COCO has it.")
+    assert folder.read(layout="class_folders").class_names == ("one", "two")
+
+
+def test_photos_in_a_folder_of_photos_below_a_split_are_no_class(folder):
+    folder.photos("train/images/1.jpg", "valid/images/2.jpg")
+
+    assert folder.fault("no-layout").found == "train, valid"
+
+
+@pytest.mark.parametrize("name", ["tags.tsv", "Tags.CSV", "tags.xlsx", "annotations.csv"])
+def test_table_of_another_name_is_told(folder, name):
+    folder.text(name, "x")
+    folder.photo("1.jpg")
+    assert folder.fault("no-layout").hint == f"If {name} has the tags, save it as tags.csv."
+
+    folder.photo("cat/1.jpg")
+    fault = folder.fault("other-table")
+
+    assert (fault.severity, fault.where, fault.hint) == ("warning", name, "It is not read.")
+
+
+@pytest.mark.parametrize("source", ["boxes", "masks"])
+def test_source_of_tags_that_the_layout_does_not_have_stops(pets, source):
+    fault = pets.fault("tag-source", tag_source=source)
+
+    assert (fault.severity, fault.where, fault.found) == ("error", "data.tag_source", source)
+    assert pets.check(tag_source="csv").errors == ()
 
 
 @pytest.mark.parametrize("place", ["cat/1.HEIC", "train/cat/1.heic"])
@@ -110,6 +184,24 @@ def test_column_to_rename_is_known_by_what_is_in_it(folder, header, row, missing
     assert fault.hint == f"Is it '{meant}'? Rename it."
 
 
+@pytest.mark.parametrize("first", ["0.png,cat", "cat,train,0.png"])
+def test_table_without_a_header_is_told(pets, first):
+    pets.text("tags.csv", f"{first}\n{first.replace('0', '1')}\n")
+
+    (fault,) = pets.check().errors
+
+    assert (fault.where, fault.expected) == ("tags.csv row 1", "the names of the columns")
+    assert fault.hint == "Put a row image,tags above it."
+
+
+def test_tags_written_as_a_list_in_brackets_stop(pets):
+    pets.text("tags.csv", """image,tags\n0.png,"['cat', 'dog']"\n1.png,['cat']\n2.png,[dog\n""")
+
+    places = [(fault.where, fault.expected) for fault in pets.check().errors]
+
+    assert places == [(f"tags.csv row {row}", "tags between ;, as in cat;dog") for row in (2, 3)]
+
+
 def test_class_without_a_column_is_told(pets):
     pets.text("classes.txt", "cat\ndog\n")
     pets.text("tags.csv", "image,cat,dgo\n0.png,1,0\n")
@@ -155,11 +247,11 @@ def test_quote_that_is_never_closed_is_told(pets):
 
 
 def test_cell_of_a_class_column_must_be_0_or_1(pets):
-    pets.text("tags.csv", "image,cat,dog\n0.png,1,0\n1.png,yes,1\n")
+    pets.text("tags.csv", "image,cat,dog\n0.png,1,0\n1.png,maybe,1\n")
 
     fault = pets.fault("not-0-or-1")
 
-    assert (fault.where, fault.found) == ("tags.csv row 3", "'yes' in column 'cat'")
+    assert (fault.where, fault.found) == ("tags.csv row 3", "'maybe' in column 'cat'")
 
 
 def test_empty_cells_of_class_columns_are_0_with_one_warning(pets):
@@ -194,6 +286,11 @@ NFD = unicodedata.normalize("NFD", "Käfer.png")
         ("a.jpg", "a.png", "The suffix differs."),
         (NFC, NFD, "They look alike but are two Unicode forms (NFC and NFD) of the same letters."),
         ("A.JPG", "x/a.png", "Case, suffix or Unicode form differs."),
+        ("A", "x/a.png", "Upper and lower case differ."),
+        ("y/a.png", "x/a.png", "The folder differs."),
+        ("y/a", "a.png", "The folder differs."),
+        ("y\\a.png", "a.png", "The folder differs."),
+        ("y/A.png", "x/a.png", "Upper and lower case differ."),
     ],
 )
 def test_name_that_differs_a_little_is_suggested(folder, written, file, reason):

@@ -1,5 +1,7 @@
 """Faults of tags and splits, each on a data set that has it."""
 
+import unicodedata
+
 import pytest
 
 from tag2mask.config import DataSettings
@@ -7,6 +9,8 @@ from tag2mask.data.check import check_data_set
 from tag2mask.data.check_tags import check_classes, check_overlap, check_tags, check_unlearned, count_tags
 from tag2mask.data.faults import FaultLog
 from tag2mask.data.read import read_data_set
+
+NFC, NFD = (unicodedata.normalize(form, "Käfer") for form in ("NFC", "NFD"))
 
 
 def write(folder, rows, split=None):
@@ -89,6 +93,29 @@ def test_class_whose_name_is_like_another_is_a_warning_with_the_other(folder, sl
     fault = write(folder, ["dog"] * 10 + ["cat"] * 10 + [slip]).fault("like-name")
 
     assert (fault.severity, fault.file, fault.hint) == ("warning", slip, "Did you mean 'dog'?")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "hint"),
+    [
+        (NFC, NFD, "They look alike but are two Unicode forms (NFC and NFD) of the same letters."),
+        ("cat", "\uff43\uff41\uff54", ""),
+    ],
+)
+def test_classes_that_differ_in_their_unicode_form_are_a_warning(folder, one, other, hint):
+    fault = write(folder, [one, one, other, "dog"]).fault("like-name")
+
+    assert (fault.severity, fault.file, fault.hint) == ("warning", other, f"Did you mean {one!r}? {hint}".rstrip())
+
+
+def test_split_whose_name_is_a_slip_is_a_warning(folder):
+    splits = ["train", "train", "trian", "val", "trainval", "extra", "small_train"]
+
+    faults = write(folder, ["cat"] * len(splits), splits).check().faults
+
+    assert [(fault.severity, fault.file, fault.hint) for fault in faults if fault.code == "like-split"] == [
+        ("warning", "trian", "Did you mean 'train'?")
+    ]
 
 
 def test_classes_of_like_names_and_like_size_are_fine(folder):

@@ -1,6 +1,7 @@
-"""COCO 2014 on a data set of a few photos of 6 by 4 pixels or a little more, whose outlines are rectangles."""
+"""COCO's folders on a data set of a few photos of 6 by 4 pixels or a little more, whose outlines are rectangles."""
 
 import json
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -215,7 +216,7 @@ def test_check_understands_the_folder(coco):
     text = render(check_data_set(DataSettings(root=coco.root, train_split="train2014", seed_split="train2014")))
 
     assert text.splitlines()[0] == (
-        "coco: COCO 2014, tags from the annotations (2 classes), 4 masks drawn from them, 0 from files"
+        "coco: COCO folders, tags from the annotations (2 classes), 4 masks drawn from them, 0 from files"
     )
     assert "4 of 4 readable" in text
     assert "train2014 3   train2014_nonempty 2   val2014 1   val2014_nonempty 1" in text
@@ -281,11 +282,11 @@ def test_damaged_json_stops_with_its_place(coco):
 
 
 def test_entry_without_a_field_stops_with_its_place(coco):
-    del coco.content["train2014"]["annotations"][2]["segmentation"]
+    del coco.content["train2014"]["annotations"][2]["category_id"]
 
     fault = coco.fault("annotations")
 
-    assert fault.found == "annotations[2] without a good segmentation"
+    assert fault.found == "annotations[2] without a good category_id"
     assert fault.expected == "image_id, category_id, segmentation in each of annotations"
 
 
@@ -325,10 +326,84 @@ def test_annotations_of_an_unknown_category_or_image_are_counted_and_stop(coco, 
     assert fault.found == f"{name} {value} in 2 annotations"
 
 
-def test_other_categories_in_the_other_file_stop(coco):
-    coco.content["val2014"]["categories"] = [{"id": 1, "name": "person"}]
+@pytest.mark.parametrize(("short", "long"), [("val2014", "train2014"), ("train2014", "val2014")])
+@pytest.mark.parametrize(("kept", "lacking"), [(1, "toothbrush"), (0, "person, toothbrush")])
+def test_other_categories_in_the_other_file_stop_in_one_line_that_names_them(coco, short, long, kept, lacking):
+    coco.annotate(42, 90, [box(0, 0, 2, 2)], "val2014")
+    content = coco.content[short]
+    content["categories"] = [{"id": 1, "name": "person"}][:kept]
+    content["annotations"] = [found for found in content["annotations"] if kept and found["category_id"] == 1]
 
-    assert coco.fault("classes").severity == "error"
+    (fault,) = [fault for fault in coco.faults() if fault.severity == "error"]
+
+    assert fault.line == (
+        "annotations/instances_train2014.json and annotations/instances_val2014.json: "
+        f"found {lacking} in annotations/instances_{long}.json alone, expected the same categories in both"
+    )
+
+
+def test_categories_whose_ids_are_exchanged_in_the_other_file_stop(coco):
+    coco.content["val2014"]["categories"] = [{"id": 1, "name": "toothbrush"}, {"id": 90, "name": "person"}]
+
+    assert coco.fault("classes").found == "them in another order of their ids"
+
+
+def test_folders_of_another_year_are_read(coco, tag2mask):
+    coco.content = {}
+    coco.photo(9, "train2017")
+    coco.annotate(9, 90, [box(2, 1, 5, 4)], "train2017")
+    coco.photo(25, "train2017")
+    coco.annotate(25, 1, [box(2, 1, 5, 4)], "train2017")
+    coco.photo(42, "val2017")
+    coco.annotate(42, 1, [box(0, 0, 6, 4)], "val2017")
+    for split in ("train2014", "val2014"):
+        shutil.rmtree(coco.root / split)
+
+    splits = coco.read().splits
+
+    assert {name: [record.tags for record in records] for name, records in splits.items()} == {
+        "train2017": [(2,), (1,)],
+        "train2017_nonempty": [(2,), (1,)],
+        "val2017": [(1,)],
+        "val2017_nonempty": [(1,)],
+        "all": [(2,), (1,), (1,)],
+    }
+    assert np.array_equal(coco.mask(9, "train2017"), pixels("000000", "002220", "002220", "002220"))
+    next_command = tag2mask("check", coco.root).out.splitlines()[-1]
+    assert "--data.train_split train2017 --data.seed_split train2017 --data.val_split val2017" in next_command
+
+
+def without_outline(annotation: dict[str, Any], empty: Any) -> None:
+    annotation["segmentation"] = empty
+    if empty == "absent":
+        del annotation["segmentation"]
+
+
+@pytest.mark.parametrize("empty", ["absent", None, []])
+def test_boxes_alone_give_tags_and_no_mask_even_of_photos_without_any(coco, empty):
+    for annotation in coco.content["train2014"]["annotations"]:
+        without_outline(annotation, empty)
+
+    records = coco.read().splits["train2014"]
+    fault = coco.fault("only-box")
+
+    assert [(record.tags, record.label_map) for record in records] == [((1, 2), None), ((1,), None), ((), None)]
+    assert (fault.severity, fault.file) == ("warning", "annotations/instances_train2014.json")
+    assert fault.found == "3 of 3 annotations without segmentation"
+    assert coco.mask(42, "val2014").all()
+
+
+def test_box_among_outlines_takes_the_mask_of_its_photo_alone(coco):
+    without_outline(coco.content["train2014"]["annotations"][0], "absent")
+    coco.annotate(25, 90, None, crowd=1)
+
+    first, second, third = coco.read().splits["train2014"]
+
+    assert (first.tags, first.label_map) == ((1, 2), None)
+    assert (second.tags, third.tags) == ((1, 2), ())
+    assert coco.mask(25).sum() == 2
+    assert not coco.mask(30).any()
+    assert coco.fault("only-box").found == "1 of 3 annotations without segmentation"
 
 
 def test_polygon_that_leaves_the_photo_is_told_and_ends_at_its_edge(coco):

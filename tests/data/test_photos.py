@@ -185,8 +185,8 @@ def test_missing_photo_is_told(tmp_path):
 
 # Pillow itself refuses above twice its limit and only warns between; we refuse above the limit.
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-@pytest.mark.parametrize("limit", [1599, 100])
-def test_photo_over_the_pixel_limit_is_told(tmp_path, monkeypatch, limit):
+@pytest.mark.parametrize(("limit", "found"), [(1599, "40 x 40"), (100, "too many")])
+def test_photo_over_the_pixel_limit_is_told(tmp_path, monkeypatch, limit, found):
     path = save(tmp_path, Image.new("RGB", (40, 40)))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1600)
     assert open_photo(path).size == (40, 40)
@@ -196,6 +196,7 @@ def test_photo_over_the_pixel_limit_is_told(tmp_path, monkeypatch, limit):
         open_photo(path)
 
     assert error.value.code == "too-large"
+    assert (error.value.found, error.value.expected) == (f"{found} pixels", f"at most {limit:,}")
 
 
 def test_pixels_without_a_known_range_are_told(tmp_path):

@@ -42,6 +42,14 @@ def test_table_of_a_spreadsheet_may_write_names_and_verdicts_in_any_case(folder,
     assert (tags(data_set, "train"), tags(data_set, "val")) == ({"a": (1,)}, {"b": (1, 2)})
 
 
+@pytest.mark.parametrize(("yes", "no"), [("yes", "No"), ("X", ""), ("True", "FALSE")])
+def test_columns_of_classes_may_be_in_words(folder, yes, no):
+    folder.photos("a.png", "b.png")
+    folder.text("tags.csv", f"image,cat,dog\na.png,{yes},{no}\nb.png,{yes},{yes}\n")
+
+    assert tags(folder.read()) == {"a": (1,), "b": (1, 2)}
+
+
 def test_column_of_tags_is_found_in_any_case_and_file_may_be_a_class(folder):
     folder.photos("a.png", "b.png")
 

@@ -5,7 +5,14 @@ from dataclasses import dataclass, replace
 
 from tag2mask.config import DataSettings
 from tag2mask.data.check_files import check_copies, check_label_maps, check_photos
-from tag2mask.data.check_tags import VAL_SPLITS, check_classes, check_overlap, check_tags, check_unlearned
+from tag2mask.data.check_tags import (
+    check_classes,
+    check_overlap,
+    check_splits,
+    check_tags,
+    check_unlearned,
+    is_val_split,
+)
 from tag2mask.data.faults import DataError, Fault, FaultLog
 from tag2mask.data.inspection import RecordFacts
 from tag2mask.data.known_facts import KnownFacts, inspect_changed, remember
@@ -77,6 +84,7 @@ def check_data_set(
     check_copies(data_set, facts, used, log)
     check_label_maps(data_set, facts, log)
     check_classes(data_set, log)
+    check_splits(data_set, log)
     check_tags(data_set, train, log)
     if train:
         seed = {settings.seed_split: used[settings.seed_split]}
@@ -90,7 +98,7 @@ def _measured_splits(settings: DataSettings, others: Sequence[str]) -> tuple[str
     """The split that the settings name for it, else those of the others that are called like one."""
     if settings.val_split:
         return (settings.val_split,)
-    return tuple(name for name in others if name.casefold() in VAL_SPLITS and name != settings.train_split)
+    return tuple(name for name in others if is_val_split(name) and name != settings.train_split)
 
 
 def _split(data_set: DataSet, name: str, settings: DataSettings, log: FaultLog) -> tuple[Record, ...]:

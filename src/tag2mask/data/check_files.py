@@ -113,7 +113,9 @@ def _check_copy(
     found = f"an exact copy of {place(data_set, first.image)}"
     if first.tags != other.tags:
         tags = " and ".join(_names(data_set, record.tags) for record in (first, other))
-        log.error("copy-other-tags", file, found=f"{found} with other tags ({tags})", expected="the same tags")
+        hint = "Keep one with the tags of all that it shows: in a tags.csv a photo may have several."
+        differing = f"{found} with other tags ({tags})"
+        log.error("copy-other-tags", file, found=differing, expected="the same tags", hint=hint)
     homes = [{name for name, images in members.items() if record.image in images} for record in (first, other)]
     if homes[0] and homes[1] and not homes[0] & homes[1]:
         apart = " and ".join(min(names) for names in homes)

@@ -5,7 +5,8 @@ from collections import Counter
 from collections.abc import Mapping
 from itertools import combinations
 
-from tag2mask.data.faults import FaultLog, did_you_mean
+from tag2mask.data.class_folders import SPLIT_FOLDERS
+from tag2mask.data.faults import FaultLog, did_you_mean, fold, nearest
 from tag2mask.data.records import ALL, DataSet, Record
 
 MIN_PHOTOS = 20
@@ -18,13 +19,17 @@ OTHER_SEPARATORS = r"[|,/+]"
 """What people put between tags where a semicolon is meant."""
 NO_CLASSES = frozenset({"none", "nothing", "empty", "negative", "negatives", "other", "others"})
 """What people call photos that show none of the classes, and what is then read as a class."""
-VAL_SPLITS = ("val", "valid", "validation", "test", "val2014")
-"""Names of splits to measure on, for where no setting says which it is."""
+_VAL_SPLIT = re.compile(r"val(id(ation)?)?|test|val\d{4}", re.IGNORECASE)
 
 Splits = Mapping[str, tuple[Record, ...]]
 """Records by the name of their split."""
 
 _UNTAGGED = "an empty tags cell, or a folder called background"
+
+
+def is_val_split(name: str) -> bool:
+    """Whether a split is called like one to measure on, for where no setting says which it is."""
+    return _VAL_SPLIT.fullmatch(name) is not None
 
 
 def check_classes(data_set: DataSet, log: FaultLog) -> None:
@@ -33,7 +38,7 @@ def check_classes(data_set: DataSet, log: FaultLog) -> None:
     names = sorted(data_set.class_names, key=lambda name: counts[name])
     for index, name in enumerate(names):
         others = names[index + 1 :]
-        same = [other for other in others if other.strip().casefold() == name.strip().casefold()]
+        same = [other for other in others if fold(other) == fold(name)]
         commoner = [other for other in others if 0 < counts[name] <= RARE_AS_TYPO * counts[other]]
         hint = did_you_mean(name, same or commoner)
         if hint:
@@ -48,6 +53,18 @@ def check_classes(data_set: DataSet, log: FaultLog) -> None:
             found = f"it as a class of {_photos(counts[name])}"
             hint = f"Photos that show no class have {_UNTAGGED}."
             log.warn("no-class", name, found=found, expected="the name of what is to be found in photos", hint=hint)
+
+
+def check_splits(data_set: DataSet, log: FaultLog) -> None:
+    """Splits whose name is probably a slip of another's that is usual (`trian` beside `train`)."""
+    usual = [name for name in data_set.splits if name in SPLIT_FOLDERS]
+    # Not train_small or trainval.
+    others = [name for name in data_set.splits if name != ALL and not any(word in name for word in usual)]
+    for name in others:
+        meant = nearest(name, usual, cutoff=0.75)
+        if meant is not None:
+            found, hint = f"a split of {_photos(len(data_set.splits[name]))}", f"Did you mean {meant!r}?"
+            log.warn("like-split", name, found=found, expected="another name", hint=hint)
 
 
 def check_tags(data_set: DataSet, train: tuple[Record, ...], log: FaultLog) -> None:

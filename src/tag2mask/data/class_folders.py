@@ -1,5 +1,6 @@
 """A folder of photos a class, perhaps below a folder a split: `train/cat/1.jpg` or `cat/1.jpg`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from tag2mask.data.classes import is_background, read_class_names
@@ -20,8 +21,14 @@ def find_class_folders(root: Path) -> dict[str, tuple[Path, ...]]:
     splits = {split: classes for split, classes in splits.items() if classes}
     if splits:
         return splits
-    classes = tuple(folder for folder in _with_photos(root) if folder.name not in PHOTO_FOLDERS)
+    classes = _with_photos(root)
     return {"": classes} if classes else {}
+
+
+def are_splits(names: Sequence[str]) -> bool:
+    """Whether folders are called as splits, perhaps of a year; one may be of a class of that name, as VOC's train."""
+    splits = [name for name in names if name.casefold().rstrip("0123456789") in SPLIT_FOLDERS]
+    return len(splits) > 1 or len(splits) == len(names) == 1
 
 
 def read_class_folders(root: Path, log: FaultLog) -> DataSet:
@@ -56,9 +63,10 @@ def _subfolders(folder: Path) -> list[Path]:
 
 
 def _with_photos(folder: Path) -> tuple[Path, ...]:
-    """Subfolders that hold photos themselves."""
+    """Subfolders that hold photos themselves, but for those called as one for all photos."""
     return tuple(
         subfolder
         for subfolder in _subfolders(folder)
-        if any(path.suffix.lower() in PHOTO_SUFFIXES for path in subfolder.iterdir())
+        if subfolder.name not in PHOTO_FOLDERS
+        and any(path.suffix.lower() in PHOTO_SUFFIXES for path in subfolder.iterdir())
     )

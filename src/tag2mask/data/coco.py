@@ -1,9 +1,12 @@
-"""COCO 2014's folders: train2014, val2014 and annotations, whose outlines give tags and masks."""
+"""COCO's folders of any year: train2017, val2017 and annotations, whose outlines give tags and masks."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
+from types import NoneType
 from typing import Any, NamedTuple
 
 from tag2mask.data.classes import is_background
@@ -14,15 +17,15 @@ from tag2mask.data.names import without_suffix
 from tag2mask.data.photo_files import PhotoFiles, list_photos, warn_of_leftovers
 from tag2mask.data.records import DataSet, Record, group_in_splits
 
-SPLITS = ("train2014", "val2014")
 ANNOTATIONS = "annotations"
 NONEMPTY = "_nonempty"
-"""Ends the name of a split without the photos that have no tag: 82,081 of 82,783 and 40,137 of 40,504."""
+"""Ends the name of a split without the photos that have no tag: of 2014 82,081 of 82,783 and 40,137 of 40,504."""
 MASKS = ("mask", "masks", "SegmentationClass")
 
+_SPLIT = re.compile(r"(train|val)\d{4}")
 _FIELDS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "images": {"id": int, "file_name": str, "height": int, "width": int},
-    "annotations": {"image_id": int, "category_id": int, "segmentation": (list, dict)},
+    "annotations": {"image_id": int, "category_id": int, "segmentation": (list, dict, NoneType)},
     "categories": {"id": int, "name": str},
 }
 
@@ -35,11 +38,17 @@ class _Object(NamedTuple):
     is_crowd: bool
     """Whether the outline is that of several objects together."""
 
+    @property
+    def is_only_box(self) -> bool:
+        """Whether it should be in the mask but has no outline."""
+        return not (self.segmentation or self.is_crowd)
+
 
 class _Photo(NamedTuple):
+    image_id: int
     file_name: str
     tags: tuple[int, ...]
-    label_map: DrawnMask
+    label_map: DrawnMask | None
 
 
 class _Annotations(NamedTuple):
@@ -49,9 +58,9 @@ class _Annotations(NamedTuple):
     photos: tuple[_Photo, ...]
 
 
-def is_coco(root: Path) -> bool:
-    """Whether the folder has photos where COCO 2014 has them."""
-    return any((root / split).is_dir() for split in SPLITS)
+def coco_splits(root: Path) -> tuple[str, ...]:
+    """Folders that have photos where COCO has them, those to train on first."""
+    return tuple(sorted(path.name for path in root.glob("*/") if _SPLIT.fullmatch(path.name)))
 
 
 def read_coco(root: Path, log: FaultLog) -> DataSet:
@@ -59,13 +68,14 @@ def read_coco(root: Path, log: FaultLog) -> DataSet:
 
     A class is a category; ids are 1, 2, ... in the order of the categories' ids. Every annotation, a crowd's too, gives
     its photo a tag. Label maps that lie in the folder, named as their photo or its id, are taken; the others are drawn
-    from all annotations but the crowds', a later one over those before it.
+    from all annotations but the crowds', a later one over those before it. A photo with a box that has no outline has
+    none, nor have those of a split of boxes alone.
     """
-    read = {split: _read_annotations(root, split, log) for split in SPLITS if (root / split).is_dir()}
+    read = {split: _read_annotations(root, split, log) for split in coco_splits(root)}
     annotations = {split: found for split, found in read.items() if found is not None}
-    class_names = next((found.class_names for found in annotations.values()), ())
-    if any(found.class_names != class_names for found in annotations.values()):
-        log.error("classes", ANNOTATIONS, found="other categories in each file", expected="the same in both")
+    class_names = _common_class_names(annotations, log)
+    if class_names is None:
+        return DataSet(root, "COCO folders", (), group_in_splits([], {}, log))
     photos = _list_photos(root, annotations, log)
     masks = _list_masks(root)
     splits: dict[str, tuple[Record, ...]] = {}
@@ -77,9 +87,26 @@ def read_coco(root: Path, log: FaultLog) -> DataSet:
     warn_of_leftovers(photos, used, log, place="the annotations")
     files = {record.label_map for record in everything if isinstance(record.label_map, Path)}
     _warn_of_other_masks(root, [path for path in masks.values() if path not in files], log)
-    counts = f"{len(everything) - len(files):,} masks drawn from them, {len(files):,} from files"
-    layout = f"COCO 2014, tags from the annotations ({len(class_names)} classes), {counts}"
+    num_drawn = sum(isinstance(record.label_map, DrawnMask) for record in everything)
+    counts = f"{num_drawn:,} masks drawn from them, {len(files):,} from files"
+    layout = f"COCO folders, tags from the annotations ({len(class_names)} classes), {counts}"
     return DataSet(root, layout, class_names, group_in_splits(everything, splits, log))
+
+
+def _common_class_names(annotations: Mapping[str, _Annotations], log: FaultLog) -> tuple[str, ...] | None:
+    """The classes of all annotation files, or none where two have others, which is noted."""
+    for (split, first), (other_split, other) in pairwise(annotations.items()):
+        if first.class_names == other.class_names:
+            continue
+        alone = {
+            _annotation_file(split): [name for name in first.class_names if name not in other.class_names],
+            _annotation_file(other_split): [name for name in other.class_names if name not in first.class_names],
+        }
+        found = " and ".join(f"{', '.join(names)} in {file} alone" for file, names in alone.items() if names)
+        where, expected = " and ".join(alone), "the same categories in both"
+        log.error("classes", where, found=found or "them in another order of their ids", expected=expected)
+        return None
+    return next((found.class_names for found in annotations.values()), ())
 
 
 def _list_photos(root: Path, splits: Iterable[str], log: FaultLog) -> PhotoFiles:
@@ -112,7 +139,7 @@ def _make_records(
         if image is None:
             log.error("no-photo", key, found="no such file", expected=f"each photo of {_annotation_file(split)}")
             continue
-        file = masks.get(image.stem) or masks.get(str(photo.label_map.image_id))
+        file = masks.get(image.stem) or masks.get(str(photo.image_id))
         yield Record(without_suffix(key), image, photo.tags, file or photo.label_map)
 
 
@@ -136,6 +163,14 @@ def _read_annotations(root: Path, split: str, log: FaultLog) -> _Annotations | N
     images = sorted(content["images"], key=lambda image: str(image["file_name"]))
     objects = _objects_by_image(content, class_ids, file, log)
     photos = [_photo(image, objects[image["id"]], root / file, split, log) for image in images]
+    single = [found for of_image in objects.values() for found in of_image if not found.is_crowd]
+    num_boxes = sum(found.is_only_box for found in single)
+    if num_boxes:
+        counts = f"{num_boxes:,} of {len(single):,} annotations without segmentation"
+        hint = "They give tags; of their photos no mask is drawn."
+        log.warn("only-box", file, found=counts, expected="an outline in each", hint=hint)
+        if num_boxes == len(single):
+            photos = [photo._replace(label_map=None) for photo in photos]
     return _Annotations(class_names, tuple(photos))
 
 
@@ -153,7 +188,7 @@ def _objects_by_image(
             unknown[f"category_id {category_id}"] += 1
         else:
             is_crowd = bool(annotation.get("iscrowd"))
-            objects[image_id].append(_Object(class_ids[category_id], annotation["segmentation"], is_crowd))
+            objects[image_id].append(_Object(class_ids[category_id], annotation.get("segmentation"), is_crowd))
     for name, count in unknown.items():
         found = f"{name} in {count:,} annotation{'s' if count > 1 else ''}"
         log.error("unknown-id", file, found=found, expected="the id of an image and of a category")
@@ -163,8 +198,11 @@ def _objects_by_image(
 def _photo(
     image: Mapping[str, Any], objects: Sequence[_Object], annotations: Path, split: str, log: FaultLog
 ) -> _Photo:
-    """A photo with its tags and the label map that is drawn from all of its objects but the crowds."""
+    """A photo with its tags and the label map that is drawn from all of its objects but the crowds, if all can be."""
     name, height, width = image["file_name"], image["height"], image["width"]
+    tags = tuple(sorted({found.class_id for found in objects}))
+    if any(found.is_only_box for found in objects):
+        return _Photo(image["id"], name, tags, None)
     frame = Frame(f"{split}/{name}", height, width)
     outlines = (
         outline
@@ -173,7 +211,7 @@ def _photo(
         for outline in read_outline(found.segmentation, found.class_id, frame, log)
     )
     label_map = DrawnMask(annotations, image["id"], height, width, tuple(outlines))
-    return _Photo(name, tuple(sorted({found.class_id for found in objects})), label_map)
+    return _Photo(image["id"], name, tags, label_map)
 
 
 def _read_json(path: Path, file: str, log: FaultLog) -> dict[str, list[dict[str, Any]]] | None:
@@ -182,7 +220,7 @@ def _read_json(path: Path, file: str, log: FaultLog) -> dict[str, list[dict[str,
         with path.open(encoding="utf-8-sig") as stream:
             content = json.load(stream)
     except OSError as error:
-        hint = "COCO has it in annotations_trainval2014.zip."
+        hint = "COCO's are in annotations_trainval2014.zip and annotations_trainval2017.zip."
         log.error("no-annotations", file, found=f"{error.strerror}", expected="COCO's instances", hint=hint)
         return None
     except ValueError as error:

@@ -1,6 +1,7 @@
 """What is wrong with a data set, as values: where it was found, what was expected, and what to do."""
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -8,6 +9,7 @@ from typing import Any, Literal
 Severity = Literal["error", "warning"]
 
 NUM_FAULTS_IN_MESSAGE = 20
+TWO_FORMS = "They look alike but are two Unicode forms (NFC and NFD) of the same letters."
 
 
 @dataclass(frozen=True)
@@ -81,12 +83,20 @@ def readable(name: str) -> str:
 
 def nearest(word: str, words: Iterable[str], *, cutoff: float = 0.6) -> str | None:
     """The word that `word` was probably meant to be, or none."""
-    folded = {candidate.casefold().strip(): candidate for candidate in words}
-    close = difflib.get_close_matches(word.casefold().strip(), folded, n=1, cutoff=cutoff)
-    return folded[close[0]] if close else None
+    by_fold = {fold(candidate): candidate for candidate in words}
+    close = difflib.get_close_matches(fold(word), by_fold, n=1, cutoff=cutoff)
+    return by_fold[close[0]] if close else None
 
 
 def did_you_mean(word: str, words: Iterable[str]) -> str:
     """A hint that names the nearest word; empty where none is near."""
     guess = nearest(word, words)
-    return f"Did you mean {guess!r}?" if guess is not None else ""
+    if guess is None:
+        return ""
+    alike = guess != word and unicodedata.normalize("NFC", guess) == unicodedata.normalize("NFC", word)
+    return f"Did you mean {guess!r}?" + f" {TWO_FORMS}" * alike
+
+
+def fold(word: str) -> str:
+    """The word without what people do not mean by it: case, spaces around it, its Unicode form."""
+    return unicodedata.normalize("NFKC", word).strip().casefold()

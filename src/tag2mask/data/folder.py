@@ -11,12 +11,18 @@ from tag2mask.data.records import DataSet, Record, group_in_splits
 from tag2mask.data.tables import TaggedRow, read_tag_table, rows_by_photo, tag_ids
 
 TABLES = ("tags.csv", "labels.csv")
+_TABLE_SUFFIXES = (".csv", ".tsv", ".xlsx", ".xls", ".ods")
 PHOTO_FOLDERS = ("images", "photos", "JPEGImages")
 
 
 def find_table(root: Path) -> Path | None:
     """The table of tags of a folder."""
     return next((root / name for name in TABLES if (root / name).is_file()), None)
+
+
+def other_tables(root: Path) -> list[str]:
+    """Names of the tables of a folder that are not read as one of tags."""
+    return sorted(path.name for path in root.glob("*.*") if path.suffix.lower() in _TABLE_SUFFIXES)
 
 
 def read_photos_with_table(root: Path, path: Path, log: FaultLog) -> DataSet:

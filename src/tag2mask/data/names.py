@@ -7,6 +7,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from PIL import features
 
+from tag2mask.data.faults import TWO_FORMS
+
 _READ = {".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
 # Of phones, of newer web sites, and of cameras, some of which Pillow takes for TIFF files of a preview's few pixels.
 _NOT_READ = {".heic", ".heif", ".hif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2"}
@@ -90,9 +92,13 @@ def _loosely(name: str) -> str:
 
 
 def _difference(name: str, key: str) -> str:
-    tail = key[-len(name) :] if key.endswith(name) else "/".join(key.split("/")[-len(name.split("/")) :])
+    tail = "/".join(key.split("/")[-len(name.split("/")) :])
+    if without_suffix(name) == name:
+        tail = without_suffix(tail)
+    if name == tail:
+        return "The folder differs."
     if unicodedata.normalize("NFC", name) == unicodedata.normalize("NFC", tail):
-        return "They look alike but are two Unicode forms (NFC and NFD) of the same letters."
+        return TWO_FORMS
     if name.casefold() == tail.casefold():
         return "Upper and lower case differ."
     if without_suffix(name) == without_suffix(tail):

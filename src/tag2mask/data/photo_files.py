@@ -125,22 +125,26 @@ def list_photos(root: Path, folder: Path, log: FaultLog, *, skip: Iterable[str] 
 
 
 def list_label_maps(root: Path, folders: Iterable[str], photos: PhotoFiles, log: FaultLog) -> LabelMapFiles:
-    """All PNG files of the folders of `root` that exist; those that fit no photo are noted."""
+    """All PNG files of the folders of `root` that exist; those that fit no photo, and other kinds, are noted."""
     names = {without_suffix(key) for key in photos.files}
     stems = Counter(name.rsplit("/", 1)[-1] for name in names)
     files: dict[str, Path] = {}
     for folder in folders:
         for path in _walk(root / folder):
-            if path.suffix.lower() not in PHOTO_SUFFIXES:
-                continue
-            key = without_suffix(path.relative_to(root / folder).as_posix())
-            if path.suffix.lower() != ".png" or (key not in names and key not in stems):
-                expected = "a PNG file with the name of a photo"
+            file = path.relative_to(root / folder).as_posix()
+            key = file.removesuffix(path.suffix)
+            is_of_photo = key in names or key in stems
+            if path.suffix.lower() == ".png":
+                if is_of_photo:
+                    files.setdefault(key, path)
+                    continue
                 hint = f"It is left out. {photos.index.suggest(key)}".rstrip()
-                where = f"{folder}/{path.relative_to(root / folder).as_posix()}"
-                log.warn("mask-without-photo", where, found="another name", expected=expected, hint=hint)
-            else:
-                files.setdefault(key, path)
+                expected = "a PNG file with the name of a photo"
+                log.warn("mask-without-photo", f"{folder}/{file}", found="another name", expected=expected, hint=hint)
+            elif is_of_photo or path.suffix.lower() in PHOTO_SUFFIXES:
+                hint = "It is left out. Save class ids as PNG; JPEG changes them."
+                found = f"a {path.suffix} file"
+                log.warn("mask-kind", f"{folder}/{file}", found=found, expected="PNG", hint=hint)
     return LabelMapFiles(files, frozenset(stem for stem, count in stems.items() if count > 1))
 
 

@@ -98,7 +98,7 @@ def decode(path: Path, content: bytes) -> Image.Image:
     except UnidentifiedImageError as error:
         raise _not_an_image(path, content) from error
     except Image.DecompressionBombError as error:
-        raise FileError("too-large", path, found=str(error), expected="a smaller photo") from error
+        raise _too_large(path, "too many") from error
     except FileError:
         raise
     # Each of Pillow's decoders lets its own parser's errors through: OSError, SyntaxError, struct.error, and others.
@@ -156,8 +156,12 @@ def _from_16_bits(image: Image.Image, path: Path) -> Image.Image:
 def _refuse_too_large(path: Path, size: tuple[int, int]) -> None:
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and size[0] * size[1] > limit:
-        found = f"{size[0]:,} x {size[1]:,} pixels"
-        raise FileError("too-large", path, found=found, expected=f"at most {limit:,}", hint="Shrink it.")
+        raise _too_large(path, f"{size[0]:,} x {size[1]:,}")
+
+
+def _too_large(path: Path, num_pixels: str) -> FileError:
+    expected = f"at most {Image.MAX_IMAGE_PIXELS:,}"
+    return FileError("too-large", path, found=f"{num_pixels} pixels", expected=expected, hint="Shrink it.")
 
 
 def _not_an_image(path: Path, content: bytes) -> FileError:

@@ -4,11 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from tag2mask.config import DataSettings
-from tag2mask.data.class_folders import find_class_folders, read_class_folders
+from tag2mask.data.class_folders import are_splits, find_class_folders, read_class_folders
 from tag2mask.data.classes import MAX_CLASSES
-from tag2mask.data.coco import ANNOTATIONS, SPLITS, is_coco, read_coco
+from tag2mask.data.coco import ANNOTATIONS, coco_splits, read_coco
 from tag2mask.data.faults import DataError, FaultLog, did_you_mean
-from tag2mask.data.folder import TABLES, find_table, read_photos_with_table
+from tag2mask.data.folder import TABLES, find_table, other_tables, read_photos_with_table
 from tag2mask.data.names import UNREADABLE_SUFFIXES
 from tag2mask.data.records import ALL, TRAIN, DataSet
 from tag2mask.data.voc import PHOTOS, is_voc, read_voc
@@ -16,10 +16,11 @@ from tag2mask.data.voc import PHOTOS, is_voc, read_voc
 _NUM_ENTRIES_SHOWN = 10
 _LAYOUTS = (
     "one of: VOC folders (JPEGImages with ImageSets, Annotations, SegmentationClass or labels.csv); "
-    "COCO 2014 (train2014 or val2014 with annotations); "
+    "COCO (train2017, val2017 or of another year, with annotations/instances_train2017.json); "
     "photos with tags.csv (image,tags); photos with tags.csv (image and a 0/1 column a class); "
     "a folder of photos a class"
 )
+_ANNOTATION_FILES = (f"{ANNOTATIONS}/*.json", "*annotations*.json", "*/*annotations*.json")
 
 
 def read_data_set(settings: DataSettings) -> DataSet:
@@ -48,7 +49,7 @@ def read_with_faults(settings: DataSettings) -> DataSet:
 
 def usual_train_split(root: Path) -> str:
     """Name of the split that one trains on in a folder laid out as this one is."""
-    return SPLITS[0] if is_coco(root) else TRAIN
+    return next(iter(coco_splits(root)), TRAIN)
 
 
 def _read(settings: DataSettings, log: FaultLog) -> DataSet:
@@ -62,6 +63,9 @@ def _read(settings: DataSettings, log: FaultLog) -> DataSet:
         hint = did_you_mean(root.name, beside)
         log.error("no-folder", str(root), found=found, expected="the folder of the data set", hint=hint)
         return _nothing(root)
+    if settings.tag_source in ("boxes", "masks") and not _is_read_as_voc(root, settings):
+        expected = "auto, as only VOC folders have tags of several sources"
+        log.error("tag-source", "data.tag_source", found=settings.tag_source, expected=expected)
     match settings.layout:
         case "voc":
             return _read_as_voc(root, settings, log)
@@ -75,6 +79,15 @@ def _read(settings: DataSettings, log: FaultLog) -> DataSet:
             return _recognise(root, settings, log)
 
 
+def _is_read_as_voc(root: Path, settings: DataSettings) -> bool:
+    return settings.layout == "voc" or (settings.layout == "auto" and is_voc(root))
+
+
+def _is_coco(root: Path) -> bool:
+    """Whether the folder has photos and annotations where COCO has them."""
+    return bool(coco_splits(root)) and (root / ANNOTATIONS).is_dir()
+
+
 def _recognise(root: Path, settings: DataSettings, log: FaultLog) -> DataSet:
     table = find_table(root)
     if is_voc(root):
@@ -82,25 +95,45 @@ def _recognise(root: Path, settings: DataSettings, log: FaultLog) -> DataSet:
         if table is not None and table.name == TABLES[0]:
             return _two_layouts(root, "VOC", table, log)
         return read_voc(root, settings, log)
-    if is_coco(root) and table is not None and (root / ANNOTATIONS).is_dir():
+    if _is_coco(root) and table is not None:
         return _two_layouts(root, "COCO", table, log)
     if table is not None:
         return read_photos_with_table(root, table, log)
-    if is_coco(root):
+    if coco_splits(root):
         return read_coco(root, log)
-    if find_class_folders(root):
+    if find_class_folders(root) and not _why_no_classes(root):
+        for name in other_tables(root):
+            log.warn("other-table", name, found="a table", expected=TABLES[0], hint="It is not read.")
         return read_class_folders(root, log)
     entries = sorted(path.name for path in root.iterdir())
     more = f" and {len(entries) - _NUM_ENTRIES_SHOWN:,} more" if len(entries) > _NUM_ENTRIES_SHOWN else ""
     found = f"{', '.join(entries[:_NUM_ENTRIES_SHOWN])}{more}" if entries else "an empty folder"
-    below = next((entry for entry in entries if (root / entry / PHOTOS).is_dir() or is_coco(root / entry)), None)
-    hint = f"Did you mean its folder {below!r}?" if below else _hint_at_kinds(root)
-    log.error("no-layout", str(root), found=found, expected=_LAYOUTS, hint=hint)
+    log.error("no-layout", str(root), found=found, expected=_LAYOUTS, hint=_hint(root))
     return _nothing(root)
 
 
-def _hint_at_kinds(root: Path) -> str:
-    """What to do where photos lie as they should, but are of kinds that are not read; else empty."""
+def _why_no_classes(root: Path) -> str:
+    """What speaks against folders of photos being classes, as a sentence; empty where nothing does."""
+    annotations = sorted(path for pattern in _ANNOTATION_FILES for path in root.glob(pattern))
+    if annotations:
+        return f"{annotations[0].relative_to(root).as_posix()} is not read, as it is not where COCO has it."
+    names = [folder.name for folder in find_class_folders(root).get("", ())]
+    if are_splits(names):
+        return f"Folders called {', '.join(names)} are splits, and nothing gives the photos' tags."
+    return ""
+
+
+def _hint(root: Path) -> str:
+    """What to do with a folder that is not understood; empty where nothing is known."""
+    below = sorted(path for pattern in ("*/", "*/*/") for path in root.glob(pattern))
+    meant = next((path for path in below if (path / PHOTOS).is_dir() or find_table(path) or _is_coco(path)), None)
+    if meant is not None:
+        return f"Did you mean its folder {meant.relative_to(root).as_posix()!r}?"
+    tables = other_tables(root)
+    if tables:
+        return f"If {' or '.join(tables)} has the tags, save it as {TABLES[0]}."
+    if find_class_folders(root):
+        return f"{_why_no_classes(root)} If the folders are classes, choose --data.layout class_folders."
     suffixes = {path.suffix for pattern in ("*/*", "*/*/*") for path in root.glob(pattern)}
     kinds = sorted(suffix for suffix in suffixes if suffix.lower() in UNREADABLE_SUFFIXES)
     return f"Convert its {' and '.join(kinds)} files to JPEG." if kinds else ""
@@ -120,8 +153,8 @@ def _read_as_voc(root: Path, settings: DataSettings, log: FaultLog) -> DataSet:
 
 
 def _read_as_coco(root: Path, log: FaultLog) -> DataSet:
-    if not is_coco(root):
-        found, expected = f"no folder {' or '.join(SPLITS)}", "photos there, as layout coco asks for them"
+    if not coco_splits(root):
+        found, expected = "no folder train2017, val2017 or the like", "photos there, as layout coco asks for them"
         log.error("no-layout", str(root), found=found, expected=expected)
         return _nothing(root)
     return read_coco(root, log)

@@ -1,7 +1,7 @@
 """CSV files of tags: `image,tags[,split]` with tags between `;`, or a 0/1 column a class.
 
 As spreadsheets write them: these names in upper or lower case; in place of `image` one of `image_id`, `filename`,
-`file_name` and `file`, where the others are absent; TRUE and FALSE for 1 and 0, and an empty cell for 0.
+`file_name` and `file`, where the others are absent; TRUE, yes or x for 1; FALSE, no or an empty cell for 0.
 """
 
 import csv
@@ -19,7 +19,7 @@ FILE_COLUMNS = ("filename", "file_name", "file")
 """What others call the column that names the photos."""
 TAGS_COLUMN = "tags"
 SPLIT_COLUMN = "split"
-_VERDICTS = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
+_VERDICTS = dict.fromkeys(("1", "1.0", "true", "yes", "x"), True) | dict.fromkeys(("0", "0.0", "false", "no"), False)
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,9 @@ def _read_tags(path: Path, lines: _Lines, image_column: str, log: FaultLog) -> T
     rows = []
     for number, cells in lines.rows:
         cell = cells[TAGS_COLUMN]
+        if cell.strip().startswith("[") and cell.strip().endswith("]"):
+            expected = "tags between ;, as in cat;dog"
+            log.error("tag-list", path.name, row=number, found="a list in brackets", expected=expected)
         parts = cell.split(";") if cell.strip() else []
         for part in parts:
             # "cat; dog" is a way to write a list, so a space before a name says nothing.
@@ -147,14 +150,18 @@ def _image_column(path: Path, lines: _Lines, log: FaultLog) -> str | None:
     named = [column for column in lines.header if column.casefold() in others]
     if len(named) == 1:
         return named[0]
-    files = [
-        column
-        for column in lines.header
-        if all(PurePath(cells[column].strip()).suffix.lower() in PHOTO_SUFFIXES for _, cells in lines.rows)
-    ]
+    files = [column for column in lines.header if all(_is_photo(cells[column]) for _, cells in lines.rows)]
+    if any(_is_photo(column) for column in lines.header):
+        found, hint = f"a photo ({', '.join(lines.header)})", "Put a row image,tags above it."
+        log.error("no-header", path.name, row=1, found=found, expected="the names of the columns", hint=hint)
+        return None
     guess = next(iter(files if len(files) == 1 else named), None)
     _missing_column(path, log, lines.header, image, guess=guess)
     return None
+
+
+def _is_photo(cell: str) -> bool:
+    return PurePath(cell.strip()).suffix.lower() in PHOTO_SUFFIXES
 
 
 def _class_columns(
