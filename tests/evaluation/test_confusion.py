@@ -1,5 +1,8 @@
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tag2mask.evaluation.confusion import confusion_matrix, mean_iou_of_shown, scores_from_confusion
 
@@ -83,3 +86,18 @@ def test_unknown_class_is_refused(wrong: str):
 def test_different_sizes_are_refused():
     with pytest.raises(ValueError, match=r"\(2, 3\).*\(3, 2\)"):
         confusion_matrix(np.zeros((2, 3), np.uint8), np.zeros((3, 2), np.uint8), num_classes=1)
+
+
+@pytest.mark.parametrize("wrong", ["prediction", "label_map"])
+def test_ids_of_another_type_are_refused_lest_minus_one_count_as_255(wrong: str):
+    maps: dict[str, NDArray[Any]] = {name: np.zeros((2, 2), np.uint8) for name in ("prediction", "label_map")}
+    maps[wrong] = np.full((2, 2), -1)
+
+    with pytest.raises(ValueError, match="label map is int64, expected uint8 class ids"):
+        confusion_matrix(maps["prediction"], maps["label_map"], num_classes=1)
+
+
+@pytest.mark.parametrize("names", [["cat"], ["background", "cat", "dog"]])
+def test_another_number_of_class_names_is_refused(names: list[str]):
+    with pytest.raises(ValueError, match=f"found {len(names)} class names, expected 2 without the background"):
+        scores_from_confusion(np.eye(3, dtype=np.int64), names)

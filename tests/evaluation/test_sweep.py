@@ -199,3 +199,8 @@ def test_unknown_class_is_refused_and_not_counted():
     with pytest.raises(ValueError, match="label map has class 3, but expected 0 to 2"):
         sweep.add(np.zeros((1, 2, 2), np.float32), [1], np.full((2, 2), 3, np.uint8))
     assert not sweep.counts.any()
+
+
+def test_label_map_of_another_type_is_refused_by_the_sweep():
+    with pytest.raises(ValueError, match="label map is float64, expected uint8 class ids"):
+        ThresholdSweep(2).add(np.zeros((1, 2, 2), np.float32), [1], np.zeros((2, 2)))  # type: ignore[arg-type]

@@ -169,6 +169,29 @@ def test_potentials_of_another_size_are_refused(noisy_photo: NDArray[np.uint8]):
         crf.infer(np.zeros((2, 30, 20), np.float32))
 
 
+@pytest.mark.parametrize(
+    ("photo", "found"),
+    [
+        (np.full((4, 5, 3), 0.5, np.float32), r"float32 \(4, 5, 3\)"),
+        (np.zeros((4, 5), np.uint8), r"uint8 \(4, 5\)"),
+        (np.zeros((4, 5, 4), np.uint8), r"uint8 \(4, 5, 4\)"),
+        (np.zeros((0, 5, 3), np.uint8), r"uint8 \(0, 5, 3\)"),
+    ],
+)
+def test_photo_of_another_type_or_shape_is_refused(photo: NDArray[np.uint8], found: str):
+    with pytest.raises(ValueError, match=f"photo is {found}, expected uint8"):
+        DenseCrf(photo, PRESETS["cams"])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_potentials_that_are_not_finite_are_refused(value: float, noisy_photo: NDArray[np.uint8]):
+    unary = np.zeros((2, 20, 30), np.float32)
+    unary[1, 3, 4] = value
+
+    with pytest.raises(ValueError, match="NaN or infinity, expected finite"):
+        DenseCrf(noisy_photo, PRESETS["cams"]).infer(unary)
+
+
 @pytest.mark.parametrize("background", ["power", "constant"])
 def test_seed_labels_are_ids_of_the_photos_classes(noisy_photo: NDArray[np.uint8], background: str):
     maps = np.full((2, 20, 30), 0.1, np.float32)

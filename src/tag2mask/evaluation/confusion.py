@@ -52,7 +52,12 @@ def confusion_matrix(
 
     Returns:
         Counts (C + 2, C + 1); the last row holds predictions of 255.
+
+    Raises:
+        ValueError: the two are not uint8, of different shapes, or have a class beyond C.
     """
+    check_label_type(prediction)
+    check_label_type(label_map)
     if prediction.shape != label_map.shape:
         raise ValueError(f"prediction has shape {prediction.shape}, but its label map has {label_map.shape}")
     rows = label_columns(num_classes)[prediction]
@@ -73,6 +78,9 @@ def scores_from_confusion(confusion: NDArray[np.int64], class_names: Sequence[st
     Args:
         confusion: counts (C + 1 or C + 2, C + 1) as `confusion_matrix` gives them.
         class_names: the C foreground classes in the order of their ids.
+
+    Raises:
+        ValueError: not one name a foreground class.
     """
     return average_scores(class_scores(confusion), class_names)
 
@@ -107,6 +115,8 @@ def mean_iou_of_shown(confusion: NDArray[np.int64]) -> float:
 
 def average_scores(scores: ClassScores, class_names: Sequence[str]) -> Scores:
     """The averages of arrays (C + 1,), with the C foreground classes by name."""
+    if len(class_names) + 1 != len(scores.iou):
+        raise ValueError(f"found {len(class_names)} class names, expected {len(scores.iou) - 1} without the background")
     of_classes = zip((BACKGROUND_NAME, *class_names), scores.iou.tolist(), scores.is_shown.tolist(), strict=True)
     return Scores(
         miou=float(scores.iou.mean()),
@@ -128,6 +138,12 @@ def label_columns(num_classes: int) -> NDArray[np.int32]:
     columns[: num_classes + 1] = np.arange(num_classes + 1)
     columns[IGNORE] = num_classes + 1
     return columns
+
+
+def check_label_type(label_map: NDArray[np.generic]) -> None:
+    """Refuse ids of a type that may hold -1 or a probability."""
+    if label_map.dtype != np.uint8:
+        raise ValueError(f"label map is {label_map.dtype}, expected uint8 class ids")
 
 
 def unknown_class(label_map: NDArray[np.uint8], num_classes: int) -> str:

@@ -13,6 +13,7 @@ from tag2mask.evaluation.confusion import (
     ClassScores,
     Scores,
     average_scores,
+    check_label_type,
     class_scores,
     foreground_mean,
     label_columns,
@@ -124,6 +125,9 @@ def sweep_photo(
         class_ids: (K,) distinct ids between 1 and C; may be empty.
         label_map: true class ids (H, W), 255 where it does not count.
         num_classes: C.
+
+    Raises:
+        ValueError: shapes, types or classes do not fit.
     """
     classes = np.asarray(class_ids, np.intp)
     _check(cams, classes, label_map, num_classes)
@@ -159,6 +163,7 @@ def read_sweep(folder: Path) -> ThresholdSweep:
 def _check(
     cams: NDArray[np.float32], classes: NDArray[np.intp], label_map: NDArray[np.uint8], num_classes: int
 ) -> None:
+    check_label_type(label_map)
     if cams.shape != (len(classes), *label_map.shape):
         expected = len(classes), *label_map.shape
         raise ValueError(f"activation maps have shape {cams.shape}, but tags and label map ask for {expected}")

@@ -54,12 +54,15 @@ class DenseCrf:
         """Place the pixels on their lattices.
 
         Args:
-            photo: (H, W, 3) of at least one pixel.
+            photo: (H, W, 3) of at least one pixel, RGB from 0 to 255.
             kernels: how near and alike pixels share a label.
 
         Raises:
+            ValueError: the photo is of another type or shape.
             OverflowError: the photo is too long, by hundreds of thousands of pixels, for float32 to tell them apart.
         """
+        if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or not photo.size:
+            raise ValueError(f"photo is {photo.dtype} {photo.shape}, expected uint8 (height, width, 3) from 0 to 255")
         self._size = photo.shape[:2]
         places = np.indices(self._size, np.float32)[::-1].reshape(2, -1)
         colours = photo.reshape(-1, 3).T / np.float32(kernels.bilateral_srgb)
@@ -76,7 +79,7 @@ class DenseCrf:
             num_iterations: rounds of message passing; all published settings have 10.
 
         Raises:
-            ValueError: the potentials are not as large as the photo.
+            ValueError: the potentials are not as large as the photo, or not finite.
         """
         return self.infer_each([unary], num_iterations)[0]
 
@@ -86,6 +89,8 @@ class DenseCrf:
             if unary.shape[1:] != self._size:
                 height, width = self._size
                 raise ValueError(f"unary potentials have shape {unary.shape}, expected (labels, {height}, {width})")
+            if not np.isfinite(unary).all():
+                raise ValueError("unary potentials have NaN or infinity, expected finite -log p: clip p above 0")
         evidence = -np.concatenate([unary.reshape(len(unary), -1) for unary in unaries]).astype(np.float32, copy=False)
         ends = np.cumsum([len(unary) for unary in unaries])[:-1]
         marginals = _softmax(evidence.copy(), ends)

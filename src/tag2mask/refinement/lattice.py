@@ -7,9 +7,9 @@ and the order of the blurs are those of the dense CRF by Kraehenbuehl and Koltun
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from tag2mask.refinement.compilation import compiled
 from tag2mask.refinement.four_floats import add_scaled, each, four, load_four, store_four
 
 # Points whose simplices are found together, so that what is known of them stays in the fastest cache.
@@ -84,7 +84,7 @@ def build_lattice(features: NDArray[np.float32]) -> Lattice:
     return Lattice(vertices, weights, _neighbours(keys, table, steps))
 
 
-@njit(cache=True)
+@compiled()
 def _embed(
     features: NDArray[np.float32], scales: NDArray[np.float32], units: NDArray[np.int64], steps: NDArray[np.int64]
 ) -> tuple[NDArray[np.uint32], NDArray[np.float32], NDArray[np.int64], NDArray[np.uint32]]:
@@ -130,7 +130,7 @@ def _embed(
     return vertices, weights, keys[:num_vertices], table
 
 
-@njit(cache=True)
+@compiled()
 def _elevate(features: NDArray[np.float32], scales: NDArray[np.float32], elevated: NDArray[np.float32]) -> None:
     """Coordinates (d + 1, B) of a block of points in the space where the lattice is the plane of sum 0."""
     num_axes, size = features.shape
@@ -143,7 +143,7 @@ def _elevate(features: NDArray[np.float32], scales: NDArray[np.float32], elevate
             sums[place] += scaled
 
 
-@njit(cache=True)
+@compiled()
 def _find_simplices(
     elevated: NDArray[np.float32], origins: NDArray[np.float32], offsets: NDArray[np.float32],
     ranks: NDArray[np.int32],
@@ -183,7 +183,7 @@ def _find_simplices(
             offsets[axis, place] = (elevated[axis, place] - origins[axis, place]) * (np.float32(1) / side)
 
 
-@njit(cache=True)
+@compiled()
 def _neighbours(keys: NDArray[np.int64], table: NDArray[np.uint32], steps: NDArray[np.int64]) -> NDArray[np.uint32]:
     """Neighbours (d + 1, M, 2) of all vertices."""
     neighbours = np.full((len(steps), len(keys), 2), len(keys), np.uint32)
@@ -196,7 +196,7 @@ def _neighbours(keys: NDArray[np.int64], table: NDArray[np.uint32], steps: NDArr
     return neighbours
 
 
-@njit(cache=True)
+@compiled()
 def _empty_table(num_slots: int) -> NDArray[np.uint32]:
     """Open addressing: a slot holds 1 + the number of its vertex, 0 where it is free; the size is a power of 2."""
     size = 64
@@ -205,7 +205,7 @@ def _empty_table(num_slots: int) -> NDArray[np.uint32]:
     return np.zeros(size, np.uint32)
 
 
-@njit(cache=True)
+@compiled()
 def _grown(table: NDArray[np.uint32], keys: NDArray[np.int64]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
     """Twice as many slots, half as many keys as slots."""
     grown = _empty_table(2 * len(table))
@@ -216,7 +216,7 @@ def _grown(table: NDArray[np.uint32], keys: NDArray[np.int64]) -> tuple[NDArray[
     return grown, room
 
 
-@njit(cache=True)
+@compiled()
 def _slot(table: NDArray[np.uint32], keys: NDArray[np.int64], key: np.int64) -> np.uint64:
     """Where a key is, or the free slot that it would have."""
     # Keys differ by few patterns and crowd unless all of their bits are mixed; the factors are MurmurHash3's.
@@ -231,7 +231,7 @@ def _slot(table: NDArray[np.uint32], keys: NDArray[np.int64], key: np.int64) -> 
     return slot
 
 
-@njit(cache=True)
+@compiled()
 def _filter(
     vertices: NDArray[np.uint32], weights: NDArray[np.float32], neighbours: NDArray[np.uint32],
     values: NDArray[np.float32],
@@ -256,7 +256,7 @@ def _filter(
     return filtered
 
 
-@njit(cache=True)
+@compiled()
 def _spread(
     vertices: NDArray[np.uint32], weights: NDArray[np.float32], values: NDArray[np.float32],
     sums: NDArray[np.float32],
@@ -272,7 +272,7 @@ def _spread(
             store_four(sums, vertex, add_scaled(load_four(sums, vertex), weights[point, corner], value))
 
 
-@njit(cache=True)
+@compiled()
 def _gather(
     vertices: NDArray[np.uint32], weights: NDArray[np.float32], sums: NDArray[np.float32],
     values: NDArray[np.float32],

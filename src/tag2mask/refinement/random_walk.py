@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from functools import reduce
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from tag2mask.config import RefinementSettings
 from tag2mask.neighbours import Offset, half_plane_offsets, path_cells
+from tag2mask.refinement.compilation import compiled
 
 Array = NDArray[np.floating]
 """float32 as networks give it, or float64."""
@@ -154,7 +154,7 @@ def _transitions(affinities: Affinities, beta: float) -> tuple[NDArray[np.int64]
     return offsets, shares
 
 
-@njit(cache=True, fastmath={"contract"}, nogil=True)
+@compiled(fastmath={"contract"}, nogil=True)
 def _walk(maps: Array, shares: Array, places: NDArray[np.int64], num_steps: int) -> Array:
     """Maps (K, h + 2r, w + 2r) after the steps; `places` (N, 2) are offsets counted from the corner (-r, -r)."""
     height, num_places, width = shares.shape
