@@ -12,6 +12,7 @@ import pytest
 from tag2mask.cams.store import StoredCams, full_size_maps, read_cams, stored_names, write_cams
 from tag2mask.data.label_maps import open_label_map
 from tag2mask.evaluation.sweep import ThresholdSweep
+from tag2mask.recipes import load_recipe, save_recipe
 from tag2mask.report.tables import read_scores
 
 METHODS = ("baseline", "pretrained", "acr")
@@ -392,6 +393,8 @@ def test_another_class_redoes_the_training(
     run: Path, tag2mask: Callable, tiny_recipe: Path, shapes: Path, tmp_path: Path
 ):
     root = Path(shutil.copytree(shapes, tmp_path / "shapes"))
+    # Made of these photos, before a class was added to them.
+    save_recipe(run / "config.yaml", load_recipe(str(tiny_recipe), ["--data.root", str(root)]))
     (root / "classes.txt").write_text("disc\nsquare\ncone\n")
     flags = ("--data.root", root, "--methods", "[baseline]", "--cams.scales", "[1.0]")
 

@@ -197,6 +197,85 @@ def test_labels_of_somebody_else_train_the_segmenter(run: Path, tag2mask: Callab
     assert told["5-segmenter/acr"] == "4-pseudo-labels/acr changed"
     ours, twin = (run / f"5-segmenter/{name}/model.safetensors" for name in ("acr", "masks"))
     assert ours.read_bytes() == twin.read_bytes()
+    card = (run / "5-segmenter/acr/README.md").read_text(encoding="utf-8")
+    assert "13 photos with label maps that the run did not make" in card
+
+
+def test_labels_of_somebody_else_with_classes_that_the_tags_lack_are_counted(
+    run: Path, tag2mask: Callable, whole_recipe: Path, shapes: Path
+):
+    folder = run / "4-pseudo-labels/acr"
+    shutil.rmtree(folder)
+    shutil.copytree(shapes / "masks", folder)
+    # The photo shows a disc alone.
+    Image.fromarray(np.full((36, 48), 2, np.uint8)).save(folder / "03.png")
+
+    outcome = tag2mask("evaluate", whole_recipe, "--run", run)
+
+    assert outcome.status == 0, outcome.err
+    assert (
+        "warning: 4-pseudo-labels/acr: found classes that the tags lack in 1 of 13 photos, such as 03, expected those "
+        "of the tags alone"
+    ) in outcome.err.splitlines()
+
+
+@pytest.mark.parametrize("command", ["segment", "run"])
+def test_labels_of_somebody_else_in_other_files_are_not_to_be_deleted(
+    command: str, tag2mask: Callable, whole_recipe: Path, tmp_path: Path
+):
+    folder = tmp_path / "run/4-pseudo-labels/acr"
+    folder.mkdir(parents=True)
+    (folder / "00.bmp").touch()
+
+    outcome = tag2mask(command, whole_recipe, "--run", tmp_path / "run")
+
+    assert outcome.status == 1
+    assert outcome.err.splitlines()[-1] == (
+        f"tag2mask: {folder}: found 00.bmp without manifest.json, expected files of your own as PHOTO.png: "
+        "convert them, or move them elsewhere to have the stage done"
+    )
+
+
+def test_predictions_alone_are_measured(tag2mask: Callable, whole_recipe: Path, shapes: Path, tmp_path: Path):
+    run = tmp_path / "run"
+    masks = Path(shutil.copytree(shapes / "masks", run / "6-predictions/acr/masks"))
+    # A third class in a photo's prediction is no matter of its tags, and here it is a miss.
+    Image.fromarray(np.full((36, 48), 2, np.uint8)).save(masks / "03.png")
+    (run / "2-cams/mine").mkdir(parents=True)
+    (run / "2-cams/mine/00.npz").touch()
+
+    outcome = tag2mask("evaluate", whole_recipe, "--run", run)
+
+    assert outcome.status == 0, outcome.err
+    (row,) = read_scores(run / "scores.json")
+    confusion = sum(
+        confusion_matrix(
+            open_label_map(masks / f"{name}.png"), open_label_map(shapes / f"masks/{name}.png"), num_classes=2
+        )
+        for name in NAMES
+    )
+    assert (row.method, row.level, row.num_photos) == ("acr", "segmenter", 13)
+    assert row.miou == pytest.approx(scores_from_confusion(confusion, ["disc", "square"]).miou)
+    assert row.miou < 1
+    assert 'id="foreign">Not made by this run but taken as they were found: 6-predictions/acr.<' in (
+        run / "report.html"
+    ).read_text(encoding="utf-8")
+    assert outcome.err.count("tags lack") == 0
+    assert outcome.err.count("warning: 2-cams/mine: not read, expected 2-cams/acr, as methods says") == 1
+
+
+def test_predictions_without_a_split_to_measure_are_refused(
+    tag2mask: Callable, whole_recipe: Path, shapes: Path, tmp_path: Path
+):
+    folder = tmp_path / "run/6-predictions/acr"
+    shutil.copytree(shapes / "masks", folder / "masks")
+
+    outcome = tag2mask("run", whole_recipe, "--run", tmp_path / "run", "--data.val_split", "null")
+
+    assert outcome.status == 1
+    assert outcome.err.splitlines()[-1] == (
+        f"tag2mask: {folder}: found predictions, but data.val_split names no photos of them"
+    )
 
 
 def test_labels_of_somebody_else_with_unknown_classes_are_refused(

@@ -16,11 +16,11 @@ from tag2mask.prediction import renew_settings
 from tag2mask.recipes import save_recipe
 from tag2mask.results import write_results
 from tag2mask.runs.contradictions import unread_label_settings, why_without_twin
-from tag2mask.runs.folder import RECIPE_FILE, alone_in
+from tag2mask.runs.folder import RECIPE_FILE, alone_in, refuse_other_photos
 from tag2mask.runs.manifest import FILE_NAME, keep_photos, seconds_so_far, write_manifest
-from tag2mask.runs.plan import plan
+from tag2mask.runs.plan import plan, unread_files
 from tag2mask.runs.sharing import REPLACED, find_finished, forget_replaced, set_aside, take_over
-from tag2mask.runs.stages import TRAININGS, Kind, Photos, Stage, state_of
+from tag2mask.runs.stages import FOREIGN_FILES, TRAININGS, Kind, Photos, Stage, state_of
 from tag2mask.stages.labels import check_label_maps, check_maps, note_on_unlabelled_classes
 from tag2mask.stages.work import StageWork
 from tag2mask.training.loop import CHECKPOINT
@@ -108,6 +108,8 @@ class Pipeline:
 
     def _tell_without_effect(self, kinds: Collection[Kind]) -> None:
         """Tell what is asked for of stages of these kinds, and is not done."""
+        for line in unread_files(self._recipe, self._run):
+            _logger.info("warning: %s", line)
         unread = unread_label_settings(self._recipe)
         if unread and "labels" in kinds:
             _logger.info("warning: %s", unread)
@@ -117,13 +119,14 @@ class Pipeline:
 
     def _check(self, stages: Sequence[Stage]) -> None:
         """Tell what cannot work before anything is trained or deleted."""
+        refuse_other_photos(self._run, stages, self._recipe.data.root)
         for part in {part.folder: part for stage in stages for part in (stage, *stage.before)}.values():
             if part.foreign:
                 self._check_foreign(part)
+            else:
+                _refuse_unknown_files(part, self._run)
         for stage in stages:
             state = state_of(stage, self._run).state
-            if state == "to do":
-                _refuse_unknown_files(self._run / stage.folder)
             if stage.kind in TRAININGS and state != "up to date" and not find_finished(stage, self._sources):
                 self._work.check_training(stage)
 
@@ -131,9 +134,20 @@ class Pipeline:
         folder, num_classes = self._run / stage.folder, len(self._photos.class_names)
         match stage.kind:
             case "cams":
-                check_maps(stage.records, folder, num_classes)
+                untagged = check_maps(stage.records, folder, num_classes)
+            case "labels":
+                untagged = check_label_maps(stage.records, folder, num_classes)
             case _:
-                check_label_maps(stage.records, folder, num_classes)
+                if not stage.records:
+                    raise ValueError(f"{folder}: found predictions, but data.val_split names no photos of them")
+                # Tags bind no prediction.
+                check_label_maps(stage.records, folder / "masks", num_classes)
+                untagged = []
+        if untagged:
+            _logger.info(
+                "warning: %s: found classes that the tags lack in %d of %d photos, such as %s, expected those of the "
+                "tags alone", stage.folder, len(untagged), len(stage.records), untagged[0],
+            )  # fmt: skip
 
     def _write_results(self) -> None:
         if self._fabric.is_global_zero:
@@ -230,9 +244,16 @@ def _folders_up_to(stage: Stage) -> set[str]:
     return {stage.folder}.union(*(_folders_up_to(before) for before in stage.before))
 
 
-def _refuse_unknown_files(folder: Path) -> None:
+def _refuse_unknown_files(stage: Stage, run: Path) -> None:
     """A stage would go on with files that no manifest tells the settings of; hidden ones are left by a killed run."""
+    folder = run / stage.folder
     if (folder / FILE_NAME).exists():
         return
-    if any(path.is_file() and not path.name.startswith(".") for path in folder.rglob("*")):
+    found = next((path for path in sorted(folder.rglob("[!.]*")) if path.is_file()), None)
+    if found and stage.kind in FOREIGN_FILES:
+        raise ValueError(
+            f"{folder}: found {found.relative_to(folder)} without {FILE_NAME}, expected files of your own as "
+            f"{FOREIGN_FILES[stage.kind]}: convert them, or move them elsewhere to have the stage done"
+        )
+    if found:
         raise ValueError(f"{folder}: found files without {FILE_NAME}, expected both: delete the folder to do it anew")

@@ -33,6 +33,9 @@ def label_map_from_maps(
 
     Returns:
         Class ids (H, W), 0 = background, 255 = ignored.
+
+    Raises:
+        ValueError: not one map a class.
     """
     classes = np.asarray(class_ids, np.uint8)
     if len(maps) != len(classes):

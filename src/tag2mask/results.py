@@ -15,7 +15,6 @@ from tag2mask.data.label_maps import open_label_map
 from tag2mask.data.records import Record
 from tag2mask.data.sizes import resize_label_map
 from tag2mask.model_card import write_model_card
-from tag2mask.recipes import load_recipe
 from tag2mask.recipes.paths import with_absolute_paths
 from tag2mask.report.collect import collect
 from tag2mask.report.content import ReportContent
@@ -33,7 +32,7 @@ from tag2mask.report.figures import (
 from tag2mask.report.page import NUM_PHOTOS, write_report
 from tag2mask.report.pictures import cam_of_class, small_photo
 from tag2mask.report.tables import write_scores
-from tag2mask.runs.folder import RECIPE_FILE, expect_run
+from tag2mask.runs.folder import expect_run
 from tag2mask.runs.plan import plan
 from tag2mask.runs.stages import Photos, Stage, states_of
 from tag2mask.stages.examples import one_a_class
@@ -63,10 +62,13 @@ def write_results(
     _write_page(content, num_photos=NUM_PHOTOS)
 
 
-def write_run_report(photos: Photos, run: Path, *, warnings: Sequence[str], num_photos: int = NUM_PHOTOS) -> None:
+def write_run_report(
+    recipe: Recipe, photos: Photos, run: Path, *, warnings: Sequence[str], num_photos: int = NUM_PHOTOS
+) -> None:
     """Write `report.html` of a run folder, from what is in it.
 
     Args:
+        recipe: of the run.
         photos: of the run.
         run: folder.
         warnings: lines of the check of the data.
@@ -76,7 +78,6 @@ def write_run_report(photos: Photos, run: Path, *, warnings: Sequence[str], num_
         ValueError: not a run folder, or a damaged file in it.
     """
     expect_run(run)
-    recipe = load_recipe(str(run / RECIPE_FILE))
     states = states_of(plan(recipe, photos, run), run)
     content = collect(recipe, photos, states, run=run, warnings=warnings)
     _write_page(content, num_photos=num_photos)
@@ -94,7 +95,12 @@ def _write_model_cards(recipe: Recipe, done: Sequence[Stage], content: ReportCon
     for stage in done:
         if stage.kind == "segmenter" and stage.method in measured:
             row = measured[stage.method]
-            labels = "true masks" if row.method == TWIN else f"pseudo-labels from seeds of {row.method}"
+            if row.method == TWIN:
+                labels = "true masks"
+            elif stage.before[0].foreign:
+                labels = "label maps that the run did not make"
+            else:
+                labels = f"pseudo-labels from seeds of {row.method}"
             facts = {
                 "Trained on": f"{len(stage.records):,} photos with {labels}",
                 f"mIoU on {row.split}": f"{100 * row.miou:.1f} ({row.num_photos:,} photos)",

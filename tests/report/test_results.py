@@ -13,7 +13,6 @@ from tag2mask.config import CamSettings, Recipe
 from tag2mask.data.classes import voc_palette
 from tag2mask.data.label_maps import write_label_map
 from tag2mask.data.records import Record
-from tag2mask.recipes import save_recipe
 from tag2mask.report.figures import PANEL_SIDE, overlay_cam
 from tag2mask.report.tables import read_scores
 from tag2mask.results import _comparison, _levels, write_results, write_run_report
@@ -46,10 +45,10 @@ def test_scores_figures_and_page_are_written_though_stages_were_deleted(run: Dra
 
 
 def test_report_of_a_changed_recipe_names_what_it_leaves_out(run: DrawnRun, caplog: pytest.LogCaptureFixture):
-    save_recipe(run.folder / "config.yaml", replace(run.recipe, cams=CamSettings(scales=(0.5,))))
+    changed = replace(run.recipe, cams=CamSettings(scales=(0.5,)))
 
     with caplog.at_level(logging.INFO):
-        write_run_report(run.photos, run.folder, warnings=[])
+        write_run_report(changed, run.photos, run.folder, warnings=[])
 
     told = "made with other settings or inputs"
     (line,) = (record.getMessage() for record in caplog.records if told in record.getMessage())
@@ -61,7 +60,7 @@ def test_report_of_a_changed_recipe_names_what_it_leaves_out(run: DrawnRun, capl
 
 def test_a_folder_that_is_no_run_has_no_report(masked_run: DrawnRun, tmp_path: Path):
     with pytest.raises(ValueError, match=r"found no config\.yaml, expected the folder of a run"):
-        write_run_report(masked_run.photos, tmp_path, warnings=[])
+        write_run_report(masked_run.recipe, masked_run.photos, tmp_path, warnings=[])
 
 
 def test_figures_of_an_older_recipe_do_not_stay(unmasked_run: DrawnRun, tmp_path: Path):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from tag2mask.config import (
@@ -12,7 +14,7 @@ from tag2mask.config import (
     RefinementSettings,
     SegmenterSettings,
 )
-from tag2mask.runs.contradictions import check_acr, check_side, check_warmup, unread_label_settings
+from tag2mask.runs.contradictions import check_acr, check_side, check_thresholds, check_warmup, unread_label_settings
 
 
 @pytest.mark.parametrize(
@@ -53,6 +55,27 @@ def test_one_term_is_enough_for_each_network():
     )
 
     check_acr(Recipe(acr=lonely))
+
+
+@pytest.mark.parametrize(
+    ("threshold", "uncertain", "told"),
+    [
+        (0.8, 0.25, r"labels\.uncertain is 0\.25, but labels\.threshold is 0\.8: .* of a class .* at most 0\.2$"),
+        (0.25, 0.3, r"labels\.uncertain is 0\.3, but labels\.threshold is 0\.25: .* background .* at most 0\.25$"),
+    ],
+)
+def test_threshold_with_a_side_that_is_unsure_as_a_whole_is_refused(threshold: float, uncertain: float, told: str):
+    with pytest.raises(ValueError, match=told):
+        check_thresholds(Recipe(labels=LabelSettings("fixed", threshold, uncertain)))
+
+
+def test_threshold_with_sure_pixels_on_both_sides_or_that_is_not_read_is_accepted():
+    unsure = LabelSettings(threshold=0.8, uncertain=0.3)
+
+    for threshold, uncertain in ((0.8, 0.2), (0.7, 0.3), (0.3, 0.3), (0.0, 0.0)):
+        check_thresholds(Recipe(labels=LabelSettings("fixed", threshold, uncertain)))
+    check_thresholds(Recipe(labels=replace(unsure, threshold_source="estimated")))
+    check_thresholds(Recipe(labels=unsure, refinement=RefinementSettings(method="none")))
 
 
 def test_changed_settings_of_labels_are_unread_where_the_crf_makes_the_labels():

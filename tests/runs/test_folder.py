@@ -42,9 +42,10 @@ def test_folder_of_other_files_is_no_run(tmp_path: Path):
         expect_run(tmp_path)
 
 
-def test_run_may_begin_with_maps_and_labels_of_somebody_else(tmp_path: Path):
+def test_run_may_begin_with_maps_labels_and_predictions_of_somebody_else(tmp_path: Path):
     (tmp_path / "2-cams/acr").mkdir(parents=True)
     (tmp_path / "4-pseudo-labels/acr").mkdir(parents=True)
+    (tmp_path / "6-predictions/acr").mkdir(parents=True)
     refuse_foreign(tmp_path)
     (tmp_path / "5-segmenter").mkdir()
 

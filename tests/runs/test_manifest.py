@@ -107,7 +107,18 @@ def test_reason_names_the_setting_with_both_values():
     assert why_redo(wanted, MANIFEST) == "cams.classes changed from tags to predicted"
     assert why_redo(MANIFEST, None) == "not made yet"
     assert why_redo(replace(MANIFEST, inputs={"photos": "xyz"}), MANIFEST) == "photos or tags changed"
-    assert why_redo(replace(MANIFEST, settings={}), MANIFEST) == "cams.classes changed from tags to None"
+    assert why_redo(replace(MANIFEST, settings={"cams.scales": [0.5, 1.0]}), MANIFEST) == (
+        "cams.classes changed from tags to None"
+    )
+
+
+def test_three_settings_that_changed_are_told_and_the_others_counted():
+    before, after = ({f"acr.{name}": value for name in "abcde"} for value in (1, 2))
+
+    told = "acr.a changed from 1 to 2, acr.b changed from 1 to 2"
+    assert why_redo(Manifest(before | {"acr.a": 2, "acr.b": 2}, {}), Manifest(before, {})) == told
+    all_five = f"{told}, acr.c changed from 1 to 2 and 2 more settings"
+    assert why_redo(Manifest(after, {}), Manifest(before, {})) == all_five
 
 
 def test_stage_of_the_same_settings_and_inputs_is_kept():

@@ -10,7 +10,7 @@ from tag2mask.config import DataSettings, Recipe
 from tag2mask.data.read import read_data_set
 from tag2mask.data.records import Record
 from tag2mask.runs.manifest import write_manifest
-from tag2mask.runs.plan import plan
+from tag2mask.runs.plan import plan, unread_files
 from tag2mask.runs.stages import Photos, Stage, photos_of, state_of
 
 BASELINE, MCTFORMER, ALONE, PRETRAINED, ACR = (
@@ -158,6 +158,53 @@ def test_labels_of_somebody_else_need_nothing_that_is_before_them(
 
     assert folders(stages) == [*expected, "4-pseudo-labels/acr", "scores/pseudo-label-acr", "5-segmenter/acr"]
     assert {stage.folder for stage in stages if stage.foreign} == {"4-pseudo-labels/acr"}
+
+
+@pytest.mark.parametrize("supervision", [("pseudo_labels",), ()])
+def test_predictions_of_somebody_else_need_no_segmenter(supervision: Any, photos: Photos, tmp_path: Path):
+    masks = photos.label[0].label_map.parent
+    shutil.copytree(masks, tmp_path / "6-predictions" / "acr" / "masks")
+    recipe = changed(Recipe(methods=("acr",)), {"segmenter.supervision": supervision})
+    photos = photos._replace(val=photos.seed[:3])
+    expected = ["6-predictions/acr", "scores/segmenter-acr"]
+
+    stages = plan(recipe, photos, tmp_path)
+
+    assert folders(stages) == expected
+    assert stages[0].foreign
+    assert stages[1].records == list(photos.val)
+    shutil.copytree(masks, tmp_path / "4-pseudo-labels" / "acr")
+    assert folders(plan(recipe, photos, tmp_path)) == ["4-pseudo-labels/acr", "scores/pseudo-label-acr", *expected]
+
+
+def test_predictions_in_the_place_of_the_segmenter_on_masks_take_its_place(photos: Photos, tmp_path: Path):
+    shutil.copytree(photos.label[0].label_map.parent, tmp_path / "6-predictions" / "masks" / "masks")
+    recipe = changed(Recipe(methods=("baseline",), refined_methods=()), {"segmenter.supervision": ("masks",)})
+
+    stages = plan(recipe, photos._replace(val=photos.seed), tmp_path)
+
+    assert folders(stages)[-2:] == ["6-predictions/masks", "scores/segmenter-masks"]
+    assert "5-segmenter/masks" not in folders(stages)
+
+
+def test_files_of_somebody_else_that_no_stage_reads_are_told_with_where_one_would(photos: Photos, tmp_path: Path):
+    cams, labels = tmp_path / "2-cams", tmp_path / "4-pseudo-labels"
+    for name in ("baseline/00.npz", "mine/00.npz", "yours/00.npz", "00.npz", ".hidden/00.npz", "notes/00.txt"):
+        (cams / name).parent.mkdir(parents=True, exist_ok=True)
+        (cams / name).touch()
+    (labels / "baseline").mkdir(parents=True)
+    (labels / "baseline/00.png").touch()
+    recipe = Recipe(methods=("baseline", "acr"))
+
+    assert unread_files(recipe, tmp_path) == [
+        "2-cams/00.npz and 2 more: not read, expected 2-cams/baseline or 2-cams/acr, as methods says",
+        "4-pseudo-labels/baseline: not read, expected 4-pseudo-labels/acr, as refined_methods says",
+    ]
+    # Of methods that the recipe asked for before: the report tells of these.
+    for folder in (cams / "mine", cams / "yours", labels / "baseline"):
+        (folder / "manifest.json").touch()
+    (cams / "00.npz").unlink()
+    assert unread_files(recipe, tmp_path) == []
 
 
 def test_seeds_are_spread_on_all_photos_that_go_on(photos: Photos, tmp_path: Path):

@@ -43,10 +43,11 @@ def write_maps(folder: Path, *, class_id: int = 2, size: tuple[int, int] = (48, 
     write_cams(folder, "cat", StoredCams(np.array([class_id], np.uint8), maps, height, width))
 
 
-def test_maps_of_the_photos_are_taken(record: Record, tmp_path: Path):
+def test_maps_of_the_photos_are_taken_and_those_beyond_the_tags_named(record: Record, tmp_path: Path):
     write_maps(tmp_path / "maps")
 
-    check_maps([record], tmp_path / "maps", 2)
+    assert check_maps([record], tmp_path / "maps", 2) == ["cat"]
+    assert check_maps([replace(record, tags=(1, 2))], tmp_path / "maps", 2) == []
 
 
 @pytest.mark.parametrize(
@@ -74,6 +75,25 @@ def test_label_maps_with_a_class_beyond_the_data_set_s_are_refused_by_file(recor
     check_label_maps([record], tmp_path / "labels", 3)
     with pytest.raises(ValueError, match=r"cat\.png: found class id 3, expected 0 to 2, or 255 where unsure"):
         check_label_maps([record], tmp_path / "labels", 2)
+
+
+def test_label_maps_with_a_class_that_the_tags_lack_are_named(tmp_path: Path):
+    photos = {"a": ((1,), {1: 9, 255: 5}), "b": ((1, 3), {2: 1, 3: 4}), "c": ((), {})}
+    records = write_labels(tmp_path, photos)
+    for record in records:
+        Image.new("RGB", (100, 100)).save(record.image)
+
+    assert check_label_maps(records, tmp_path, 3) == ["b"]
+
+
+@pytest.mark.parametrize(("pixels", "found"), [({255: 9}, "0 and 255"), ({}, "0"), ({255: 10_000}, "255")])
+def test_label_maps_without_any_class_are_refused(pixels: dict[int, int], found: str, tmp_path: Path):
+    records = write_labels(tmp_path, {"a": ((1,), pixels), "b": ((2,), pixels)})
+    for record in records:
+        Image.new("RGB", (100, 100)).save(record.image)
+
+    with pytest.raises(ValueError, match=f"no pixel of any class in 2 label maps, only {found}, expected .* 1 to 3"):
+        check_label_maps(records, tmp_path, 3)
 
 
 def test_fixed_threshold_is_chosen_without_a_look_at_the_photos(tmp_path: Path):
@@ -112,6 +132,9 @@ def test_maps_made_of_seeds_are_cut_so_that_as_much_is_foreground(fabric: Fabric
     assert np.array_equal((seeds / 255) ** 0.25 > of_maps.used, foreground)
     enlarged = full_size_maps(read_cams(tmp_path / "maps", "cat"))
     assert np.array_equal(open_label_map(out / "cat.png"), (enlarged > np.float32(of_maps.used))[0])
+    unsure = f"labels.uncertain is 0.6, but the estimated threshold is {of_maps.used}: no pixel"
+    with pytest.raises(ValueError, match=unsure):
+        choose_threshold([record], tmp_path / "maps", tmp_path / "seeds", replace(settings, uncertain=0.6))
 
 
 def test_threshold_that_was_written_is_read(tmp_path: Path):

@@ -78,6 +78,7 @@ def collect(
         strips=_strips(kept, unique, run),
         restorations=_restorations(kept, run),
         stages=_stages(kept, run),
+        foreign=tuple(stage.folder for stage in kept if stage.foreign),
         left_out=_left_out(ours, run),
         settings=_settings(recipe),
         warnings=tuple(warnings),

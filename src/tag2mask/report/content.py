@@ -160,6 +160,8 @@ class ReportContent:
     strips: tuple[EpochStrip, ...]
     restorations: tuple[Restoration, ...]
     stages: tuple[StageFacts, ...]
+    foreign: tuple[str, ...]
+    """Folders of stages below the run folder whose files this run did not make."""
     left_out: tuple[str, ...]
     """Folders of stages below the run folder that are of other settings or inputs than the recipe's."""
     settings: tuple[Setting, ...]

@@ -6,12 +6,33 @@ from tag2mask.config import LabelSettings, OptimizerSettings, Recipe, Reconstruc
 from tag2mask.evaluation.thresholds import NUM_STEPS
 from tag2mask.runs.stages import Kind, Photos, section_of
 
+_ROUNDING = 1e-6
+
 
 def check_thresholds(recipe: Recipe) -> None:
-    """Refuse thresholds between those that are measured."""
+    """Refuse thresholds between those that are measured, and one that leaves a side of it unsure."""
     for name, threshold in (("cams", recipe.cams.threshold), ("labels", recipe.labels.threshold)):
-        if abs(threshold * NUM_STEPS - round(threshold * NUM_STEPS)) > 1e-6:
+        if abs(threshold * NUM_STEPS - round(threshold * NUM_STEPS)) > _ROUNDING:
             raise ValueError(f"{name}.threshold is {threshold}, expected a multiple of {1 / NUM_STEPS}")
+    if recipe.labels.threshold_source == "fixed" and not _are_made_by_crf(recipe):
+        check_uncertain(recipe.labels.uncertain, recipe.labels.threshold, "labels.threshold")
+
+
+def check_uncertain(uncertain: float, threshold: float, name: str) -> None:
+    """Refuse a `labels.uncertain` that reaches from the threshold to the lowest or the highest map and beyond.
+
+    Args:
+        uncertain: in [0, 1].
+        threshold: in [0, 1], fixed or estimated.
+        name: of the threshold.
+    """
+    most = min(threshold, 1 - threshold)
+    if uncertain > most + _ROUNDING:
+        sure = "background" if threshold < 1 - threshold else "of a class"
+        raise ValueError(
+            f"labels.uncertain is {uncertain}, but {name} is {threshold}: no pixel of a map would be {sure} for sure, "
+            f"expected labels.uncertain of at most {most:.2g}"
+        )
 
 
 def check_spreading(recipe: Recipe) -> None:
@@ -75,7 +96,7 @@ def unread_label_settings(recipe: Recipe) -> str:
     """In words which settings of labels make no labels, though they are not at their defaults; empty where all do."""
     usual = asdict(LabelSettings())
     changed = [name for name, value in asdict(recipe.labels).items() if value != usual[name]]
-    if recipe.refinement.method == "none" and recipe.crf.enabled:
+    if _are_made_by_crf(recipe):
         names, why = changed, "as labels are what the CRF makes without a refinement"
     elif recipe.labels.threshold_source == "estimated":
         names = ["threshold"] if "threshold" in changed else []
@@ -101,6 +122,11 @@ def why_without_twin(recipe: Recipe, photos: Photos) -> str:
         f"{num_masked:,} of {len(photos.label):,} photos of {split} have a mask, too few to compare with a segmenter "
         "that learns from all of them"
     )
+
+
+def _are_made_by_crf(recipe: Recipe) -> bool:
+    """Whether labels are what the CRF makes of the seeds, which has no threshold for them."""
+    return recipe.refinement.method == "none" and recipe.crf.enabled
 
 
 def _optimizers(recipe: Recipe, kind: Kind) -> dict[str, tuple[OptimizerSettings, int]]:

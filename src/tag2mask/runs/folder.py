@@ -8,6 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
+from tag2mask.recipes import photos_of_recipe
+from tag2mask.runs.manifest import read_manifest
+from tag2mask.runs.stages import TRAININGS, Stage
+
 _logger = logging.getLogger(__name__)
 
 RECIPE_FILE = "config.yaml"
@@ -17,8 +21,8 @@ FACTS_FILE = ".checked_files.json"
 LOCK_FILE = ".lock"
 """Holds the number of the process that works in the run folder, or was the last one to do so."""
 
-# Where somebody else's maps and labels may lie before a run begins.
-_OPEN_FOLDERS = ("2-cams", "4-pseudo-labels")
+# Where somebody else's maps, labels and predictions may lie before a run begins.
+_OPEN_FOLDERS = ("2-cams", "4-pseudo-labels", "6-predictions")
 
 
 def is_run(folder: Path) -> bool:
@@ -46,6 +50,31 @@ def refuse_foreign(folder: Path) -> None:
         raise ValueError(
             f"{folder}: not empty and not a run of tag2mask ({RECIPE_FILE} is missing): choose another --run"
         )
+
+
+def refuse_other_photos(folder: Path, stages: Sequence[Stage], root: Path | None) -> None:
+    """Keep what a run has learned from the photos of one folder from being replaced by what others teach.
+
+    Args:
+        folder: of the run.
+        stages: as they are asked for.
+        root: folder of the photos; the same photos may have moved there.
+
+    Raises:
+        ValueError: a training was begun with photos of another folder, which differ.
+    """
+    before = photos_of_recipe(folder / RECIPE_FILE) if (folder / RECIPE_FILE).is_file() else None
+    if before is None or root is None or before.resolve() == root.resolve():
+        return
+    for stage in stages:
+        found = read_manifest(folder / stage.folder)
+        if stage.kind not in TRAININGS or found is None:
+            continue
+        for name in ("classes", "photos"):
+            if found.inputs.get(name) != stage.manifest.inputs.get(name):
+                raise ValueError(
+                    f"{folder}: was made of the photos in {before}, found other {name} in {root}: choose another --run"
+                )
 
 
 def refuse_unwritable(folder: Path) -> None:

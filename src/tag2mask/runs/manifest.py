@@ -16,6 +16,7 @@ FILE_NAME = "manifest.json"
 
 _SUFFIXES = (".npz", ".png")
 """Of what stages that work photo by photo write: maps, label maps."""
+_NUM_NAMED = 3
 _IN_WORDS = {"photos": "photos or tags"}
 """Inputs whose names do not say all that they are made of."""
 
@@ -95,10 +96,14 @@ def why_redo(wanted: Manifest, found: Manifest | None) -> str | None:
     """In words what makes the found stage useless, None where it can be kept or finished."""
     if found is None:
         return "not made yet"
-    for name in sorted(wanted.settings.keys() | found.settings.keys()):
-        old, new = found.settings.get(name), wanted.settings.get(name)
-        if old != new:
-            return f"{name} changed from {old} to {new}"
+    changed = [
+        f"{name} changed from {old} to {new}"
+        for name in sorted(wanted.settings.keys() | found.settings.keys())
+        if (old := found.settings.get(name)) != (new := wanted.settings.get(name))
+    ]
+    if changed:
+        more = f" and {len(changed) - _NUM_NAMED} more settings" if len(changed) > _NUM_NAMED else ""
+        return ", ".join(changed[:_NUM_NAMED]) + more
     for name in sorted(wanted.inputs.keys() | found.inputs.keys()):
         if found.inputs.get(name) != wanted.inputs.get(name):
             return f"{_IN_WORDS.get(name, name)} changed"

@@ -12,7 +12,15 @@ from tag2mask.runs import settings as stage_settings
 from tag2mask.runs.contradictions import check_acr, check_spreading, check_thresholds, check_warmup, why_without_twin
 from tag2mask.runs.manifest import FILE_NAME, Manifest, digest, digest_photos, digest_records, read_manifest
 from tag2mask.runs.settings import Settings
-from tag2mask.runs.stages import ADVERSARIAL_TRAININGS, PHOTO_BY_PHOTO, PLAIN_TRAININGS, Kind, Photos, Stage
+from tag2mask.runs.stages import (
+    ADVERSARIAL_TRAININGS,
+    FOREIGN_FILES,
+    PHOTO_BY_PHOTO,
+    PLAIN_TRAININGS,
+    Kind,
+    Photos,
+    Stage,
+)
 
 
 def plan(recipe: Recipe, photos: Photos, run: Path) -> list[Stage]:
@@ -21,18 +29,19 @@ def plan(recipe: Recipe, photos: Photos, run: Path) -> list[Stage]:
     Args:
         recipe: settings.
         photos: of the run.
-        run: maps that somebody else put into its `2-cams` need no training, labels in its `4-pseudo-labels` no maps:
-            what would be made for these alone is left out.
+        run: maps that somebody else put into its `2-cams` need no training, labels in its `4-pseudo-labels` no maps,
+            predictions in its `6-predictions` no segmenter: what would be made for these alone is left out.
 
     Raises:
         ValueError: settings contradict each other.
     """
     check_thresholds(recipe)
     chosen = _refined_methods(recipe)
-    labelled = [method for method in chosen if _is_foreign(_labels_folder(run, method), ".png")]
-    refined = [method for method in chosen if method not in labelled]
-    recipe = replace(recipe, methods=_mapped_methods(recipe, labelled))
-    foreign = {method for method in recipe.methods if _is_foreign(run / "2-cams" / method, ".npz")}
+    labelled = [method for method in chosen if _is_foreign("labels", method, run)]
+    predicted = [name for name in (*chosen, TWIN) if _is_foreign("predictions", name, run)]
+    refined = [method for method in chosen if method not in (*labelled, *predicted)]
+    recipe = replace(recipe, methods=_mapped_methods(recipe, (*labelled, *predicted)))
+    foreign = {method for method in recipe.methods if _is_foreign("cams", method, run)}
     ours = replace(recipe, methods=tuple(method for method in recipe.methods if method not in foreign))
     if "acr_vit" in ours.methods:
         check_spreading(recipe)
@@ -47,7 +56,7 @@ def plan(recipe: Recipe, photos: Photos, run: Path) -> list[Stage]:
         all_photos = method in refined or (method == "acr" and "acr_vit" in refined)
         records = photos.mapped if all_photos else photos.seed
         if method in foreign:
-            cams = _foreign_stage("cams", method, run / "2-cams" / method, records)
+            cams = _foreign_stage("cams", method, run, records)
         else:
             cams = _seeds(recipe, method, records, trained, seeds)
         seeds[method] = cams
@@ -55,10 +64,14 @@ def plan(recipe: Recipe, photos: Photos, run: Path) -> list[Stage]:
         if method in refined:
             stages += _after_cams(recipe, photos, cams, run)
     for method in labelled:
-        labels = _foreign_stage("labels", method, _labels_folder(run, method), photos.label)
+        labels = _foreign_stage("labels", method, run, photos.label)
         stages += _after_labels(recipe, photos, labels, run)
-    if "masks" in recipe.segmenter.supervision and _masked(photos.label) and not why_without_twin(recipe, photos):
+    trains_twin = "masks" in recipe.segmenter.supervision and TWIN not in predicted
+    if trains_twin and _masked(photos.label) and not why_without_twin(recipe, photos):
         stages += _segmenters(recipe, photos, TWIN, None, run)
+    for name in predicted:
+        predictions = _foreign_stage("predictions", name, run, photos.val)
+        stages += [predictions, *_measured(predictions, "segmenter", photos.val)]
     for stage in stages:
         check_warmup(recipe, stage.kind)
     return stages
@@ -73,14 +86,40 @@ def refuse_contradictions(recipe: Recipe, run: Path) -> None:
     plan(recipe, Photos((), (), (), (), ()), run)
 
 
-def _is_foreign(folder: Path, suffix: str) -> bool:
-    """Whether files lie there that no manifest tells the origin of."""
-    return not (folder / FILE_NAME).exists() and any(folder.rglob(f"*{suffix}"))
+def unread_files(recipe: Recipe, run: Path) -> list[str]:
+    """In words, a line for each kind, where files of another origin lie that no stage reads, and where one would."""
+    refined = _refined_methods(recipe)
+    read: dict[Kind, Sequence[str]] = {"cams": recipe.methods, "labels": refined, "predictions": (*refined, TWIN)}
+    lines = []
+    for kind, names in read.items():
+        parent, suffix = Path(_FOLDERS[kind]).parent, _suffix(kind)
+        unread = [
+            path.name
+            for path in sorted((run / parent).glob("[!.]*"))
+            if path.name not in names and (path.suffix == suffix or _is_foreign(kind, path.name, run))
+        ]
+        if unread:
+            setting = "methods" if kind == "cams" else "refined_methods"
+            expected = " or ".join(f"{parent}/{name}" for name in names) or "none"
+            more = f" and {len(unread) - 1} more" if len(unread) > 1 else ""
+            lines.append(f"{parent}/{unread[0]}{more}: not read, expected {expected}, as {setting} says")
+    return lines
 
 
-def _mapped_methods(recipe: Recipe, labelled: Sequence[Method]) -> tuple[Method, ...]:
-    """Methods that need maps: those without labels of another origin, and `acr` where `acr_vit` spreads its maps."""
-    mapped = {method for method in recipe.methods if method not in labelled}
+def _is_foreign(kind: Kind, method: str, run: Path) -> bool:
+    """Whether files lie in the folder of a stage that no manifest tells the origin of."""
+    folder = run / _FOLDERS[kind].format(method=method)
+    return not (folder / FILE_NAME).exists() and any(folder.rglob(f"*{_suffix(kind)}"))
+
+
+def _suffix(kind: Kind) -> str:
+    """Of what somebody else may put into the folder of a stage."""
+    return Path(FOREIGN_FILES[kind]).suffix
+
+
+def _mapped_methods(recipe: Recipe, later: Sequence[str]) -> tuple[Method, ...]:
+    """Methods that need maps: those without `later` files of another origin, and `acr` where `acr_vit` spreads it."""
+    mapped = {method for method in recipe.methods if method not in later}
     if "acr_vit" in mapped:
         mapped.add("acr")
     return tuple(method for method in recipe.methods if method in mapped)
@@ -92,7 +131,7 @@ def _refined_methods(recipe: Recipe) -> Sequence[Method]:
     unknown = [method for method in recipe.refined_methods if method not in recipe.methods]
     if unknown:
         raise ValueError(
-            f"refined_methods has {', '.join(unknown)}, but methods only {', '.join(recipe.methods)}: "
+            f"refined_methods has {', '.join(unknown)}, but methods only {', '.join(recipe.methods) or 'none'}: "
             "only seeds that are made can be refined"
         )
     return recipe.refined_methods
@@ -180,7 +219,8 @@ def _after_labels(recipe: Recipe, photos: Photos, labels: Stage, run: Path) -> l
     labelled = {record.name for record in labels.records}
     measured = _measured(labels, "pseudo-label", [photo for photo in photos.seed if photo.name in labelled])
     stages = [labels, *measured]
-    if "pseudo_labels" in recipe.segmenter.supervision:
+    has_predictions = _is_foreign("predictions", labels.method, run)
+    if "pseudo_labels" in recipe.segmenter.supervision and not has_predictions:
         stages += _segmenters(recipe, photos, labels.method, labels, run)
     return stages
 
@@ -240,10 +280,6 @@ _FOLDERS: dict[Kind, str] = {
 }
 
 
-def _labels_folder(run: Path, method: Method) -> Path:
-    return run / _FOLDERS["labels"].format(method=method)
-
-
 def _stage(
     kind: Kind, method: str | None, records: Sequence[Record], settings: Settings, before: tuple[Stage, ...],
     *, level: Level | None = None,
@@ -259,11 +295,13 @@ def _stage(
     return Stage(kind, method, folder, records, Manifest(settings, inputs, photos), before, level=level)
 
 
-def _foreign_stage(kind: Kind, method: str, folder: Path, records: Sequence[Record]) -> Stage:
+def _foreign_stage(kind: Kind, method: str, run: Path, records: Sequence[Record]) -> Stage:
     """A stage whose files somebody else made."""
+    name = _FOLDERS[kind].format(method=method)
+    folder = run / name
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     manifest = Manifest({}, {"files": digest([(path.name, digest_file(path)) for path in files])})
-    return Stage(kind, method, _FOLDERS[kind].format(method=method), records, manifest, (), foreign=True)
+    return Stage(kind, method, name, records, manifest, (), foreign=True)
 
 
 def _with_weights(stage: Stage, run: Path, setting: str, name: str = "weights") -> Stage:

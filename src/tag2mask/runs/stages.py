@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from tag2mask.config import CamSettings, ClassifierSection, DataSettings, Level, Recipe
+from tag2mask.data.faults import DataError
 from tag2mask.data.records import DataSet, Record
 from tag2mask.runs.manifest import Manifest, read_manifest, why_redo
 
@@ -21,6 +22,9 @@ TRAININGS: tuple[Kind, ...] = (*CLASSIFIERS, "network", "segmenter")
 REFINEMENTS: tuple[Kind, ...] = ("crf", "relations", "network", "maps")
 PHOTO_BY_PHOTO: tuple[Kind, ...] = ("cams", "crf", "relations", "maps", "labels")
 """One file a photo, which does not depend on the other photos and is kept where these change."""
+
+FOREIGN_FILES: dict[Kind, str] = {"cams": "PHOTO.npz", "labels": "PHOTO.png", "predictions": "masks/PHOTO.png"}
+"""What somebody else may put into the folder of a stage, which then is not done."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class Stage:
     before: tuple["Stage", ...]
     """Stages whose results it reads."""
     foreign: bool = False
-    """Whether the folder holds somebody else's maps or labels, which are taken as they are."""
+    """Whether the folder holds somebody else's files, which are taken as they are."""
     level: Level | None = None
     """What is measured, for scores."""
 
@@ -97,15 +101,24 @@ def cam_settings_of(kind: str, recipe: Recipe) -> CamSettings:
 
 def photos_of(data_set: DataSet, settings: DataSettings) -> Photos:
     """The photos that the settings' splits name."""
-    label = settings.label_split or settings.train_split
-    val = data_set.split(settings.val_split) if settings.val_split else ()
+    train = _split(data_set, settings, "train_split")
     return Photos(
-        train=data_set.split(settings.train_split),
-        seed=data_set.split(settings.seed_split),
-        label=data_set.split(label),
-        val=val,
+        train=train,
+        seed=_split(data_set, settings, "seed_split"),
+        label=_split(data_set, settings, "label_split") if settings.label_split else train,
+        val=_split(data_set, settings, "val_split") if settings.val_split else (),
         class_names=data_set.class_names,
     )
+
+
+def _split(data_set: DataSet, settings: DataSettings, name: str) -> Sequence[Record]:
+    """Records of the split of a setting, which is named where there is no such split."""
+    try:
+        return data_set.split(getattr(settings, name))
+    except DataError as error:
+        if error.faults[0].code != "unknown-split":
+            raise
+        raise DataError([replace(error.faults[0], file=f"data.{name}")]) from error
 
 
 def state_of(stage: Stage, run: Path) -> StageState:

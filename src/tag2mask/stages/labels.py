@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tag2mask.cams.store import full_size_maps, read_cams, stored_maps
 from tag2mask.config import LabelSettings
-from tag2mask.data.classes import IGNORE, voc_palette
+from tag2mask.data.classes import BACKGROUND, IGNORE, voc_palette
 from tag2mask.data.label_maps import label_map_names, open_label_map, refuse_other_size, write_label_map
 from tag2mask.data.photos import open_photo, photo_size
 from tag2mask.data.records import Record
@@ -20,6 +20,7 @@ from tag2mask.evaluation.thresholds import NUM_STEPS
 from tag2mask.files import replacing
 from tag2mask.progress import track
 from tag2mask.pseudo_labels import estimate_threshold, foreground_shares, label_map_from_maps, threshold_of_share
+from tag2mask.runs.contradictions import check_uncertain
 from tag2mask.stages.missing import write_missing
 from tag2mask.workers import refused_together
 
@@ -57,7 +58,7 @@ def write_pseudo_labels(
         num_processes: that each of them starts for its part; 0 = one a core.
 
     Raises:
-        ValueError: the threshold is to be estimated, and nothing follows from the photos.
+        ValueError: the threshold is to be estimated, and nothing follows from the photos, or one side of it is unsure.
     """
     with refused_together(fabric):
         if fabric.is_global_zero:
@@ -98,13 +99,15 @@ def choose_threshold(records: Sequence[Record], maps: Path, seeds: Path, setting
         settings: which threshold is asked for.
 
     Raises:
-        ValueError: the threshold is to be estimated, and nothing follows from the photos.
+        ValueError: the threshold is to be estimated, and nothing follows from the photos, or one side of it is unsure.
     """
     match settings.threshold_source:
         case "fixed":
             return ChosenThreshold(settings.threshold, "fixed")
         case "estimated":
-            return ChosenThreshold(_estimate(records, maps, seeds), "estimated")
+            estimated = _estimate(records, maps, seeds)
+            check_uncertain(settings.uncertain, estimated, "the estimated threshold")
+            return ChosenThreshold(estimated, "estimated")
 
 
 def _estimate(records: Sequence[Record], maps: Path, seeds: Path) -> float:
@@ -129,13 +132,17 @@ def read_threshold(folder: Path) -> ChosenThreshold | None:
     return ChosenThreshold(**json.loads(path.read_text()))
 
 
-def check_maps(records: Sequence[Record], folder: Path, num_classes: int) -> None:
+def check_maps(records: Sequence[Record], folder: Path, num_classes: int) -> list[str]:
     """Refuse activation maps of another origin that no labels can be made of.
+
+    Returns:
+        Names of the photos with maps of a class that their tags lack.
 
     Raises:
         ValueError: one is missing or not a file of maps in [0, 1], is of another size than its photo, or has a class
             beyond the data set's.
     """
+    untagged = []
     for record in records:
         stored = read_cams(folder, record.name)
         path = folder / f"{record.name}.npz"
@@ -146,14 +153,23 @@ def check_maps(records: Sequence[Record], folder: Path, num_classes: int) -> Non
         top = stored.class_ids.max(initial=0)
         if top > num_classes:
             raise ValueError(f"{path}: found class id {top}, expected 1 to {num_classes}")
+        if not set(stored.class_ids.tolist()) <= set(record.tags):
+            untagged.append(record.name)
+    return untagged
 
 
-def check_label_maps(records: Sequence[Record], folder: Path, num_classes: int) -> None:
+def check_label_maps(records: Sequence[Record], folder: Path, num_classes: int) -> list[str]:
     """Refuse label maps of another origin that cannot be learned from.
 
+    Returns:
+        Names of the photos whose label map has a class that their tags lack.
+
     Raises:
-        ValueError: one is missing, of another size than its photo, or has a class beyond the data set's.
+        ValueError: one is missing, of another size than its photo, or has a class beyond the data set's; or none of
+            them has a class.
     """
+    untagged = []
+    values: set[int] = set()
     for record in records:
         path = folder / f"{record.name}.png"
         label_map = open_label_map(path)
@@ -162,6 +178,17 @@ def check_label_maps(records: Sequence[Record], folder: Path, num_classes: int) 
         top = label_map[label_map != IGNORE].max(initial=0)
         if top > num_classes:
             raise ValueError(f"{path}: found class id {top}, expected 0 to {num_classes}, or {IGNORE} where unsure")
+        shown = set(np.unique(label_map).tolist())
+        values |= shown
+        if not shown <= {BACKGROUND, IGNORE, *record.tags}:
+            untagged.append(record.name)
+    if values and values <= {BACKGROUND, IGNORE}:
+        found = " and ".join(str(value) for value in sorted(values))
+        raise ValueError(
+            f"{folder}: found no pixel of any class in {len(records)} label maps, only {found}, expected class ids "
+            f"from 1 to {num_classes}, and {IGNORE} where unsure"
+        )
+    return untagged
 
 
 def note_on_unlabelled_classes(records: Sequence[Record], folder: Path, class_names: Sequence[str]) -> str:
