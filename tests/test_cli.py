@@ -1,14 +1,16 @@
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from tag2mask.recipes import shipped_recipes
+from tag2mask.recipes import load_recipe, save_recipe, shipped_recipes
 
 COMMANDS = (
     "demo", "run", "train", "cams", "refine", "label", "segment", "evaluate", "report", "status", "check", "predict",
@@ -227,16 +229,18 @@ def test_debug_shows_where_an_error_arose(tag2mask: Callable, tiny_recipe: Path,
         tag2mask("run", tiny_recipe, "--run", shapes, "--debug")
 
 
-def test_reader_that_has_enough_ends_the_command_quietly():
+@pytest.mark.parametrize(("arguments", "status"), [(("run", "--help"), 0), (("env",), 1)])
+def test_reader_that_has_enough_ends_the_command_quietly(arguments: tuple[str, ...], status: int):
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     command = subprocess.Popen(
-        [sys.executable, "-m", "tag2mask", "run", "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-m", "tag2mask", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=buffered
     )
     assert command.stdout
     command.stdout.close()
 
     _, err = command.communicate()
 
-    assert err == b""
+    assert (command.returncode, err) == (status, b"")
 
 
 @pytest.mark.parametrize("command", [("run",), ("table", "table1")])
@@ -250,6 +254,52 @@ def test_folder_that_cannot_be_made_is_told_before_the_data_are_read(
 
     assert outcome.status == 1
     assert outcome.err == f"tag2mask: {file}: found a file, expected a folder for the run\n"
+
+
+def test_recipe_is_printed_whole_with_the_flags(tag2mask: Callable, tiny_recipe: Path, tmp_path: Path):
+    printed = tag2mask("run", tiny_recipe, "--acr.epochs", 7, "--run", tmp_path / "run", "--print-config")
+    (tmp_path / "whole.yaml").write_text(printed.out)
+
+    assert printed.status == 0
+    assert load_recipe(str(tmp_path / "whole.yaml")) == load_recipe(str(tiny_recipe), ["--acr.epochs", "7"])
+    assert "extends: null" in printed.out
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("command", ["run", "status"])
+def test_folder_of_photos_in_the_place_of_a_recipe_is_told(command: str, tag2mask: Callable, shapes: Path):
+    outcome = tag2mask(command, shapes)
+
+    assert outcome.status == 2
+    assert f"no recipe {shapes}: found a folder that is no run's" in only_line(outcome.err)
+    assert outcome.err.endswith(f"--data.root {shapes} names photos\n")
+
+
+def test_recipe_without_photos_beside_a_run_is_told_that_the_run_has_its_own(tag2mask: Callable, finished_run: Path):
+    outcome = tag2mask("evaluate", "animals_lite0", "--run", finished_run)
+
+    assert outcome.status == 1
+    assert only_line(outcome.err).endswith(f"with the run's own settings: tag2mask evaluate {finished_run}")
+
+
+@pytest.mark.parametrize("command", ["report", "status", "evaluate"])
+def test_run_whose_photos_have_moved_is_told_where_they_are(
+    command: str, tag2mask: Callable, finished_run: Path, tiny_recipe: Path, shapes: Path, tmp_path: Path
+):
+    run, root = shutil.copytree(finished_run, tmp_path / "run"), tmp_path / "moved"
+    recipe = load_recipe(str(tiny_recipe))
+    save_recipe(run / "config.yaml", replace(recipe, data=replace(recipe.data, root=tmp_path / "gone")))
+    shutil.copytree(shapes, root)
+
+    lost, found = tag2mask(command, run), tag2mask(command, run, "--data.root", root)
+
+    gone = tmp_path / "gone"
+    assert lost.status == 1
+    assert only_line(lost.err) == (
+        f"tag2mask: {gone}: found no such folder, expected photos of {run}: tell --data.root where they are"
+    )
+    assert found.status == 0, found.err
+    assert "changed" not in found.out + found.err
 
 
 @pytest.mark.parametrize("named", ["", "config.yaml"])
@@ -270,6 +320,7 @@ def test_run_names_its_recipe_and_its_folder(named: str, tag2mask: Callable, fin
         ),
         (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB."), "Tried to allocate 2.00 GiB."),
         (BrokenProcessPool("A process was terminated abruptly"), "terminated abruptly"),
+        (BrokenPipeError(32, "Broken pipe"), "Broken pipe"),
         (MemoryError(), "out of memory"),
     ],
 )

@@ -49,6 +49,19 @@ def test_help_names_what_comes_of_the_tags():
     assert "From photos with tags to class activation maps, from these to masks and a segmenter." in text
 
 
+def test_tilde_of_an_argument_is_the_folder_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    parser = build_parser({"run": "Do it all.", "predict": "Label."})
+
+    ran = parser.parse_args(["run", "~/mine.yaml", "--run=~/runs/x"])
+    predicted = parser.parse_args(["predict", "~/a.jpg", "b.jpg", "--model=~/model", "--out", "a~b"])
+
+    assert (ran.recipe, ran.run) == (str(tmp_path / "mine.yaml"), tmp_path / "runs/x")
+    assert predicted.photos == [tmp_path / "a.jpg", Path("b.jpg")]
+    assert (predicted.model, predicted.out) == (tmp_path / "model", Path("a~b"))
+
+
 def test_file_in_the_place_of_a_run_folder_is_refused(tmp_path: Path):
     (tmp_path / "file").write_text("")
 

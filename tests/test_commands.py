@@ -63,6 +63,7 @@ def test_next_command_of_a_check_names_the_splits_that_there_are(shapes: Path, t
 
     data = load_recipe(own[1], flags).data
     assert (own[0], data.root) == ("run", root)
+    assert own[2:] == ["--run", "runs/my photos"]
     assert (data.train_split, data.seed_split, data.val_split) == ("train", "train", None)
     assert check_data_set(data).errors == ()
 
@@ -199,6 +200,31 @@ def test_status_tells_every_stage_and_why(finished_run: Path, tag2mask: Callable
     assert "to do       2-cams/acr changed" in lines["scores/seed-acr"]
 
 
+def test_status_names_the_setting_of_a_split_that_there_is_not(tag2mask: Callable, tiny_recipe: Path, tmp_path: Path):
+    outcome = tag2mask("status", tiny_recipe, "--run", tmp_path / "run", "--data.seed_split", "trian")
+
+    assert outcome.status == 1
+    assert outcome.err.startswith("tag2mask: data.seed_split: found 'trian', expected one of train, all, or")
+
+
+@pytest.mark.parametrize(("told", "rows"), [("classes", ("disc", "robin")), ("photos", ("12.png,\n", "12.png,disc\n"))])
+def test_run_of_other_photos_is_refused_where_they_would_train_its_networks_anew(
+    told: str, rows: tuple[str, str], finished_run: Path, tag2mask: Callable, tiny_recipe: Path, shapes: Path,
+    tmp_path: Path,
+):  # fmt: skip
+    run, root = shutil.copytree(finished_run, tmp_path / "run"), shutil.copytree(shapes, tmp_path / "others")
+    (root / "tags.csv").write_text((root / "tags.csv").read_text().replace(*rows))
+    flags = (tiny_recipe, "--run", run, "--data.root", root)
+
+    ran, status = tag2mask("run", *flags), tag2mask("status", *flags)
+
+    line = f"tag2mask: {run}: was made of the photos in {shapes}, found other {told} in {root}: choose another --run"
+    assert ran.status == status.status == 1
+    assert ran.err.splitlines()[-1] == status.err.splitlines()[-1] == line
+    assert len(status.out.splitlines()) == 10
+    assert (run / "config.yaml").read_bytes() == (finished_run / "config.yaml").read_bytes()
+
+
 def test_status_changes_nothing(tag2mask: Callable, tiny_recipe: Path, tmp_path: Path):
     outcome = tag2mask("status", tiny_recipe, "--run", tmp_path / "run")
 
@@ -303,6 +329,34 @@ def test_predict_names_photos_that_cannot_be_read_and_fails(
     assert (tmp_path / "out/masks/00.png").exists()
 
 
+def test_predict_takes_several_photos_and_folders(
+    tag2mask: Callable, segmenter: "Segmenter", shapes: Path, photo_folder: Path, tmp_path: Path
+):
+    segmenter.save(tmp_path / "model")
+    photos = shapes / "00.png", photo_folder / "more", shapes / "01.png", shapes / "00.png"
+
+    outcome = tag2mask("predict", *photos, "--model", tmp_path / "model", "--out", tmp_path / "out")
+
+    assert outcome.status == 0, outcome.err
+    assert outcome.out == f"labelled 3 of 3 photos: {tmp_path / 'out'}\n"
+    assert sorted(path.name for path in (tmp_path / "out/masks").iterdir()) == ["00.png", "01.png", "turned.png"]
+
+
+def test_predict_refuses_two_photos_for_one_mask_and_one_that_is_not_there(
+    tag2mask: Callable, segmenter: "Segmenter", shapes: Path, photo_folder: Path, tmp_path: Path
+):
+    segmenter.save(tmp_path / "model")
+    photos = photo_folder / "turned.jpg", photo_folder / "more/turned.png"
+    flags = ("--model", tmp_path / "model", "--out", tmp_path / "out")
+
+    same, absent = tag2mask("predict", *photos, *flags), tag2mask("predict", photos[0], shapes / "99.png", *flags)
+
+    assert same.status == absent.status == 1
+    assert f"{photos[0]} and {photos[1]}: found two photos for the mask turned.png" in same.err
+    assert f"{shapes / '99.png'}: no such file or folder" in absent.err
+    assert not (tmp_path / "out").exists()
+
+
 def test_predict_refuses_a_folder_of_photos_for_its_own(
     tag2mask: Callable, segmenter: "Segmenter", shapes: Path, tmp_path: Path
 ):
@@ -361,8 +415,7 @@ def test_predict_on_a_device_that_is_not_there_is_refused_in_one_line(
     outcome = tag2mask("predict", shapes / "00.png", *flags)
 
     assert outcome.status == 1
-    assert outcome.err.startswith("tag2mask: engine.accelerator mps x 1: ")
-    assert outcome.err.count("\n") == 1
+    assert outcome.err == "tag2mask: --device mps: found none for torch, expected auto or cpu\n"
     assert not (tmp_path / "out").exists()
 
 

@@ -1,7 +1,11 @@
 """Who imports whom: settings, data, networks, training, in that direction, and torch only where networks are."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 import tag2mask
 
@@ -116,7 +120,20 @@ def test_no_part_needs_itself_through_others():
 def test_nobody_imports_pipeline_and_commands():
     importers = [module for module in MODULES if parts_imported(module) & {"pipeline", "commands", "cli"}]
 
-    assert importers == ["__main__.py", "cli.py", "commands.py", "comparison.py"]
+    # The package names what is public, and imports it when it is asked for.
+    assert importers == ["__init__.py", "__main__.py", "cli.py", "commands.py", "comparison.py"]
+
+
+def test_public_names_are_there_and_are_imported_when_they_are_asked_for():
+    code = "import sys, tag2mask; assert {*tag2mask.__all__} < {*dir(tag2mask)}; assert 'yaml' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+    public = {name: getattr(tag2mask, name) for name in tag2mask.__all__}
+
+    assert public["Segmenter"].__module__ == "tag2mask.prediction"
+    assert all(found.__name__ == name for name, found in public.items())
+    with pytest.raises(AttributeError, match="module 'tag2mask' has no attribute 'Segmentor'"):
+        tag2mask.Segmentor  # noqa: B018
 
 
 def test_torch_is_imported_where_networks_are():

@@ -102,7 +102,7 @@ def test_prediction_is_the_label_of_the_highest_score(segmenter: Segmenter, draw
     assert prediction.label_map.dtype == np.uint8
     assert np.array_equal(prediction.label_map, predict_scores(drawn_network, photo, SETTINGS).argmax(0).numpy())
     assert len(prediction.areas) > 1
-    for same in (photo, str(shapes / "00.png")):
+    for same in (photo, str(shapes / "00.png"), np.asarray(photo)):
         assert np.array_equal(segmenter.predict(same).label_map, prediction.label_map)
 
 
@@ -149,9 +149,23 @@ def test_scores_after_a_crf_are_its_probabilities(drawn_network: DeepLab, shapes
     assert np.array_equal(prediction.scores.argmax(0), prediction.label_map)
 
 
-def test_what_is_no_photo_is_told(segmenter: Segmenter):
-    with pytest.raises(TypeError, match=r"^image: found ndarray, expected the path of a photo or a Pillow image"):
-        segmenter.predict(np.zeros((4, 4, 3), np.uint8))  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("image", "found"),
+    [
+        (np.zeros((4, 5, 3)), r"float64 array of shape \(4, 5, 3\)"),
+        (np.zeros((3, 4, 5), np.uint8), r"uint8 array of shape \(3, 4, 5\)"),
+        (np.zeros((4, 5), np.uint8), r"uint8 array of shape \(4, 5\)"),
+        (np.zeros((1, 4, 5, 3), np.uint8), r"uint8 array of shape \(1, 4, 5, 3\)"),
+        (np.zeros((0, 5, 3), np.uint8), r"uint8 array of shape \(0, 5, 3\)"),
+        (torch.zeros(3, 4, 5), "Tensor"),
+    ],
+)
+def test_what_is_no_photo_is_told(image: Any, found: str, segmenter: Segmenter):
+    expected = "the path of a photo, a Pillow image or a uint8 array of shape"
+
+    for predict in (segmenter.predict, segmenter.predict_with_scores):
+        with pytest.raises(TypeError, match=f"^image: found {found}, expected {expected}"):
+            predict(image)
 
 
 def test_areas_and_overlay_by_hand():

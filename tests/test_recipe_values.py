@@ -24,6 +24,7 @@ def test_values_of_shipped_recipes_can_work(name: str):
         (Recipe(cams=CamSettings(scales=(1.0, math.nan))), "cams.scales has nan, expected finite numbers"),
         (Recipe(acr=INFINITE), "acr.remnants.probability_step has inf, expected finite numbers"),
         (Recipe(data=DataSettings(resize_range=(9, 8))), r"data.resize_range is \[9, 8\], expected the lower number"),
+        (Recipe(methods=()), "methods is empty, expected one or more, or masks in segmenter.supervision"),
         (Recipe(methods=("acr", "baseline", "acr")), "methods has acr more than once"),
         (Recipe(refined_methods=("acr", "acr")), "refined_methods has acr more than once"),
     ],
@@ -33,6 +34,10 @@ def test_values_that_cannot_work_are_refused_in_one_line(recipe: Recipe, told: s
         check_values(recipe)
 
     assert "\n" not in str(error.value)
+
+
+def test_recipe_without_seeds_can_train_a_segmenter_on_masks():
+    check_values(Recipe(methods=(), segmenter=SegmenterSettings(supervision=("masks",))))
 
 
 def test_a_recipe_with_such_a_value_is_refused_when_it_is_read():

@@ -1,5 +1,34 @@
 """From photos with tags to a network that segments them (ACR, CVPR 2023)."""
 
+from importlib import import_module
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:
+    from tag2mask.commands import Job
+    from tag2mask.prediction import Prediction, Segmenter
+    from tag2mask.recipes import load_recipe
+    from tag2mask.report.tables import ScoreRow, read_scores
+
+__all__ = ["Job", "Prediction", "ScoreRow", "Segmenter", "load_recipe", "read_scores"]
 __version__ = version("tag2mask")
+
+# Imported when they are asked for: a segmenter brings torch, which takes seconds.
+_MODULES = {
+    "Job": "commands",
+    "Prediction": "prediction",
+    "ScoreRow": "report.tables",
+    "Segmenter": "prediction",
+    "load_recipe": "recipes",
+    "read_scores": "report.tables",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

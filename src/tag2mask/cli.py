@@ -14,8 +14,8 @@ from tag2mask.command_line import WITHOUT_SETTINGS, build_parser, refuse_file, r
 from tag2mask.config import DataSettings, EngineSettings
 from tag2mask.memory import is_want_of_memory
 from tag2mask.progress import is_first_process
-from tag2mask.recipes import RecipeError, load_recipe
-from tag2mask.runs.folder import RECIPE_FILE, is_run
+from tag2mask.recipes import RecipeError, load_recipe, recipe_as_yaml
+from tag2mask.runs.folder import RECIPE_FILE, expect_run, is_run
 
 # Commands that keep nothing of what they have done.
 _BEGIN_ANEW = ("check", "env", "export", "report", "status")
@@ -38,25 +38,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _log_to_stderr(logging.INFO if is_first_process() else logging.ERROR)
     try:
         refuse_unknown(unknown, typed)
-        return _dispatch(typed, settings)
+        status = _dispatch(typed, settings)
+        # Here, where a reader that is gone can be told from other faults.
+        sys.stdout.flush()
+        return status
     except RecipeError as error:
         return _fail(error, 2, debug=typed.debug)
-    except BrokenPipeError:
-        # Whoever reads, such as head, has enough. What is still to be printed must not fail at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except (ValueError, FloatingPointError, OSError) as error:
-        return _fail(error, 1, debug=typed.debug)
-    except (MemoryError, RuntimeError) as error:
+    except (MemoryError, RuntimeError, BrokenPipeError) as error:
+        if isinstance(error, BrokenPipeError) and _reader_is_gone():
+            # It has enough, such as head. What is still to be printed must not fail at the end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
         # A process that the system ended for want of memory cannot say so.
-        if typed.debug or not (is_want_of_memory(error) or isinstance(error, BrokenProcessPool)):
+        if typed.debug or not (is_want_of_memory(error) or isinstance(error, BrokenProcessPool | BrokenPipeError)):
             raise
         told = str(error).partition("\n")[0]
         return _fail(MemoryError(f"out of memory ({told}); {_LESS_MEMORY}"), 1, debug=False)
+    except (ValueError, FloatingPointError, OSError) as error:
+        return _fail(error, 1, debug=typed.debug)
     except KeyboardInterrupt:
         goes_on = "begins anew" if typed.command in _BEGIN_ANEW else "goes on from here"
         print(f"stopped; the same command {goes_on}", file=sys.stderr)
         return 130
+
+
+def _reader_is_gone() -> bool:
+    """Whether nobody reads any more what is printed, which only one more line can tell."""
+    try:
+        print(flush=True)
+    except BrokenPipeError:
+        return True
+    return False
 
 
 def _print_any_character() -> None:
@@ -79,7 +91,7 @@ def _log_to_stderr(level: int) -> None:
 def _dispatch(typed: argparse.Namespace, flags: Sequence[str]) -> int:
     if typed.command in WITHOUT_SETTINGS:
         refuse_unknown(flags, typed)
-    else:
+    elif typed.command != "report":
         refuse_file(typed.run)
     match typed.command:
         case "check":
@@ -95,7 +107,7 @@ def _dispatch(typed: argparse.Namespace, flags: Sequence[str]) -> int:
             commands.env()
             return 0
         case "report":
-            commands.report(typed.run, typed.photos)
+            commands.report(_job_of_run(typed.run, flags), typed.photos)
             return 0
         case "export":
             commands.export(typed.model, typed.out, typed.to, masks=typed.masks, names=typed.names)
@@ -108,7 +120,10 @@ def _dispatch(typed: argparse.Namespace, flags: Sequence[str]) -> int:
             commands.table(typed.table, typed.recipe, flags, num_seeds=typed.seeds, run=run_folder)
             return 0
     job = _demo(typed, flags) if typed.command == "demo" else _job(typed, flags)
-    _ON_A_RECIPE[typed.command](job)
+    if typed.print_config:
+        print(recipe_as_yaml(job.recipe), end="")
+    else:
+        _ON_A_RECIPE[typed.command](job)
     return 0
 
 
@@ -121,8 +136,25 @@ def _job(typed: argparse.Namespace, flags: Sequence[str]) -> commands.Job:
     named = Path(typed.recipe)
     folder = named.parent if named.name == RECIPE_FILE else named
     if is_run(folder):
-        return commands.Job(load_recipe(str(folder / RECIPE_FILE), flags), typed.run or folder)
-    return commands.Job(load_recipe(typed.recipe, flags), typed.run or Path("runs") / named.stem)
+        job = _job_of_run(folder, flags)
+        return commands.Job(job.recipe, typed.run or folder)
+    recipe = load_recipe(typed.recipe, flags)
+    if recipe.data.root is None and typed.run and is_run(typed.run):
+        raise ValueError(
+            f"data.root: found nothing, expected the folder of the photos; with the run's own settings: tag2mask "
+            f"{typed.command} {typed.run}"
+        )
+    return commands.Job(recipe, typed.run or Path("runs") / named.stem)
+
+
+def _job_of_run(folder: Path, flags: Sequence[str]) -> commands.Job:
+    """The recipe in a run folder, with which it goes on; its photos may have moved."""
+    expect_run(folder)
+    recipe = load_recipe(str(folder / RECIPE_FILE), flags)
+    root = recipe.data.root
+    if root and not root.is_dir():
+        raise ValueError(f"{root}: found no such folder, expected photos of {folder}: tell --data.root where they are")
+    return commands.Job(recipe, folder)
 
 
 def _parser() -> argparse.ArgumentParser:

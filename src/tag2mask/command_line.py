@@ -10,11 +10,12 @@ from tag2mask import __version__
 from tag2mask.config import Layout, Precision, Recipe, TagSource
 from tag2mask.paper_tables import shipped_tables
 from tag2mask.recipes import RecipeError, meant, setting_names, settings_help, shipped_recipes
+from tag2mask.recipes.paths import from_home
 
 ExportFormat = Literal["onnx", "voc-server"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 """Values of `engine.accelerator` that `predict` offers."""
-WITHOUT_SETTINGS = ("check", "report", "predict", "export", "env")
+WITHOUT_SETTINGS = ("check", "predict", "export", "env")
 """Commands that take no recipe, and so none of its settings."""
 
 
@@ -42,6 +43,7 @@ def build_parser(texts: Mapping[str, str]) -> argparse.ArgumentParser:
                 _add_check(command)
             case "report":
                 _add_report(command)
+                command.takes_settings = True
             case "predict":
                 _add_predict(command)
             case "export":
@@ -107,38 +109,48 @@ def _add_recipe(command: argparse.ArgumentParser, name: str) -> None:
     """Arguments of a command that works on a recipe in a folder; the demo has its own recipe."""
     usual, named = "runs/RECIPE", "a path, or the folder of a run"
     if name == "table":
-        command.add_argument("table", metavar="TABLE", help=f"{', '.join(shipped_tables())}, or a path")
+        command.add_argument("table", type=from_home, metavar="TABLE", help=f"{', '.join(shipped_tables())}, or a path")
         command.add_argument(
             "--seeds", type=_at_least_one, default=1, metavar="N", help="runs a row, from engine.seed upwards (1)"
         )
         usual, named = "runs/RECIPE-tables; tables in one folder share what they have in common", "or a path"
     if name != "demo":
-        command.add_argument("recipe", metavar="RECIPE", help=f"{', '.join(shipped_recipes())}, {named}")
-    command.add_argument("--run", type=Path, metavar="DIR", help=f"folder of the results ({usual})")
+        listed = ", ".join(shipped_recipes())
+        command.add_argument("recipe", type=from_home, metavar="RECIPE", help=f"{listed}, {named}")
+    if name != "table":
+        command.add_argument(
+            "--print-config", action="store_true", help="print the recipe with every setting as YAML, and do nothing"
+        )
+    command.add_argument("--run", type=_path, metavar="DIR", help=f"folder of the results ({usual})")
 
 
 def _add_check(command: argparse.ArgumentParser) -> None:
-    command.add_argument("data", type=Path, metavar="DATA", help="folder of the data set")
+    command.add_argument("data", type=_path, metavar="DATA", help="folder of the data set")
     command.add_argument("--layout", choices=get_args(Layout), default="auto")
     command.add_argument("--tag-source", choices=get_args(TagSource), default="auto", help="VOC layout: where tags are")
-    command.add_argument("--train-split", help="list name or path of the photos to train on (train, of COCO train2014)")
+    command.add_argument(
+        "--train-split", type=from_home, help="list name or path of the photos to train on (train, of COCO trainYEAR)"
+    )
     command.add_argument("--strict", action="store_true", help="warnings fail too")
     command.add_argument("--json", action="store_true", help="print JSON")
-    command.add_argument("--write", type=Path, metavar="FILE", help="write every fault to a CSV file")
+    command.add_argument("--write", type=_path, metavar="FILE", help="write every fault to a CSV file")
 
 
 def _add_report(command: argparse.ArgumentParser) -> None:
-    command.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
+    command.add_argument("run", type=_path, metavar="RUN", help="folder of a run")
     command.add_argument(
         "--photos", type=_at_least_one, default=96, metavar="N", help="photos that the page shows at most (96)"
     )
 
 
 def _add_predict(command: argparse.ArgumentParser) -> None:
-    command.add_argument("photos", type=Path, metavar="PHOTOS", help="a photo, or a folder with its subfolders")
-    command.add_argument("--model", type=Path, required=True, metavar="DIR", help="a run, or a model folder of it")
     command.add_argument(
-        "--out", type=Path, required=True, metavar="DIR",
+        "photos", type=_path, nargs="+", metavar="PHOTOS",
+        help="photos, and folders with their subfolders; a mask has its photo's name, or its path below the folder",
+    )  # fmt: skip
+    command.add_argument("--model", type=_path, required=True, metavar="DIR", help="a run, or a model folder of it")
+    command.add_argument(
+        "--out", type=_path, required=True, metavar="DIR",
         help="new folder for masks, overlays and areas.csv, or that of an earlier call with the same model and "
         "precision; it may lie below PHOTOS, whose subfolders of predictions are left out",
     )  # fmt: skip
@@ -149,11 +161,15 @@ def _add_predict(command: argparse.ArgumentParser) -> None:
 
 
 def _add_export(command: argparse.ArgumentParser) -> None:
-    command.add_argument("model", type=Path, metavar="MODEL", help="a run, or a model folder of it")
+    command.add_argument("model", type=_path, metavar="MODEL", help="a run, or a model folder of it")
     command.add_argument("--to", choices=get_args(ExportFormat), required=True)
-    command.add_argument("--out", type=Path, required=True, metavar="FILE", help="the .onnx, .tar or .tar.gz to write")
-    command.add_argument("--masks", type=Path, metavar="DIR", help="voc-server: folder of predictions")
-    command.add_argument("--names", type=Path, metavar="FILE", help="voc-server: list of the test photos")
+    command.add_argument("--out", type=_path, required=True, metavar="FILE", help="the .onnx, .tar or .tar.gz to write")
+    command.add_argument("--masks", type=_path, metavar="DIR", help="voc-server: folder of predictions")
+    command.add_argument("--names", type=_path, metavar="FILE", help="voc-server: list of the test photos")
+
+
+def _path(text: str) -> Path:
+    return Path(from_home(text))
 
 
 def _at_least_one(text: str) -> int:

@@ -13,19 +13,19 @@ from rich.console import Console
 
 from tag2mask.command_line import ExportFormat
 from tag2mask.config import DataSettings, EngineSettings, Recipe
-from tag2mask.data.check_tags import VAL_SPLITS
+from tag2mask.data.check_tags import is_val_split
 from tag2mask.data.records import ALL, DataSet
 from tag2mask.paper_tables import load_table, row_recipes
 from tag2mask.progress import is_first_process
-from tag2mask.recipes import RecipeError, load_recipe, save_recipe, shipped_recipes
+from tag2mask.recipes import RecipeError, save_recipe, shipped_recipes
 from tag2mask.runs.folder import (
     FACTS_FILE,
     RECIPE_FILE,
     alone_in,
-    expect_run,
     refuse_foreign,
     refuse_foreign_tables,
     refuse_in_use,
+    refuse_other_photos,
     refuse_unwritable,
 )
 from tag2mask.runs.plan import refuse_contradictions
@@ -105,38 +105,44 @@ def table(name: str, recipe: str, flags: Sequence[str], *, num_seeds: int, run: 
         print(f"results: {run / chosen.name}.md, .json and .png")
 
 
-def report(run: Path, num_photos: int) -> None:
+def report(job: Job, num_photos: int) -> None:
     """Write the report of a run: one HTML page that needs no other file."""
     from tag2mask.data.check import check_data_set
     from tag2mask.data.known_facts import read_known_facts
     from tag2mask.results import write_run_report
     from tag2mask.runs.stages import photos_of
 
-    expect_run(run)
-    data = load_recipe(str(run / RECIPE_FILE)).data
-    result = check_data_set(data, splits=[], known=read_known_facts(run / FACTS_FILE))
+    data = job.recipe.data
+    result = check_data_set(data, splits=[], known=read_known_facts(job.run / FACTS_FILE))
     result.raise_errors()
     warnings = [warning.line for warning in result.warnings]
-    write_run_report(photos_of(result.data_set, data), run, warnings=warnings, num_photos=num_photos)
-    print(f"report: {run / _REPORT_FILE}")
+    photos = photos_of(result.data_set, data)
+    write_run_report(job.recipe, photos, job.run, warnings=warnings, num_photos=num_photos)
+    print(f"report: {job.run / _REPORT_FILE}")
 
 
-def predict(photos: Path, model: Path, folder: Path, engine: EngineSettings) -> int:
+def predict(photos: Sequence[Path], model: Path, folder: Path, engine: EngineSettings) -> int:
     """Label photos with a trained segmenter: palette PNGs, overlays and areas.
+
+    Photos that cannot be read are told and left out; a path that is not there is refused before any is labelled.
 
     Returns:
         0 if every photo was labelled, else 1.
     """
     from tag2mask.engine import inference_arithmetic, launch
     from tag2mask.prediction import Segmenter, model_folder
-    from tag2mask.stages.predictions import origin_of, photos_below, predict_photos, refuse_other_origin
+    from tag2mask.stages.predictions import origin_of, photos_of_places, predict_photos, refuse_other_origin
 
     model = model_folder(model)
     segmenter = Segmenter.load(model)
     origin = origin_of(model, engine)
     refuse_other_origin(folder, origin)
-    found = photos_below(photos, without=folder)
-    fabric = launch(engine)
+    found = photos_of_places(photos, without=folder)
+    try:
+        fabric = launch(engine)
+    except ValueError as error:
+        # A setting of recipes, of which there is none here.
+        raise ValueError(f"--device {engine.accelerator}: found none for torch, expected auto or cpu") from error
     with inference_arithmetic(fabric, engine):
         result = predict_photos(fabric, segmenter, found, folder=folder, origin=origin)
     print(f"labelled {result.num_photos - len(result.failed):,} of {result.num_photos:,} photos: {folder}")
@@ -192,13 +198,14 @@ def status(job: Job) -> None:
     from tag2mask.data.known_facts import read_known_facts, remember
     from tag2mask.data.read import read_data_set
     from tag2mask.runs.plan import plan
-    from tag2mask.runs.stages import photos_of, state_of
+    from tag2mask.runs.stages import photos_of, states_of
 
     remember(read_known_facts(job.run / FACTS_FILE))
     photos = photos_of(read_data_set(job.recipe.data), job.recipe.data)
-    for stage in plan(job.recipe, photos, job.run):
-        state = state_of(stage, job.run)
-        print(f"{stage.folder:32}{state.state:12}{state.reason}")
+    stages = plan(job.recipe, photos, job.run)
+    for stage, state, reason in states_of(stages, job.run):
+        print(f"{stage.folder:32}{state:12}{reason}")
+    refuse_other_photos(job.run, stages, job.recipe.data.root)
 
 
 def check(settings: DataSettings, *, strict: bool, as_json: bool, faults_file: Path | None) -> int:
@@ -235,7 +242,7 @@ def _next_command(settings: DataSettings, data_set: DataSet) -> str:
     """The run that a good check lets follow, on the splits that there are."""
     train = settings.train_split
     others = [name for name in data_set.splits if name not in (ALL, train)]
-    val = next((name for name in others if name.casefold() in VAL_SPLITS), None)
+    val = next((name for name in others if is_val_split(name)), None)
     # Seeds, CRF and IRN can only be measured on photos with masks.
     order = (train, *([val] if val else []), *others)
     measurable = (name for name in order if any(record.label_map for record in data_set.split(name)))
@@ -248,7 +255,9 @@ def _next_command(settings: DataSettings, data_set: DataSet) -> str:
         "val_split": val or "null",
     }
     flags = [part for name, value in chosen.items() if value != "auto" for part in (f"--data.{name}", value)]
-    return shlex.join(["tag2mask", "run", _FIRST_RECIPE, *flags])
+    # Not the usual folder, which the next data set would share.
+    run_folder = f"runs/{data_set.root.resolve().name}"
+    return shlex.join(["tag2mask", "run", _FIRST_RECIPE, *flags, "--run", run_folder])
 
 
 def _work(job: Job, kinds: Sequence[Kind]) -> None:

@@ -29,6 +29,8 @@ from tag2mask.networks.deeplab import DeepLab, build_deeplab
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 """Files of a model folder, beside its card."""
+Photo = Path | str | Image.Image | NDArray[np.uint8]
+"""What a segmenter takes for a photo."""
 
 # What a segmenter needs to know once it is trained.
 _KEPT_SETTINGS = ("head", "backbone", "output_stride", *PREDICTION_SETTINGS)
@@ -133,10 +135,13 @@ class Segmenter:
         }
         _write_config(folder, config)
 
-    def predict(self, image: Path | str | Image.Image) -> Prediction:
-        """Label every pixel of a photo, a file or a Pillow image.
+    def predict(self, image: Photo) -> Prediction:
+        """Label every pixel of a photo.
 
         One that is larger than the settings' `long_side` is brought down to it first, its labels come at its own size.
+
+        Args:
+            image: path of a file, Pillow image of any kind, or (H, W, 3) uint8 array, RGB and upright.
 
         Raises:
             FileError: the photo cannot be used.
@@ -147,8 +152,11 @@ class Segmenter:
         label_map = _highest_label(self._scores(photo), photo.size).cpu().numpy()
         return Prediction(photo, label_map, self.class_names)
 
-    def predict_with_scores(self, image: Path | str | Image.Image) -> Prediction:
+    def predict_with_scores(self, image: Photo) -> Prediction:
         """`predict`, with the scores of every label too: 4 (C + 1) bytes a pixel, 1 GB for 12 megapixels and VOC.
+
+        Args:
+            image: as for `predict`.
 
         Raises:
             FileError: the photo cannot be used.
@@ -227,15 +235,20 @@ def renew_settings(folder: Path, settings: SegmenterSettings) -> None:
         _write_config(folder, config | {"segmenter": wanted})
 
 
-def _opened(image: Path | str | Image.Image) -> Image.Image:
+def _opened(image: Photo) -> Image.Image:
     """The photo, upright and RGB."""
+    found = type(image).__name__
     match image:
         case Path() | str():
             return open_photo(Path(image))
         case Image.Image():
             return to_upright_rgb(image, Path("image"))
+        case np.ndarray():
+            if image.dtype == np.uint8 and image.shape[2:] == (3,) and image.size:
+                return Image.fromarray(image)
+            found = f"{image.dtype} array of shape {image.shape}"
     raise TypeError(
-        f"image: found {type(image).__name__}, expected the path of a photo or a Pillow image as Image.fromarray gives"
+        f"image: found {found}, expected the path of a photo, a Pillow image or a uint8 array of shape (H, W, 3), RGB"
     )
 
 

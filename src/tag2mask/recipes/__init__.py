@@ -16,9 +16,9 @@ from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, set_pa
 from tag2mask.config import Recipe
 from tag2mask.data.faults import nearest
 from tag2mask.files import replacing
-from tag2mask.recipes.paths import with_absolute_paths
+from tag2mask.recipes.paths import from_home, with_absolute_paths
 from tag2mask.recipes.values import check_values
-from tag2mask.recipes.words import expected, shown, type_of, value_at
+from tag2mask.recipes.words import expected, shown, takes_list, type_of, value_at
 
 # The settings' docstrings are the help of their flags.
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
@@ -49,15 +49,17 @@ def load_recipe(name_or_path: str, flags: Sequence[str] = ()) -> Recipe:
     chain = [path for path in _chain(_find(name_or_path, Path())) if _read_yaml(path)]
     arguments = [part for path in chain for part in ("--recipe", str(path))]
     given = [(str(path), _read_yaml(path)) for path in chain]
-    given += [("command line", flag) for flag in _read_flags(flags)]
+    for name, text in _read_flags(flags):
+        arguments.append(f"--{name}={text}")
+        given.append(("command line", {name: _value(text)}))
     for where, content in given:
         _check_names(content, where)
     try:
-        parsed = parser.parse_args([*arguments, *flags])
+        parsed = parser.parse_args(arguments)
     except ArgumentError as error:
         raise RecipeError(_in_words(parser, error, given)) from error
     parsed.pop("recipe")
-    recipe: Recipe = _plain_numbers(Recipe(**vars(parser.instantiate(parsed))))
+    recipe: Recipe = _plain_values(Recipe(**vars(parser.instantiate(parsed))))
     check_values(recipe)
     return recipe
 
@@ -67,9 +69,19 @@ def save_recipe(path: Path, recipe: Recipe) -> None:
 
     Paths are written as absolute ones, so that their files are found from any other folder.
     """
-    kept = replace(with_absolute_paths(recipe), extends=None)
     with replacing(path) as temporary:
-        temporary.write_text(yaml.safe_dump(_as_yaml(asdict(kept)), sort_keys=False))
+        temporary.write_text(recipe_as_yaml(with_absolute_paths(recipe)))
+
+
+def recipe_as_yaml(recipe: Recipe) -> str:
+    """Every setting of a recipe, whatever it extends, as the content of a recipe's file."""
+    return yaml.safe_dump(_as_yaml(asdict(replace(recipe, extends=None))), sort_keys=False)
+
+
+def photos_of_recipe(path: Path) -> Path | None:
+    """The folder of the photos that a file of settings names, whatever else is in it."""
+    root = value_at(_read_yaml(path), "data.root")
+    return Path(root) if root else None
 
 
 def settings_help() -> str:
@@ -106,10 +118,15 @@ def _find(name_or_path: str, beside: Path) -> Path:
     shipped = shipped_recipes()
     if name_or_path in shipped:
         return shipped[name_or_path]
-    path = beside / name_or_path
+    path = beside / from_home(name_or_path)
     if path.is_file():
         return path
     listed = ", ".join(shipped)
+    if path.is_dir():
+        raise RecipeError(
+            f"no recipe {name_or_path}: found a folder that is no run's, expected a file, the folder of a run or one "
+            f"of {listed}; --data.root {name_or_path} names photos"
+        )
     raise RecipeError(f"no recipe {name_or_path}: neither a file nor one of {listed}{meant(name_or_path, shipped)}")
 
 
@@ -165,13 +182,14 @@ def _check_names(content: Mapping[str, Any], where: str, prefix: str = "") -> No
             raise RecipeError(f"{where}: {name} is {shown(value)}, expected settings such as {first}")
 
 
-def _read_flags(flags: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Each setting on the command line with its value."""
+def _read_flags(flags: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Each setting on the command line with the text of its value; a list's brackets may be left out there."""
     known = setting_names()
-    for number, flag in enumerate(flags):
-        name, equals, value = flag.removeprefix("--").partition("=")
-        if not flag.startswith("--"):
-            continue
+    words = iter(flags)
+    for word in words:
+        name, equals, text = word.removeprefix("--").partition("=")
+        if not word.startswith("--"):
+            raise RecipeError(f"command line: found {word}, expected a setting such as --acr.epochs")
         if name not in known:
             _refuse(name, known, "command line")
         if name == "extends":
@@ -179,13 +197,18 @@ def _read_flags(flags: Sequence[str]) -> Iterator[dict[str, Any]]:
                 "command line: extends stands in a recipe's file; name that recipe in the place of this one"
             )
         if not equals:
-            value = next(iter(flags[number + 1 : number + 2]), "--")
-            if value.startswith("--"):
+            text = next(words, "--")
+            if text.startswith("--"):
                 raise RecipeError(f"command line: --{name} has no value, expected {expected(name)}")
-        try:
-            yield {name: yaml.safe_load(value)}
-        except yaml.YAMLError:
-            yield {name: value}
+        is_bare = takes_list(name) and not isinstance(_value(text), list | None)
+        yield name, f"[{text}]" if is_bare else text
+
+
+def _value(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
 
 
 def _refuse(name: str, known: Sequence[str], where: str) -> NoReturn:
@@ -214,16 +237,20 @@ def _in_words(parser: ArgumentParser, error: ArgumentError, given: Iterable[tupl
     return f"command line: {_one_line(error)}"
 
 
-def _plain_numbers(value: Any) -> Any:
-    """Settings whose numbers are int and float again, not the restricted types that checked them.
+def _plain_values(value: Any) -> Any:
+    """Settings whose numbers are int and float again, not the restricted types that checked them; paths without `~`.
 
     What is built from them can then be saved and loaded where only well-known types are allowed.
     """
     if is_dataclass(value) and not isinstance(value, type):
-        return replace(value, **{name: _plain_numbers(part) for name, part in vars(value).items()})
+        return replace(value, **{name: _plain_values(part) for name, part in vars(value).items()})
     match value:
         case tuple():
-            return tuple(_plain_numbers(part) for part in value)
+            return tuple(_plain_values(part) for part in value)
+        case Path():
+            return Path(from_home(str(value)))
+        case str():
+            return from_home(value)
         case int() if not isinstance(value, bool):
             return int(value)
         case float():

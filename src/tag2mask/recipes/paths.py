@@ -1,5 +1,6 @@
 """Which settings of a recipe are paths: they are kept so that a run can be looked at and gone on with from anywhere."""
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,12 @@ from tag2mask.data.lists import list_of_here
 WithWeights = ClassifierSettings | MctformerSettings | RefinementSettings | SegmenterSettings
 """Sections of a recipe whose network may begin with pretrained weights."""
 _NAMES_OF_WEIGHTS = ("none", "embedded", "timm")
+
+
+def from_home(path: str) -> str:
+    """A path whose `~` is the user's folder: no shell sees one that stands in a YAML file, or behind `=`."""
+    # Not Path.expanduser, which fails where there is no such user.
+    return os.path.expanduser(path)  # noqa: PTH111
 
 
 def weights_file(weights: str) -> Path | None:

@@ -11,7 +11,8 @@ def check_values(recipe: Recipe) -> None:
     """Refuse values that nothing can be made with, whatever the photos are.
 
     Raises:
-        ValueError: a number is not finite, a list is empty or repeats itself, or a range ends before it begins.
+        ValueError: a number is not finite, a list is empty or repeats itself, a range ends before it begins, or nothing
+            is asked for.
     """
     values = leaves(asdict(recipe))
     for name, value in values.items():
@@ -22,6 +23,8 @@ def check_values(recipe: Recipe) -> None:
             raise ValueError(f"{name} is {value}, expected the lower number first")
         if name.endswith(".scales") and not value:
             raise ValueError(f"{name} is empty, expected one or more")
+    if not recipe.methods and "masks" not in recipe.segmenter.supervision:
+        raise ValueError("methods is empty, expected one or more, or masks in segmenter.supervision")
     for name, listed in (("methods", recipe.methods), ("refined_methods", recipe.refined_methods or ())):
         repeated = [method for method in dict.fromkeys(listed) if listed.count(method) > 1]
         if repeated:

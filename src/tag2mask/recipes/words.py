@@ -54,6 +54,12 @@ def type_of(name: str) -> Any:
     return kind
 
 
+def takes_list(name: str) -> bool:
+    """Whether the values of a setting or section are lists."""
+    kind = type_of(name)
+    return any(get_origin(part) is tuple for part in (kind, *get_args(kind)))
+
+
 def _values(kind: Any) -> str:
     parts = get_args(kind)
     if kind in _WORDS:

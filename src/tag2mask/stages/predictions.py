@@ -44,6 +44,31 @@ class FolderResult(NamedTuple):
     """Names of those that could not be read or need too much memory, which have no files."""
 
 
+def photos_of_places(places: Sequence[Path], *, without: Path) -> dict[str, Path]:
+    """Photos, and all photos of folders, by name; a photo that several places have is there once.
+
+    Args:
+        places: photos and folders, as `photos_below` takes them.
+        without: subfolder that is left out, for predictions may go there.
+
+    Raises:
+        ValueError: two photos would be called the same, or one of the places holds none.
+    """
+    photos: dict[str, Path] = {}
+    # Some disks do not tell a.png from A.png.
+    called: dict[str, Path] = {}
+    for place in places:
+        for name, photo in photos_below(place, without=without).items():
+            other = called.setdefault(name.casefold(), photo)
+            if not other.samefile(photo):
+                raise ValueError(
+                    f"{other} and {photo}: found two photos for the mask {name}.png, expected a name each: give the "
+                    "folder above them"
+                )
+            photos[name] = photo
+    return photos
+
+
 def photos_below(folder: Path, *, without: Path) -> dict[str, Path]:
     """All photos of a folder by name, the path below it without suffix; with it where others would be called the same.
 

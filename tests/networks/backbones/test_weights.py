@@ -141,9 +141,24 @@ def test_files_that_are_no_weights_are_refused_in_one_line(tmp_path: Path):
 
 def test_file_that_torch_calls_unsafe_is_refused_without_the_advice_to_read_it_all_the_same(tmp_path: Path):
     path = tmp_path / "weights.pth"
-    path.write_text("image,tags\na.jpg,cat\n")
+    torch.save({"state_dict": some_state(), "hyperparameters": Anything()}, path)
 
-    with pytest.raises(ValueError, match=r"weights.pth: is no PyTorch file, or holds more than tensors$"):
+    with pytest.raises(ValueError, match=rf"{path}: is no safetensors, PyTorch or MXNet file, or holds more than tens"):
+        read_weights(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"some words here", b"image,tags\na.jpg,cat\n", b"methods: [acr]\n", b"<!DOCTYPE html>\n<html>404</html>",
+        b"{}", b"2 .", b"Xabcd", b"not a storage", b"jabcd", b"]",
+    ],
+)  # fmt: skip
+def test_text_in_the_place_of_weights_is_refused_with_the_kinds_that_are_read(content: bytes, tmp_path: Path):
+    path = tmp_path / "weights.txt"
+    path.write_bytes(content)
+
+    with pytest.raises(ValueError, match=rf"^weights {path}: is no (whole )?safetensors, PyTorch or MXNet file"):
         read_weights(path)
 
 

@@ -4,7 +4,6 @@ What a network needs and a file lacks is an error; what a file has beyond that i
 """
 
 import logging
-import pickle
 import re
 from functools import cache
 from pathlib import Path
@@ -22,6 +21,8 @@ _log = logging.getLogger(__name__)
 # Names under which checkpoints hold the state dict; the second one is that of DeiT's. Where both are there the first
 # counts.
 _WRAPPERS = ("state_dict", "model")
+
+_KINDS = "safetensors, PyTorch or MXNet file"
 
 _MXNET_TRUNK = re.compile(
     r"(?P<kind>res|bn)(?P<stage>\d)(?:a|b(?P<block>\d))_(?P<branch>branch\w+)_(?P<value>weight|gamma|beta|mean|var)"
@@ -41,23 +42,30 @@ _RELEASED_TRUNK = re.compile(r"conv1a|b\d(_\d)?|bn7")
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file, a PyTorch state dict (also one within a checkpoint) or an MXNet `.params` file."""
+    """Read a safetensors file, a PyTorch state dict (also one within a checkpoint) or an MXNet `.params` file.
+
+    Raises:
+        ValueError: there is no file, or one of another kind, damaged or with more than tensors.
+    """
     if not path.is_file():
         raise ValueError(f"weights {path}: no such file, expected a path, embedded, timm or none")
     with path.open("rb") as file:
         beginning = file.read(8)
+    if beginning == LIST_MAGIC.to_bytes(8, "little"):
+        return read_mxnet_params(path)
     try:
-        if beginning == LIST_MAGIC.to_bytes(8, "little"):
-            return read_mxnet_params(path)
         if path.suffix == ".safetensors":
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        # torch would advise to read it all the same, which lets a file run what it likes.
-        raise ValueError(f"weights {path}: is no PyTorch file, or holds more than tensors") from error
-    except (SafetensorError, RuntimeError, EOFError) as error:
+    except (SafetensorError, RuntimeError) as error:
         reason = str(error).strip().split("\n", maxsplit=1)[0]
-        raise ValueError(f"weights {path}: is no safetensors, PyTorch or MXNet file: {reason}") from error
+        raise ValueError(f"weights {path}: is no whole {_KINDS}: {reason}") from error
+    except (OSError, MemoryError):
+        raise
+    # Any text is a program to the reader of PyTorch's older files, and may end it in any way. Where it sees more than
+    # tensors, torch would advise to read them all the same, which lets a file run what it likes.
+    except Exception as error:
+        raise ValueError(f"weights {path}: is no {_KINDS}, or holds more than tensors") from error
     return _state_of(content, path)
 
 
