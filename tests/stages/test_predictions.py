@@ -24,6 +24,7 @@ from tag2mask.runs.manifest import read_manifest
 from tag2mask.stages.predictions import (
     origin_of,
     photos_below,
+    photos_of_places,
     predict_folder,
     predict_photos,
     predict_records,
@@ -379,3 +380,27 @@ def test_record_that_cannot_be_read_stops_the_stage(
 
     with pytest.raises(ValueError, match="1 of 1 photos failed, as told above: broken"):
         predict_records(fabric, segmenter, [record], folder=tmp_path / "out", settings=SETTINGS)
+
+
+def test_photo_of_several_places_is_labelled_once_by_its_first_name(photo_folder: Path, tmp_path: Path):
+    alone = photo_folder / "more" / "turned.png"
+
+    photos = photos_of_places([alone, photo_folder / "more", photo_folder / "broken.jpg"], without=tmp_path / "out")
+
+    assert photos == {"turned": alone, "broken": photo_folder / "broken.jpg"}
+
+
+def test_names_of_one_folder_are_its_own_affair(photo_folder: Path, tmp_path: Path):
+    (photo_folder / "TURNED.jpg").write_bytes((photo_folder / "turned.jpg").read_bytes())
+    (photo_folder / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
+
+    photos = photos_of_places([photo_folder], without=tmp_path / "out")
+
+    assert list(photos) == ["TURNED.jpg", "broken", "gone", "more/turned", "turned.jpg"]
+
+
+def test_photos_of_two_places_need_names_of_their_own(photo_folder: Path, tmp_path: Path):
+    places = [photo_folder / "turned.jpg", photo_folder / "more" / "turned.png"]
+
+    with pytest.raises(ValueError, match=r"found two photos for the mask turned\.png"):
+        photos_of_places(places, without=tmp_path / "out")

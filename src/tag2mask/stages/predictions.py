@@ -55,15 +55,17 @@ def photos_of_places(places: Sequence[Path], *, without: Path) -> dict[str, Path
         ValueError: two photos would be called the same, or one of the places holds none.
     """
     photos: dict[str, Path] = {}
-    # Some disks do not tell a.png from A.png.
-    called: dict[str, Path] = {}
     for place in places:
+        known = {photo.resolve() for photo in photos.values()}
+        # Some disks do not tell a.png from A.png.
+        called = {name.casefold(): photo for name, photo in photos.items()}
         for name, photo in photos_below(place, without=without).items():
-            other = called.setdefault(name.casefold(), photo)
-            if not other.samefile(photo):
+            if photo.resolve() in known:
+                continue
+            if name.casefold() in called:
                 raise ValueError(
-                    f"{other} and {photo}: found two photos for the mask {name}.png, expected a name each: give the "
-                    "folder above them"
+                    f"{called[name.casefold()]} and {photo}: found two photos for the mask {name}.png, expected a name "
+                    "each: give the folder above them"
                 )
             photos[name] = photo
     return photos
