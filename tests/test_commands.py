@@ -216,11 +216,15 @@ def test_run_of_other_photos_is_refused_where_they_would_train_its_networks_anew
     (root / "tags.csv").write_text((root / "tags.csv").read_text().replace(*rows))
     flags = (tiny_recipe, "--run", run, "--data.root", root)
 
-    ran, status = tag2mask("run", *flags), tag2mask("status", *flags)
+    ran, evaluated, status = (tag2mask(command, *flags) for command in ("run", "evaluate", "status"))
 
-    line = f"tag2mask: {run}: was made of the photos in {shapes}, found other {told} in {root}: choose another --run"
-    assert ran.status == status.status == 1
-    assert ran.err.splitlines()[-1] == status.err.splitlines()[-1] == line
+    line = (
+        f"tag2mask: {run}: was made of the photos in {shapes}, found other {told} in {root}: choose another --run, or "
+        "delete in this one 1-classifier/baseline, 1-classifier/reconstructor, 1-classifier/pretrained, "
+        "1-classifier/acr to have them trained anew"
+    )
+    for outcome in (ran, evaluated, status):
+        assert (outcome.status, outcome.err.splitlines()[-1]) == (1, line)
     assert len(status.out.splitlines()) == 10
     assert (run / "config.yaml").read_bytes() == (finished_run / "config.yaml").read_bytes()
 
@@ -442,11 +446,18 @@ def test_predictions_among_the_photos_are_never_taken_for_photos(
     assert outcome.err.startswith(f"tag2mask: {photos}: found no photo but predictions, expected files such as ")
 
 
-def test_predict_with_a_run_of_several_segmenters_names_them(tag2mask: Callable, whole_run: Path, shapes: Path):
-    outcome = tag2mask("predict", shapes, "--model", whole_run, "--out", "unused")
+def test_predict_with_a_run_takes_the_segmenter_that_learned_from_tags(
+    tag2mask: Callable, whole_run: Path, shapes: Path, tmp_path: Path
+):
+    models = [whole_run, whole_run / "5-segmenter/acr", whole_run / "5-segmenter/masks"]
 
-    assert outcome.status == 1
-    assert f"found 2 segmenters, expected one: choose {whole_run / '5-segmenter/acr'}" in outcome.err
+    masks = []
+    for number, model in enumerate(models):
+        out = tmp_path / str(number)
+        assert tag2mask("predict", shapes / "00.png", "--model", model, "--out", out).status == 0
+        masks.append((out / "masks/00.png").read_bytes())
+
+    assert masks[0] == masks[1] != masks[2]
 
 
 def test_scores_are_printed_by_the_commands_that_measure_alone(

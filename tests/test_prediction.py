@@ -116,8 +116,6 @@ def test_label_map_is_the_label_of_the_highest_of_the_scores(
     prediction = segmenter.predict_with_scores(shapes / "00.png")
 
     scores = prediction.scores
-    assert plain.scores is None
-    assert scores is not None
     assert (scores.shape, scores.dtype) == ((3, 36, 48), np.float32)
     assert scores.min() >= 0
     assert scores.max() <= 1
@@ -253,11 +251,20 @@ def test_run_with_one_segmenter_stands_for_its_model_folder(segmenter: Segmenter
 
 
 def test_run_with_several_segmenters_names_them(segmenter: Segmenter, tmp_path: Path):
-    for name in ("masks", "acr"):
+    for name in ("baseline", "masks", "acr"):
         segmenter.save(tmp_path / "5-segmenter" / name)
 
-    with pytest.raises(ValueError, match=r"found 2 segmenters, expected one: choose .*/acr or .*/masks$"):
+    with pytest.raises(ValueError, match=r"found 2 segmenters, expected one: choose .*/acr or .*/baseline$"):
         Segmenter.load(tmp_path)
+
+
+def test_segmenter_of_true_masks_stands_for_its_run_only_alone(segmenter: Segmenter, tmp_path: Path):
+    segmenter.save(tmp_path / "5-segmenter/masks")
+    alone = model_folder(tmp_path)
+    segmenter.save(tmp_path / "5-segmenter/acr")
+
+    assert alone == tmp_path / "5-segmenter/masks"
+    assert model_folder(tmp_path) == tmp_path / "5-segmenter/acr"
 
 
 def test_folder_without_a_model_is_told(tmp_path: Path):

@@ -25,11 +25,9 @@ or takes for a class.
 ## Use
 
 ```python
-from pathlib import Path
+from tag2mask import Segmenter
 
-from tag2mask.prediction import Segmenter
-
-prediction = Segmenter.load(Path("this-folder")).predict(Path("photo.jpg"))
+prediction = Segmenter.load("this-folder").predict("photo.jpg")
 print(prediction.areas)
 prediction.overlay.save("overlay.jpg")
 ```

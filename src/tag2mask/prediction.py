@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tag2mask import __version__
 from tag2mask.cams.multiscale import inference_size
-from tag2mask.config import PREDICTION_SETTINGS, SegmenterSettings
+from tag2mask.config import PREDICTION_SETTINGS, TWIN, SegmenterSettings
 from tag2mask.data.classes import BACKGROUND, BACKGROUND_NAME, voc_palette
 from tag2mask.data.photos import open_photo, to_upright_rgb
 from tag2mask.data.sizes import reduce_photo
@@ -47,14 +47,6 @@ class Prediction:
     """(H, W) class ids, 0 = background."""
     class_names: tuple[str, ...]
     """Classes that it can be, in the order of their ids, which begin at 1."""
-    scores: NDArray[np.float32] | None = None
-    """(C + 1, H, W) in [0, 1], background first, of `Segmenter.predict_with_scores`; None of `predict`.
-
-    Of every pixel the softmax of the network, joined over the settings' scales and mirror images: their mean, which
-    sums to 1 over the labels, or with `fuse: max` the highest of each label, which does not. After a CRF its
-    probabilities instead, which sum to 1; labels that win no pixel before it are 0 everywhere. Scores of a photo that
-    was brought down to `long_side` are interpolated. The label map is their argmax.
-    """
 
     @property
     def areas(self) -> dict[str, int]:
@@ -70,6 +62,20 @@ class Prediction:
         colours = np.asarray(voc_palette(), np.float32)[self.label_map[covered]]
         pixels[covered] = np.rint(below + np.float32(_OVERLAY_OPACITY) * (colours - below))
         return Image.fromarray(pixels)
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredPrediction(Prediction):
+    """What a segmenter sees in a photo, and how sure it is."""
+
+    scores: NDArray[np.float32]
+    """(C + 1, H, W) in [0, 1], background first.
+
+    Of every pixel the softmax of the network, joined over the settings' scales and mirror images: their mean, which
+    sums to 1 over the labels, or with `fuse: max` the highest of each label, which does not. After a CRF its
+    probabilities instead, which sum to 1; labels that win no pixel before it are 0 everywhere. Scores of a photo that
+    was brought down to `long_side` are interpolated. The label map is their argmax.
+    """
 
 
 class Segmenter:
@@ -152,7 +158,7 @@ class Segmenter:
         label_map = _highest_label(self._scores(photo), photo.size).cpu().numpy()
         return Prediction(photo, label_map, self.class_names)
 
-    def predict_with_scores(self, image: Photo) -> Prediction:
+    def predict_with_scores(self, image: Photo) -> ScoredPrediction:
         """`predict`, with the scores of every label too: 4 (C + 1) bytes a pixel, 1 GB for 12 megapixels and VOC.
 
         Args:
@@ -169,7 +175,7 @@ class Segmenter:
         enlarged = np.empty((len(scores), *label_map.shape), np.float32)
         for label, score in enumerate(scores):
             enlarged[label] = _enlarged(score, label_map.shape).cpu().numpy()
-        return Prediction(photo, label_map, self.class_names, enlarged)
+        return ScoredPrediction(photo, label_map, self.class_names, enlarged)
 
     def _scores(self, photo: Image.Image) -> Tensor:
         """Scores (C + 1, h, w) of the photo as it is once it has been brought down."""
@@ -177,14 +183,15 @@ class Segmenter:
 
 
 def model_folder(path: Path) -> Path:
-    """The model folder itself, or that of a run folder which has one.
+    """The model folder itself, or that of a run folder, whose segmenter of true masks is chosen only if it is alone.
 
     Raises:
         ValueError: there is none, or the run has several.
     """
     if (path / CONFIG).is_file():
         return path
-    match sorted(config.parent for config in path.glob(f"5-segmenter/*/{CONFIG}")):
+    folders = sorted(config.parent for config in path.glob(f"5-segmenter/*/{CONFIG}"))
+    match [folder for folder in folders if folder.name != TWIN] or folders:
         case [folder]:
             return folder
         case []:

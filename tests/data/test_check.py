@@ -120,8 +120,8 @@ def test_masks_without_a_class_are_not_said_to_agree_with_the_tags(pets):
     assert masks_line(pets) == "1 (5 photos have none), sizes match, ids 0; no class in any"
 
 
-def test_classes_are_shown_with_their_ids_where_there_are_masks(pets):
-    assert not any(line.startswith("classes") for line in render(pets.check()).splitlines())
+def test_classes_are_shown_with_their_ids(pets):
+    assert any(line.startswith("classes  1 cat   2 dog") for line in render(pets.check()).splitlines())
 
     names = ["cat", "dog", *(f"kind of thing {number}" for number in range(3, 22))]
     pets.mask("masks/0.png", [0, 1])

@@ -300,12 +300,15 @@ def test_mask_of_background_only_is_a_warning_where_the_photo_has_tags(pets):
     assert [(fault.severity, fault.file) for fault in empty] == [("warning", "masks/3.png")]
 
 
-@pytest.mark.parametrize("name", ["3.jpg", "x/3.tif", "3.npy", "other.bmp"])
+@pytest.mark.parametrize("name", ["3.jpg", "x/3.tif", "3.npy", "3.mat", "other.bmp"])
 def test_mask_of_another_kind_than_png_is_a_warning_that_says_so(pets, name):
     if name.startswith("x/"):
         pets.photo("x/3.png", content="x")
     pets.text(f"masks/{name}", "x")
-    pets.text("masks/notes.txt", "x")
+    # What lies beside a mask, and what is none.
+    pets.mask("masks/1.png", [0, 1])
+    for other in ("1.json", "1.npy", "1.jpg", "2.json", "2", "notes.txt"):
+        pets.text(f"masks/{other}", "x")
 
     (fault,) = [fault for fault in pets.check().faults if fault.file.startswith("masks/")]
 

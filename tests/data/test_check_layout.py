@@ -41,6 +41,7 @@ def test_folder_above_a_data_set_is_recognised_as_a_slip(folder, meant, file):
         ("train/1.jpg valid/2.jpg test/3.jpg", "Folders called test, train, valid are splits"),
         ("Train2023/1.jpg test2023/2.jpg cat/3.jpg", "Folders called Train2023, cat, test2023 are splits"),
         ("train/1.jpg", "Folders called train are splits"),
+        ("Testing/1.jpg val/2.jpg", "Folders called Testing, val are splits"),
     ],
 )
 def test_folders_called_as_splits_are_no_classes_unless_asked_for(folder, photos, reason):
@@ -50,19 +51,18 @@ def test_folders_called_as_splits_are_no_classes_unless_asked_for(folder, photos
 
     assert fault.severity == "error"
     assert fault.hint.startswith(reason)
-    assert fault.hint.endswith("If the folders are classes, choose --data.layout class_folders.")
+    assert fault.hint.endswith("If the folders are classes, choose layout class_folders.")
     assert len(folder.read(layout="class_folders").class_names) == len(photos.split())
 
 
-def test_class_may_be_called_as_a_split(folder):
-    folder.photos("train/1.jpg", "boat/2.jpg", "bus2/3.jpg")
+@pytest.mark.parametrize("classes", ["boat bus2 train", "test1 test2 test3"])
+def test_class_may_be_called_as_a_split(folder, classes):
+    folder.photos(*(f"{name}/{name}.jpg" for name in classes.split()))
 
-    assert folder.read().class_names == ("boat", "bus2", "train")
+    assert folder.read().class_names == tuple(classes.split())
 
 
-@pytest.mark.parametrize(
-    "file", ["one/_annotations.coco.json", "annotations/instances_default.json", "annotations.json"]
-)
+@pytest.mark.parametrize("file", ["one/_annotations.coco.json", "annotations/instances_default.json"])
 def test_annotations_that_would_not_be_read_stop_folders_from_being_classes(folder, file):
     folder.photos("one/1.jpg", "two/2.jpg")
     folder.text(file, "{}")
@@ -73,22 +73,52 @@ def test_annotations_that_would_not_be_read_stop_folders_from_being_classes(fold
     assert folder.read(layout="class_folders").class_names == ("one", "two")
 
 
+@pytest.mark.parametrize("file", ["annotations.json", "one/one_annotations.json", "annotations/via_project.json"])
+def test_annotations_of_another_kind_say_nothing_of_class_folders(folder, file):
+    folder.photos("one/1.jpg", "two/2.jpg")
+    folder.text(file, "{}")
+
+    assert folder.read().class_names == ("one", "two")
+
+
+@pytest.mark.parametrize("file", ["annotations.json", "annotations/instances_default.json"])
+def test_annotations_say_nothing_of_class_folders_below_splits(folder, file):
+    folder.photos("train/cat/1.jpg", "train/dog/2.jpg", "val/cat/3.jpg")
+    folder.text(file, "{}")
+
+    assert list(folder.read().splits) == ["train", "val", "all"]
+
+
 def test_photos_in_a_folder_of_photos_below_a_split_are_no_class(folder):
     folder.photos("train/images/1.jpg", "valid/images/2.jpg")
 
     assert folder.fault("no-layout").found == "train, valid"
 
 
-@pytest.mark.parametrize("name", ["tags.tsv", "Tags.CSV", "tags.xlsx", "annotations.csv"])
-def test_table_of_another_name_is_told(folder, name):
-    folder.text(name, "x")
+def test_class_beside_others_below_a_split_may_be_called_as_a_folder_of_photos(folder):
+    folder.photos("train/cat/1.jpg", "train/photos/2.jpg", "val/photos/3.jpg")
+
+    splits = folder.read().splits
+
+    assert {name: [record.tags for record in splits[name]] for name in ("train", "val")} == {
+        "train": [(1,), (2,)],
+        "val": [(2,)],
+    }
+
+
+@pytest.mark.parametrize(("name", "is_told"), [("tags.tsv", 1), ("Tags.CSV", 1), ("labels.xlsx", 1), ("notes.csv", 0)])
+def test_table_that_is_not_read_is_told_beside_class_folders_where_its_name_is_like_tags(folder, name, is_told):
+    for file in (name, "._tags.csv", "~$tags.xlsx"):
+        folder.text(file, "x")
     folder.photo("1.jpg")
     assert folder.fault("no-layout").hint == f"If {name} has the tags, save it as tags.csv."
 
     folder.photo("cat/1.jpg")
-    fault = folder.fault("other-table")
+    faults = [fault for fault in folder.check().faults if fault.code == "other-table"]
 
-    assert (fault.severity, fault.where, fault.hint) == ("warning", name, "It is not read.")
+    assert [(fault.severity, fault.where, fault.hint) for fault in faults] == [
+        ("warning", name, "It is not read.")
+    ] * is_told
 
 
 @pytest.mark.parametrize("source", ["boxes", "masks"])
@@ -139,14 +169,14 @@ def test_layout_that_is_asked_for_but_absent_is_told(folder, layout):
     assert f"layout {layout} asks for" in folder.fault("no-layout", layout=layout).expected
 
 
-def test_two_layouts_at_once_stop_and_the_flag_that_chooses_is_named(pets):
+def test_two_layouts_at_once_stop_and_the_setting_that_chooses_is_named(pets):
     pets.photo("JPEGImages/0.png", content="other")
     pets.text("Annotations/0.xml", "<annotation/>")
 
     fault = pets.fault("two-layouts")
 
     assert (fault.severity, fault.found) == ("error", "VOC folders and tags.csv")
-    assert "--data.layout" in fault.hint
+    assert fault.hint == "Choose layout voc or csv."
 
 
 @pytest.mark.parametrize(
@@ -285,7 +315,8 @@ NFD = unicodedata.normalize("NFD", "Käfer.png")
         ("A b.png", "a b.png", "Upper and lower case differ."),
         ("a.jpg", "a.png", "The suffix differs."),
         (NFC, NFD, "They look alike but are two Unicode forms (NFC and NFD) of the same letters."),
-        ("A.JPG", "x/a.png", "Case, suffix or Unicode form differs."),
+        ("A.JPG", "x/a.png", "Case, spaces, suffix or Unicode form differ."),
+        ("\uff41 .png", "a.png", "Case, spaces, suffix or Unicode form differ."),
         ("A", "x/a.png", "Upper and lower case differ."),
         ("y/a.png", "x/a.png", "The folder differs."),
         ("y/a", "a.png", "The folder differs."),

@@ -34,6 +34,15 @@ def test_class_under_twenty_photos_is_a_warning_and_at_twenty_is_none(folder):
     assert rare == [("warning", "cow", "1 photo"), ("warning", "dog", "19 photos")]
 
 
+def test_class_of_no_photo_is_a_warning_of_its_own(folder):
+    write(folder, ["cat"] * 20 + ["dog", ""])
+    folder.text("classes.txt", "cat\nunicorn\ndog")
+
+    fault = folder.fault("unseen-class")
+
+    assert (fault.severity, fault.file, fault.hint) == ("warning", "unicorn", "It cannot be learned.")
+
+
 def test_class_in_every_photo_stops(folder):
     fault = write(folder, ["cat", "cat;dog", "cat"]).fault("everywhere")
 
@@ -108,13 +117,16 @@ def test_classes_that_differ_in_their_unicode_form_are_a_warning(folder, one, ot
     assert (fault.severity, fault.file, fault.hint) == ("warning", other, f"Did you mean {one!r}? {hint}".rstrip())
 
 
-def test_split_whose_name_is_a_slip_is_a_warning(folder):
-    splits = ["train", "train", "trian", "val", "trainval", "extra", "small_train"]
+def test_split_whose_name_has_the_letters_of_a_usual_one_is_a_warning(folder):
+    # No slips: years, lists with names of their own, and letters of a usual name that is absent.
+    others = ["train2012", "train2021", "rain", "text", "trainval", "extra", "small_train", "vla"]
+    splits = ["train", "train", "trian", "Train", "test", *others]
 
     faults = write(folder, ["cat"] * len(splits), splits).check().faults
 
     assert [(fault.severity, fault.file, fault.hint) for fault in faults if fault.code == "like-split"] == [
-        ("warning", "trian", "Did you mean 'train'?")
+        ("warning", "trian", "Did you mean 'train'?"),
+        ("warning", "Train", "Did you mean 'train'?"),
     ]
 
 

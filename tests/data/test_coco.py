@@ -451,4 +451,4 @@ def test_table_beside_the_annotations_stops_and_beside_photos_alone_counts(coco)
 
     assert [record.name for record in alone.splits["all"]] == [name]
     assert fault.found == "COCO folders and tags.csv"
-    assert fault.hint == "Choose with --data.layout coco or --data.layout csv."
+    assert fault.hint == "Choose layout coco or csv."

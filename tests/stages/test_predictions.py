@@ -404,3 +404,16 @@ def test_photos_of_two_places_need_names_of_their_own(photo_folder: Path, tmp_pa
 
     with pytest.raises(ValueError, match=r"found two photos for the mask turned\.png"):
         photos_of_places(places, without=tmp_path / "out")
+
+
+@pytest.mark.parametrize("table", ["tags.csv", "labels.csv"])
+def test_masks_of_a_data_set_are_no_photos(photo_folder: Path, tmp_path: Path, table: str):
+    (photo_folder / "masks").mkdir()
+    Image.new("L", (4, 4)).save(photo_folder / "masks" / "turned.png")
+    before = photos_below(photo_folder, without=tmp_path / "out")
+    (photo_folder / table).write_text("image,tags\n")
+
+    photos = photos_below(photo_folder, without=tmp_path / "out")
+
+    assert list(before) == ["broken", "masks/turned", "more/turned", "turned"]
+    assert list(photos) == ["broken", "more/turned", "turned"]

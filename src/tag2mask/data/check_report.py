@@ -33,8 +33,7 @@ def render(result: CheckResult) -> str:
         lines += _labelled("photos", [_photos_line(result)])
         lines += _labelled("splits", [_splits_line(result)])
         lines += _labelled("tags", _tags_lines(result))
-        if any(fact.label_map for fact in result.facts.values()):
-            lines += _labelled("classes", [_classes_line(data_set.class_names)])
+        lines += _labelled("classes", [_classes_line(data_set.class_names)])
         lines += _labelled("masks", [_masks_line(result)])
     for severity, line in fault_lines(result.faults):
         lines += _labelled(severity, [line])

@@ -5,9 +5,8 @@ from collections import Counter
 from collections.abc import Mapping
 from itertools import combinations
 
-from tag2mask.data.class_folders import SPLIT_FOLDERS
-from tag2mask.data.faults import FaultLog, did_you_mean, fold, nearest
-from tag2mask.data.records import ALL, DataSet, Record
+from tag2mask.data.faults import FaultLog, did_you_mean, fold
+from tag2mask.data.records import ALL, DataSet, Record, split_role
 
 MIN_PHOTOS = 20
 """Photos of a class below which its CAMs are hardly better than chance."""
@@ -19,7 +18,6 @@ OTHER_SEPARATORS = r"[|,/+]"
 """What people put between tags where a semicolon is meant."""
 NO_CLASSES = frozenset({"none", "nothing", "empty", "negative", "negatives", "other", "others"})
 """What people call photos that show none of the classes, and what is then read as a class."""
-_VAL_SPLIT = re.compile(r"val(id(ation)?)?|test|val\d{4}", re.IGNORECASE)
 
 Splits = Mapping[str, tuple[Record, ...]]
 """Records by the name of their split."""
@@ -29,7 +27,7 @@ _UNTAGGED = "an empty tags cell, or a folder called background"
 
 def is_val_split(name: str) -> bool:
     """Whether a split is called like one to measure on, for where no setting says which it is."""
-    return _VAL_SPLIT.fullmatch(name) is not None
+    return split_role(name) in ("val", "test")
 
 
 def check_classes(data_set: DataSet, log: FaultLog) -> None:
@@ -56,14 +54,12 @@ def check_classes(data_set: DataSet, log: FaultLog) -> None:
 
 
 def check_splits(data_set: DataSet, log: FaultLog) -> None:
-    """Splits whose name is probably a slip of another's that is usual (`trian` beside `train`)."""
-    usual = [name for name in data_set.splits if name in SPLIT_FOLDERS]
-    # Not train_small or trainval.
-    others = [name for name in data_set.splits if name != ALL and not any(word in name for word in usual)]
-    for name in others:
-        meant = nearest(name, usual, cutoff=0.75)
-        if meant is not None:
-            found, hint = f"a split of {_photos(len(data_set.splits[name]))}", f"Did you mean {meant!r}?"
+    """Splits whose name has the letters of train, val or test in another order or case (`trian` beside `train`)."""
+    usual = {"".join(sorted(name)): name for name in data_set.splits if split_role(name) == name}
+    for name, records in data_set.splits.items():
+        meant = usual.get("".join(sorted(fold(name))), name)
+        if meant != name:
+            found, hint = f"a split of {_photos(len(records))}", f"Did you mean {meant!r}?"
             log.warn("like-split", name, found=found, expected="another name", hint=hint)
 
 
@@ -127,6 +123,9 @@ def _check_counts(data_set: DataSet, counts: Counter[str], num_photos: int, log:
             hint = "There is nothing to contrast it with, so no CAM can be learned."
             expected = f"photos without {name}"
             log.error(code, name, found=f"it in each of {_photos(num_photos)}", expected=expected, hint=hint)
+        elif count == 0:
+            hint = "It cannot be learned."
+            log.warn("unseen-class", name, found="no photo of it", expected=f"at least {MIN_PHOTOS}", hint=hint)
         elif count < MIN_PHOTOS:
             hint = f"Expect little of {name}."
             log.warn("rare-class", name, found=_photos(count), expected=f"at least {MIN_PHOTOS}", hint=hint)

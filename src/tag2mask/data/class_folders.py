@@ -8,26 +8,25 @@ from tag2mask.data.faults import FaultLog
 from tag2mask.data.folder import PHOTO_FOLDERS
 from tag2mask.data.names import PHOTO_SUFFIXES, without_suffix
 from tag2mask.data.photo_files import MASK_FOLDERS, list_label_maps, list_photos, warn_of_leftovers
-from tag2mask.data.records import DataSet, Record, group_in_splits
+from tag2mask.data.records import DataSet, Record, group_in_splits, split_role
 from tag2mask.data.tables import TaggedRow, tag_ids
-
-SPLIT_FOLDERS = frozenset({"train", "training", "val", "valid", "validation", "test"})
 
 
 def find_class_folders(root: Path) -> dict[str, tuple[Path, ...]]:
     """Class folders by split, under an empty name where there is no level of splits; empty if there are none."""
     folders = _subfolders(root)
-    splits = {folder.name: _with_photos(folder) for folder in folders if folder.name.casefold() in SPLIT_FOLDERS}
+    splits = {folder.name: _with_photos(folder) for folder in folders if split_role(folder.name)}
     splits = {split: classes for split, classes in splits.items() if classes}
-    if splits:
+    # A class may be called photos, but not the only one.
+    if any(folder.name not in PHOTO_FOLDERS for classes in splits.values() for folder in classes):
         return splits
-    classes = _with_photos(root)
+    classes = tuple(folder for folder in _with_photos(root) if folder.name not in PHOTO_FOLDERS)
     return {"": classes} if classes else {}
 
 
 def are_splits(names: Sequence[str]) -> bool:
-    """Whether folders are called as splits, perhaps of a year; one may be of a class of that name, as VOC's train."""
-    splits = [name for name in names if name.casefold().rstrip("0123456789") in SPLIT_FOLDERS]
+    """Whether folders are called as splits; one beside others may be of a class of that name, as VOC's train."""
+    splits = [name for name in names if split_role(name)]
     return len(splits) > 1 or len(splits) == len(names) == 1
 
 
@@ -63,10 +62,9 @@ def _subfolders(folder: Path) -> list[Path]:
 
 
 def _with_photos(folder: Path) -> tuple[Path, ...]:
-    """Subfolders that hold photos themselves, but for those called as one for all photos."""
+    """Subfolders that hold photos themselves."""
     return tuple(
         subfolder
         for subfolder in _subfolders(folder)
-        if subfolder.name not in PHOTO_FOLDERS
-        and any(path.suffix.lower() in PHOTO_SUFFIXES for path in subfolder.iterdir())
+        if any(path.suffix.lower() in PHOTO_SUFFIXES for path in subfolder.iterdir())
     )

@@ -1,7 +1,6 @@
 """COCO's folders of any year: train2017, val2017 and annotations, whose outlines give tags and masks."""
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -15,14 +14,13 @@ from tag2mask.data.drawn_masks import DrawnMask
 from tag2mask.data.faults import FaultLog
 from tag2mask.data.names import without_suffix
 from tag2mask.data.photo_files import PhotoFiles, list_photos, warn_of_leftovers
-from tag2mask.data.records import DataSet, Record, group_in_splits
+from tag2mask.data.records import DataSet, Record, group_in_splits, split_role
 
 ANNOTATIONS = "annotations"
 NONEMPTY = "_nonempty"
 """Ends the name of a split without the photos that have no tag: of 2014 82,081 of 82,783 and 40,137 of 40,504."""
 MASKS = ("mask", "masks", "SegmentationClass")
 
-_SPLIT = re.compile(r"(train|val)\d{4}")
 _FIELDS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "images": {"id": int, "file_name": str, "height": int, "width": int},
     "annotations": {"image_id": int, "category_id": int, "segmentation": (list, dict, NoneType)},
@@ -60,7 +58,9 @@ class _Annotations(NamedTuple):
 
 def coco_splits(root: Path) -> tuple[str, ...]:
     """Folders that have photos where COCO has them, those to train on first."""
-    return tuple(sorted(path.name for path in root.glob("*/") if _SPLIT.fullmatch(path.name)))
+    names = sorted(path.name for path in root.glob("*/"))
+    # The annotations of its tests are not published.
+    return tuple(name for name in names if split_role(name) == name[:-4] != "test")
 
 
 def read_coco(root: Path, log: FaultLog) -> DataSet:

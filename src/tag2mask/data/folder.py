@@ -21,8 +21,9 @@ def find_table(root: Path) -> Path | None:
 
 
 def other_tables(root: Path) -> list[str]:
-    """Names of the tables of a folder that are not read as one of tags."""
-    return sorted(path.name for path in root.glob("*.*") if path.suffix.lower() in _TABLE_SUFFIXES)
+    """Names of the tables of a folder, but for hidden ones and the locks of a spreadsheet that is open."""
+    paths = (path for path in root.iterdir() if path.suffix.lower() in _TABLE_SUFFIXES)
+    return sorted(path.name for path in paths if not path.name.startswith((".", "~$")))
 
 
 def read_photos_with_table(root: Path, path: Path, log: FaultLog) -> DataSet:

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from PIL import features
 
-from tag2mask.data.faults import TWO_FORMS
+from tag2mask.data.faults import TWO_FORMS, fold
 
 _READ = {".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
 # Of phones, of newer web sites, and of cameras, some of which Pillow takes for TIFF files of a preview's few pixels.
@@ -38,7 +38,7 @@ class NameIndex:
             for tail in _tails(key):
                 self._tails[tail].append(key)
                 self._tails[without_suffix(tail)].append(key)
-                self._loose[_loosely(tail)].append(key)
+                self._loose[fold(without_suffix(tail))].append(key)
 
     def find(self, name: str) -> tuple[str, ...]:
         """Keys that `name` fits equally well: one is right, none is missing, several are ambiguous."""
@@ -47,9 +47,9 @@ class NameIndex:
         return tuple(self._stems.get(name) or self._tails.get(name) or ())
 
     def suggest(self, name: str) -> str:
-        """A hint that names the key which differs from `name` in case, suffix or Unicode form only, else empty."""
+        """A hint that names the key which differs in case, spaces, suffix or Unicode form only, else empty."""
         for tail in _tails(name):
-            if found := self._loose.get(_loosely(tail)):
+            if found := self._loose.get(fold(without_suffix(tail))):
                 return f"Did you mean {found[0]!r}? {_difference(tail, found[0])}"
         return ""
 
@@ -87,10 +87,6 @@ def _tails(key: str) -> list[str]:
     return ["/".join(parts[start:]) for start in range(len(parts))]
 
 
-def _loosely(name: str) -> str:
-    return unicodedata.normalize("NFC", without_suffix(name)).casefold()
-
-
 def _difference(name: str, key: str) -> str:
     tail = "/".join(key.split("/")[-len(name.split("/")) :])
     if without_suffix(name) == name:
@@ -103,4 +99,4 @@ def _difference(name: str, key: str) -> str:
         return "Upper and lower case differ."
     if without_suffix(name) == without_suffix(tail):
         return "The suffix differs."
-    return "Case, suffix or Unicode form differs."
+    return "Case, spaces, suffix or Unicode form differ."

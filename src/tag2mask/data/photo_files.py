@@ -11,6 +11,8 @@ from tag2mask.data.lists import ListedPhoto
 from tag2mask.data.names import PHOTO_SUFFIXES, UNREADABLE_SUFFIXES, NameIndex, path_inside, without_suffix
 
 MASK_FOLDERS = ("masks", "SegmentationClass", "SegmentationClassAug")
+# Of masks, as people keep them.
+_MASK_SUFFIXES = PHOTO_SUFFIXES | {".npy", ".npz", ".mat"}
 
 
 @dataclass(frozen=True)
@@ -125,27 +127,34 @@ def list_photos(root: Path, folder: Path, log: FaultLog, *, skip: Iterable[str] 
 
 
 def list_label_maps(root: Path, folders: Iterable[str], photos: PhotoFiles, log: FaultLog) -> LabelMapFiles:
-    """All PNG files of the folders of `root` that exist; those that fit no photo, and other kinds, are noted."""
+    """All PNG files of the folders of `root` that exist.
+
+    Those that fit no photo are noted, and other kinds of masks where there is no PNG file in their place.
+    """
     names = {without_suffix(key) for key in photos.files}
     stems = Counter(name.rsplit("/", 1)[-1] for name in names)
+    shared_stems = frozenset(stem for stem, count in stems.items() if count > 1)
     files: dict[str, Path] = {}
+    others = []
     for folder in folders:
         for path in _walk(root / folder):
             file = path.relative_to(root / folder).as_posix()
             key = file.removesuffix(path.suffix)
-            is_of_photo = key in names or key in stems
-            if path.suffix.lower() == ".png":
-                if is_of_photo:
-                    files.setdefault(key, path)
-                    continue
+            if path.suffix.lower() != ".png":
+                others.append((key, path))
+            elif key in names or key in stems:
+                files.setdefault(key, path)
+            else:
                 hint = f"It is left out. {photos.index.suggest(key)}".rstrip()
                 expected = "a PNG file with the name of a photo"
                 log.warn("mask-without-photo", f"{folder}/{file}", found="another name", expected=expected, hint=hint)
-            elif is_of_photo or path.suffix.lower() in PHOTO_SUFFIXES:
-                hint = "It is left out. Save class ids as PNG; JPEG changes them."
-                found = f"a {path.suffix} file"
-                log.warn("mask-kind", f"{folder}/{file}", found=found, expected="PNG", hint=hint)
-    return LabelMapFiles(files, frozenset(stem for stem, count in stems.items() if count > 1))
+    label_maps = LabelMapFiles(files, shared_stems)
+    for key, path in others:
+        if path.suffix.lower() in _MASK_SUFFIXES and label_maps.find(key) is None:
+            hint = "It is left out. Save class ids as PNG; JPEG changes them."
+            file, found = path.relative_to(root).as_posix(), f"a {path.suffix} file"
+            log.warn("mask-kind", file, found=found, expected="PNG", hint=hint)
+    return label_maps
 
 
 def warn_of_leftovers(photos: PhotoFiles, used: Iterable[str], log: FaultLog, *, place: str) -> None:

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from tag2mask.config import DataSettings
+from tag2mask.config import DataSettings, Layout
 from tag2mask.data.class_folders import are_splits, find_class_folders, read_class_folders
 from tag2mask.data.classes import MAX_CLASSES
 from tag2mask.data.coco import ANNOTATIONS, coco_splits, read_coco
@@ -20,7 +20,8 @@ _LAYOUTS = (
     "photos with tags.csv (image,tags); photos with tags.csv (image and a 0/1 column a class); "
     "a folder of photos a class"
 )
-_ANNOTATION_FILES = (f"{ANNOTATIONS}/*.json", "*annotations*.json", "*/*annotations*.json")
+# COCO's, and those of Roboflow's exports.
+_ANNOTATION_FILES = (f"{ANNOTATIONS}/instances_*.json", "_annotations.coco.json", "*/_annotations.coco.json")
 
 
 def read_data_set(settings: DataSettings) -> DataSet:
@@ -63,10 +64,11 @@ def _read(settings: DataSettings, log: FaultLog) -> DataSet:
         hint = did_you_mean(root.name, beside)
         log.error("no-folder", str(root), found=found, expected="the folder of the data set", hint=hint)
         return _nothing(root)
-    if settings.tag_source in ("boxes", "masks") and not _is_read_as_voc(root, settings):
+    layout = _recognise(root, log) if settings.layout == "auto" else settings.layout
+    if layout not in ("voc", None) and settings.tag_source in ("boxes", "masks"):
         expected = "auto, as only VOC folders have tags of several sources"
         log.error("tag-source", "data.tag_source", found=settings.tag_source, expected=expected)
-    match settings.layout:
+    match layout:
         case "voc":
             return _read_as_voc(root, settings, log)
         case "coco":
@@ -75,12 +77,8 @@ def _read(settings: DataSettings, log: FaultLog) -> DataSet:
             return _read_as_table(root, log)
         case "class_folders":
             return _read_as_class_folders(root, log)
-        case "auto":
-            return _recognise(root, settings, log)
-
-
-def _is_read_as_voc(root: Path, settings: DataSettings) -> bool:
-    return settings.layout == "voc" or (settings.layout == "auto" and is_voc(root))
+        case _:
+            return _nothing(root)
 
 
 def _is_coco(root: Path) -> bool:
@@ -88,36 +86,40 @@ def _is_coco(root: Path) -> bool:
     return bool(coco_splits(root)) and (root / ANNOTATIONS).is_dir()
 
 
-def _recognise(root: Path, settings: DataSettings, log: FaultLog) -> DataSet:
+def _recognise(root: Path, log: FaultLog) -> Layout | None:
+    """How the folder is laid out; none, which is noted, where it is so in no known way or in two."""
     table = find_table(root)
-    if is_voc(root):
-        # Its labels.csv may lie beside VOC's folders.
-        if table is not None and table.name == TABLES[0]:
-            return _two_layouts(root, "VOC", table, log)
-        return read_voc(root, settings, log)
-    if _is_coco(root) and table is not None:
-        return _two_layouts(root, "COCO", table, log)
-    if table is not None:
-        return read_photos_with_table(root, table, log)
+    folders: Layout | None = "voc" if is_voc(root) else "coco" if _is_coco(root) else None
+    # VOC's own labels.csv may lie beside its folders.
+    is_own = folders == "voc" and table == root / TABLES[1]
+    if folders and table and not is_own:
+        found, hint = f"{folders.upper()} folders and {table.name}", f"Choose layout {folders} or csv."
+        log.error("two-layouts", str(root), found=found, expected="one layout", hint=hint)
+        return None
+    if folders:
+        return folders
+    if table:
+        return "csv"
     if coco_splits(root):
-        return read_coco(root, log)
+        return "coco"
     if find_class_folders(root) and not _why_no_classes(root):
         for name in other_tables(root):
-            log.warn("other-table", name, found="a table", expected=TABLES[0], hint="It is not read.")
-        return read_class_folders(root, log)
+            if Path(name).stem.casefold() in {Path(read).stem for read in TABLES}:
+                log.warn("other-table", name, found="a table", expected=TABLES[0], hint="It is not read.")
+        return "class_folders"
     entries = sorted(path.name for path in root.iterdir())
     more = f" and {len(entries) - _NUM_ENTRIES_SHOWN:,} more" if len(entries) > _NUM_ENTRIES_SHOWN else ""
     found = f"{', '.join(entries[:_NUM_ENTRIES_SHOWN])}{more}" if entries else "an empty folder"
     log.error("no-layout", str(root), found=found, expected=_LAYOUTS, hint=_hint(root))
-    return _nothing(root)
+    return None
 
 
 def _why_no_classes(root: Path) -> str:
     """What speaks against folders of photos being classes, as a sentence; empty where nothing does."""
-    annotations = sorted(path for pattern in _ANNOTATION_FILES for path in root.glob(pattern))
-    if annotations:
-        return f"{annotations[0].relative_to(root).as_posix()} is not read, as it is not where COCO has it."
     names = [folder.name for folder in find_class_folders(root).get("", ())]
+    annotations = sorted(path for pattern in _ANNOTATION_FILES for path in root.glob(pattern))
+    if names and annotations:
+        return f"{annotations[0].relative_to(root).as_posix()} is not read, as it is not where COCO has it."
     if are_splits(names):
         return f"Folders called {', '.join(names)} are splits, and nothing gives the photos' tags."
     return ""
@@ -132,17 +134,12 @@ def _hint(root: Path) -> str:
     tables = other_tables(root)
     if tables:
         return f"If {' or '.join(tables)} has the tags, save it as {TABLES[0]}."
-    if find_class_folders(root):
-        return f"{_why_no_classes(root)} If the folders are classes, choose --data.layout class_folders."
+    reason = _why_no_classes(root)
+    if reason:
+        return f"{reason} If the folders are classes, choose layout class_folders."
     suffixes = {path.suffix for pattern in ("*/*", "*/*/*") for path in root.glob(pattern)}
     kinds = sorted(suffix for suffix in suffixes if suffix.lower() in UNREADABLE_SUFFIXES)
     return f"Convert its {' and '.join(kinds)} files to JPEG." if kinds else ""
-
-
-def _two_layouts(root: Path, name: str, table: Path, log: FaultLog) -> DataSet:
-    hint = f"Choose with --data.layout {name.lower()} or --data.layout csv."
-    log.error("two-layouts", str(root), found=f"{name} folders and {table.name}", expected="one layout", hint=hint)
-    return _nothing(root)
 
 
 def _read_as_voc(root: Path, settings: DataSettings, log: FaultLog) -> DataSet:

@@ -1,5 +1,6 @@
 """What is known of a photo before it is opened, whatever the data set."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ ALL = "all"
 TRAIN = "train"
 
 _NUM_NAMED = 3
+_USUAL_SPLIT = re.compile(r"(train|val|test)(ing|id|idation)?(\d{4})?")
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,12 @@ class DataSet:
             replace(records[key], label_map=label_map) if label_map else records[key]
             for key, label_map in listed.items()
         )
+
+
+def split_role(name: str) -> str | None:
+    """What a split is for by its usual name, perhaps of a year: `val` of Validation2017; none where it has its own."""
+    usual = _USUAL_SPLIT.fullmatch(name.casefold())
+    return usual[1] if usual else None
 
 
 def group_in_splits(

@@ -16,11 +16,13 @@ from tag2mask.config import EngineSettings, SegmenterSettings
 from tag2mask.data.classes import voc_palette
 from tag2mask.data.digests import digest_file
 from tag2mask.data.faults import FaultLog
+from tag2mask.data.folder import find_table
 from tag2mask.data.label_maps import label_map_names, open_label_map, write_label_map
 from tag2mask.data.names import without_suffix
-from tag2mask.data.photo_files import list_photos
+from tag2mask.data.photo_files import MASK_FOLDERS, list_photos
 from tag2mask.data.photos import FileError
 from tag2mask.data.records import Record
+from tag2mask.data.voc import is_voc
 from tag2mask.files import replacing
 from tag2mask.memory import is_want_of_memory
 from tag2mask.prediction import CONFIG, WEIGHTS, Prediction, Segmenter, class_areas
@@ -75,7 +77,8 @@ def photos_below(folder: Path, *, without: Path) -> dict[str, Path]:
     """All photos of a folder by name, the path below it without suffix; with it where others would be called the same.
 
     Args:
-        folder: is searched with its subfolders, but for those of earlier predictions; or a single photo.
+        folder: is searched with its subfolders, but for those of earlier predictions and the masks of a data set; or a
+            single photo.
         without: subfolder that is left out, for predictions may go there.
 
     Raises:
@@ -92,7 +95,9 @@ def photos_below(folder: Path, *, without: Path) -> dict[str, Path]:
         raise ValueError(
             f"{without}: holds the photos of {folder}, expected a folder beside or below it for predictions"
         )
-    found = list_photos(folder, folder, FaultLog())
+    # Of a data set the photos alone.
+    skipped = MASK_FOLDERS if find_table(folder) or is_voc(folder) else ()
+    found = list_photos(folder, folder, FaultLog(), skip=skipped)
     # What is not read either is told where it fails, like a damaged file.
     files = found.files | {path.relative_to(folder).as_posix(): path for path in found.unreadable}
     subfolders = {parent for key in files for parent in Path(key).parents} - {Path()}
