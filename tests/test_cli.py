@@ -229,18 +229,28 @@ def test_debug_shows_where_an_error_arose(tag2mask: Callable, tiny_recipe: Path,
         tag2mask("run", tiny_recipe, "--run", shapes, "--debug")
 
 
-@pytest.mark.parametrize(("arguments", "status"), [(("run", "--help"), 0), (("env",), 1)])
-def test_reader_that_has_enough_ends_the_command_quietly(arguments: tuple[str, ...], status: int):
-    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+@pytest.mark.parametrize(
+    ("arguments", "unbuffered", "status"), [(("run", "--help"), "", 0), (("env",), "", 1), (("env",), "1", 1)]
+)
+def test_reader_that_has_enough_ends_the_command_quietly(arguments: tuple[str, ...], unbuffered: str, status: int):
     command = subprocess.Popen(
-        [sys.executable, "-m", "tag2mask", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=buffered
-    )
+        [sys.executable, "-m", "tag2mask", *arguments],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+    )  # fmt: skip
     assert command.stdout
     command.stdout.close()
 
     _, err = command.communicate()
 
     assert (command.returncode, err) == (status, b"")
+
+
+def test_command_without_an_output_ends_well():
+    command = subprocess.run(
+        ["sh", "-c", 'exec "$0" -m tag2mask env >&-', sys.executable], capture_output=True, check=False
+    )
+
+    assert (command.returncode, command.stderr) == (0, b"")
 
 
 @pytest.mark.parametrize("command", [("run",), ("table", "table1")])
@@ -338,6 +348,7 @@ def test_want_of_memory_exits_1_with_one_line_that_says_what_takes_less(
     line = only_line(outcome.err)
     assert told in line
     assert line.endswith("smaller crops, batches or long_side, or fewer engine.workers, take less")
+    assert outcome.out == ""
 
 
 def test_fault_of_the_program_keeps_its_traceback(

@@ -12,7 +12,7 @@ import pytest
 from tag2mask.cams.store import StoredCams, full_size_maps, read_cams, stored_names, write_cams
 from tag2mask.data.label_maps import open_label_map
 from tag2mask.evaluation.sweep import ThresholdSweep
-from tag2mask.recipes import load_recipe, save_recipe
+from tag2mask.recipes import load_recipe
 from tag2mask.report.tables import read_scores
 
 METHODS = ("baseline", "pretrained", "acr")
@@ -393,11 +393,29 @@ def test_another_class_redoes_the_training(
     run: Path, tag2mask: Callable, tiny_recipe: Path, shapes: Path, tmp_path: Path
 ):
     root = Path(shutil.copytree(shapes, tmp_path / "shapes"))
-    # Made of these photos, before a class was added to them.
-    save_recipe(run / "config.yaml", load_recipe(str(tiny_recipe), ["--data.root", str(root)]))
-    (root / "classes.txt").write_text("disc\nsquare\ncone\n")
     flags = ("--data.root", root, "--methods", "[baseline]", "--cams.scales", "[1.0]")
+    # The photos move before a class is added to them.
+    moved = tag2mask("evaluate", run, "--data.root", root)
+    (root / "classes.txt").write_text("disc\nsquare\ncone\n")
 
     outcome = tag2mask("run", tiny_recipe, "--run", run, *flags)
 
-    assert stages_done(outcome.err)["1-classifier/baseline"] != "up to date"
+    assert moved.status == 0, moved.err
+    assert stages_done(outcome.err)["1-classifier/baseline"] == "classes changed"
+
+
+def test_photos_that_have_moved_and_changed_train_anew_where_the_older_training_was_deleted(
+    run: Path, tag2mask: Callable, shapes: Path, tmp_path: Path
+):
+    root = Path(shutil.copytree(shapes, tmp_path / "shapes"))
+    (root / "tags.csv").write_text((root / "tags.csv").read_text().replace("12.png,\n", "12.png,disc\n"))
+    flags = ("--data.root", root, "--methods", "[baseline]", "--cams.scales", "[1.0]")
+
+    refused = tag2mask("run", run, *flags)
+    shutil.rmtree(run / "1-classifier/baseline")
+    outcome = tag2mask("run", run, *flags)
+
+    assert refused.err.endswith("or delete in this one 1-classifier/baseline to have them trained anew\n")
+    assert outcome.status == 0, outcome.err
+    assert stages_done(outcome.err)["1-classifier/baseline"] == "not made yet"
+    assert load_recipe(str(run / "config.yaml")).data.root == root

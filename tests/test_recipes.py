@@ -167,6 +167,8 @@ def test_tilde_of_a_path_is_the_folder_of_the_user(tmp_path: Path, monkeypatch: 
     assert (recipe.data.root, recipe.data.train_split) == (tmp_path / "photos", str(tmp_path / "some.txt"))
     assert (recipe.classifier.weights, recipe.segmenter.weights) == (f"{tmp_path}/nets/a.pth", f"{tmp_path}/b.pth")
     assert recipe.refinement.weights == "a~b"
+    # Alone it is null in YAML, but not to who types it.
+    assert load_recipe(mine, ["--data.root=~"]).data.root == tmp_path
 
 
 def test_folder_in_the_place_of_a_recipe_is_told_from_a_misspelt_name(tmp_path: Path):
@@ -248,6 +250,9 @@ def test_recipe_that_cannot_be_understood_is_refused_in_one_line(text: str, told
         (["--acr.epochs"], "--acr.epochs has no value, expected a whole number above 0"),
         (["--acr.epochs", "--data.root", "x"], "--acr.epochs has no value, expected a whole number above 0"),
         (["--methods", "acrobat"], "methods is [acrobat], expected a list in brackets, each one of baseline"),
+        (["--methods", "[acr"], "methods is '[acr', expected a list in brackets, each one of baseline"),
+        (["--refined_methods", ""], "--refined_methods has no value, expected a list in brackets, each one of"),
+        (["--data.val_split="], "--data.val_split has no value, expected text or null"),
         (["--data", "{root: 5}"], "command line: data.root is 5, expected a path or null"),
         (["--acr", "3"], "command line: acr is 3, expected settings such as acr.epochs"),
         (["stray"], "command line: found stray, expected a setting such as --acr.epochs"),

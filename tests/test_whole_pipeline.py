@@ -231,9 +231,31 @@ def test_labels_of_somebody_else_in_other_files_are_not_to_be_deleted(
 
     assert outcome.status == 1
     assert outcome.err.splitlines()[-1] == (
-        f"tag2mask: {folder}: found 00.bmp without manifest.json, expected files of your own as PHOTO.png: "
-        "convert them, or move them elsewhere to have the stage done"
+        f"tag2mask: {folder}: found 00.bmp without manifest.json, expected files of your own as "
+        "4-pseudo-labels/METHOD/PHOTO.png: convert them or move them there, or move them elsewhere to have the stage "
+        "done"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "methods", "told"),
+    [
+        ("acr", ("acr",), "tag2mask: {run}/6-predictions/acr: found 00.png without manifest.json, expected files of "
+         "your own as 6-predictions/METHOD/masks/PHOTO.png: "),
+        ("masks", (), "warning: 6-predictions/masks: not read, expected 6-predictions/acr/masks/PHOTO.png or "
+         "6-predictions/masks/masks/PHOTO.png, as refined_methods says, masks for a segmenter on the true masks"),
+    ],
+)  # fmt: skip
+def test_predictions_in_a_wrong_place_are_told_the_right_one(
+    name: str, methods: tuple[str, ...], told: str, tag2mask: Callable, whole_recipe: Path, shapes: Path, tmp_path: Path
+):
+    run, supervision = tmp_path / "run", "[pseudo_labels]" if methods else "[]"
+    shutil.copytree(shapes / "masks", run / f"6-predictions/{name}")
+
+    outcome = tag2mask("evaluate", whole_recipe, "--run", run, "--segmenter.supervision", supervision)
+
+    assert told.format(run=run) in outcome.err
+    assert "no such file" not in outcome.err.lower()
 
 
 def test_predictions_alone_are_measured(tag2mask: Callable, whole_recipe: Path, shapes: Path, tmp_path: Path):
@@ -261,7 +283,26 @@ def test_predictions_alone_are_measured(tag2mask: Callable, whole_recipe: Path, 
         run / "report.html"
     ).read_text(encoding="utf-8")
     assert outcome.err.count("tags lack") == 0
-    assert outcome.err.count("warning: 2-cams/mine: not read, expected 2-cams/acr, as methods says") == 1
+    assert outcome.err.count("warning: 2-cams/mine: not read, expected 2-cams/acr/PHOTO.npz, as methods says") == 1
+
+
+def test_predictions_that_miss_every_object_are_measured(
+    tag2mask: Callable, whole_recipe: Path, shapes: Path, tmp_path: Path
+):
+    masks = Path(shutil.copytree(shapes / "masks", tmp_path / "run/6-predictions/acr/masks"))
+    shares = []
+    for path in masks.iterdir():
+        truth = open_label_map(path)
+        shares.append(((truth == 0).sum(), truth.size))
+        Image.fromarray(np.zeros_like(truth)).save(path)
+    flags = ("--segmenter.supervision", "[]", "--run", tmp_path / "run")
+
+    outcome = tag2mask("evaluate", whole_recipe, *flags)
+
+    assert outcome.status == 0, outcome.err
+    (row,) = read_scores(tmp_path / "run/scores.json")
+    background, pixels = np.sum(shares, axis=0)
+    assert row.miou == pytest.approx(background / pixels / 3)
 
 
 def test_predictions_without_a_split_to_measure_are_refused(

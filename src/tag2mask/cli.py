@@ -4,6 +4,7 @@ import argparse
 import io
 import logging
 import os
+import select
 import sys
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         refuse_unknown(unknown, typed)
         status = _dispatch(typed, settings)
         # Here, where a reader that is gone can be told from other faults.
-        sys.stdout.flush()
+        print(end="", flush=True)
         return status
     except RecipeError as error:
         return _fail(error, 2, debug=typed.debug)
@@ -63,12 +64,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _reader_is_gone() -> bool:
-    """Whether nobody reads any more what is printed, which only one more line can tell."""
-    try:
-        print(flush=True)
-    except BrokenPipeError:
-        return True
-    return False
+    """Whether nobody reads any more what is printed, found out without printing more."""
+    if sys.platform == "win32" or not isinstance(sys.stdout, io.TextIOWrapper):
+        return False
+    output = select.poll()
+    output.register(sys.stdout)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in output.poll(0))
 
 
 def _print_any_character() -> None:
@@ -91,8 +92,7 @@ def _log_to_stderr(level: int) -> None:
 def _dispatch(typed: argparse.Namespace, flags: Sequence[str]) -> int:
     if typed.command in WITHOUT_SETTINGS:
         refuse_unknown(flags, typed)
-    elif typed.command != "report":
-        refuse_file(typed.run)
+    refuse_file(vars(typed).get("run"))
     match typed.command:
         case "check":
             from tag2mask.data.read import usual_train_split
@@ -107,7 +107,7 @@ def _dispatch(typed: argparse.Namespace, flags: Sequence[str]) -> int:
             commands.env()
             return 0
         case "report":
-            commands.report(_job_of_run(typed.run, flags), typed.photos)
+            commands.report(_job_of_run(typed.folder, flags), typed.photos)
             return 0
         case "export":
             commands.export(typed.model, typed.out, typed.to, masks=typed.masks, names=typed.names)

@@ -137,7 +137,7 @@ def _add_check(command: argparse.ArgumentParser) -> None:
 
 
 def _add_report(command: argparse.ArgumentParser) -> None:
-    command.add_argument("run", type=_path, metavar="RUN", help="folder of a run")
+    command.add_argument("folder", type=_path, metavar="RUN", help="folder of a run")
     command.add_argument(
         "--photos", type=_at_least_one, default=96, metavar="N", help="photos that the page shows at most (96)"
     )

@@ -17,11 +17,12 @@ from tag2mask.recipes import save_recipe
 from tag2mask.results import write_results
 from tag2mask.runs.contradictions import unread_label_settings, why_without_twin
 from tag2mask.runs.folder import RECIPE_FILE, alone_in, refuse_other_photos
+from tag2mask.runs.foreign import FOREIGN_FILES, unread_files
 from tag2mask.runs.manifest import FILE_NAME, keep_photos, seconds_so_far, write_manifest
-from tag2mask.runs.plan import plan, unread_files
+from tag2mask.runs.plan import plan
 from tag2mask.runs.sharing import REPLACED, find_finished, forget_replaced, set_aside, take_over
-from tag2mask.runs.stages import FOREIGN_FILES, TRAININGS, Kind, Photos, Stage, state_of
-from tag2mask.stages.labels import check_label_maps, check_maps, note_on_unlabelled_classes
+from tag2mask.runs.stages import TRAININGS, Kind, Photos, Stage, state_of
+from tag2mask.stages.labels import check_label_maps, check_maps, check_predictions, note_on_unlabelled_classes
 from tag2mask.stages.work import StageWork
 from tag2mask.training.loop import CHECKPOINT
 from tag2mask.workers import refused_together
@@ -119,7 +120,8 @@ class Pipeline:
 
     def _check(self, stages: Sequence[Stage]) -> None:
         """Tell what cannot work before anything is trained or deleted."""
-        refuse_other_photos(self._run, stages, self._recipe.data.root)
+        # All of them: the folder of the photos is kept for those of a later command too.
+        refuse_other_photos(self._run, self.stages, self._recipe.data.root)
         for part in {part.folder: part for stage in stages for part in (stage, *stage.before)}.values():
             if part.foreign:
                 self._check_foreign(part)
@@ -140,8 +142,7 @@ class Pipeline:
             case _:
                 if not stage.records:
                     raise ValueError(f"{folder}: found predictions, but data.val_split names no photos of them")
-                # Tags bind no prediction.
-                check_label_maps(stage.records, folder / "masks", num_classes)
+                check_predictions(stage.records, folder / "masks", num_classes)
                 untagged = []
         if untagged:
             _logger.info(
@@ -253,7 +254,8 @@ def _refuse_unknown_files(stage: Stage, run: Path) -> None:
     if found and stage.kind in FOREIGN_FILES:
         raise ValueError(
             f"{folder}: found {found.relative_to(folder)} without {FILE_NAME}, expected files of your own as "
-            f"{FOREIGN_FILES[stage.kind]}: convert them, or move them elsewhere to have the stage done"
+            f"{FOREIGN_FILES[stage.kind]}: convert them or move them there, or move them elsewhere to have the stage "
+            "done"
         )
     if found:
         raise ValueError(f"{folder}: found files without {FILE_NAME}, expected both: delete the folder to do it anew")

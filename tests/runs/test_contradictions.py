@@ -14,7 +14,14 @@ from tag2mask.config import (
     RefinementSettings,
     SegmenterSettings,
 )
-from tag2mask.runs.contradictions import check_acr, check_side, check_thresholds, check_warmup, unread_label_settings
+from tag2mask.runs.contradictions import (
+    check_acr,
+    check_side,
+    check_thresholds,
+    check_warmup,
+    most_uncertain,
+    unread_label_settings,
+)
 
 
 @pytest.mark.parametrize(
@@ -76,6 +83,11 @@ def test_threshold_with_sure_pixels_on_both_sides_or_that_is_not_read_is_accepte
         check_thresholds(Recipe(labels=LabelSettings("fixed", threshold, uncertain)))
     check_thresholds(Recipe(labels=replace(unsure, threshold_source="estimated")))
     check_thresholds(Recipe(labels=unsure, refinement=RefinementSettings(method="none")))
+
+
+def test_most_that_may_be_unsure_is_the_way_to_the_nearer_end_of_the_maps():
+    # To the digit: 1 - 0.9 is 0.09999999999999998.
+    assert [most_uncertain(threshold) for threshold in (0.0, 0.15, 0.5, 0.9, 1.0)] == [0, 0.15, 0.5, 0.1, 0]
 
 
 def test_changed_settings_of_labels_are_unread_where_the_crf_makes_the_labels():

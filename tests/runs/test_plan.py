@@ -10,7 +10,7 @@ from tag2mask.config import DataSettings, Recipe
 from tag2mask.data.read import read_data_set
 from tag2mask.data.records import Record
 from tag2mask.runs.manifest import write_manifest
-from tag2mask.runs.plan import plan, unread_files
+from tag2mask.runs.plan import plan
 from tag2mask.runs.stages import Photos, Stage, photos_of, state_of
 
 BASELINE, MCTFORMER, ALONE, PRETRAINED, ACR = (
@@ -185,26 +185,6 @@ def test_predictions_in_the_place_of_the_segmenter_on_masks_take_its_place(photo
 
     assert folders(stages)[-2:] == ["6-predictions/masks", "scores/segmenter-masks"]
     assert "5-segmenter/masks" not in folders(stages)
-
-
-def test_files_of_somebody_else_that_no_stage_reads_are_told_with_where_one_would(photos: Photos, tmp_path: Path):
-    cams, labels = tmp_path / "2-cams", tmp_path / "4-pseudo-labels"
-    for name in ("baseline/00.npz", "mine/00.npz", "yours/00.npz", "00.npz", ".hidden/00.npz", "notes/00.txt"):
-        (cams / name).parent.mkdir(parents=True, exist_ok=True)
-        (cams / name).touch()
-    (labels / "baseline").mkdir(parents=True)
-    (labels / "baseline/00.png").touch()
-    recipe = Recipe(methods=("baseline", "acr"))
-
-    assert unread_files(recipe, tmp_path) == [
-        "2-cams/00.npz and 2 more: not read, expected 2-cams/baseline or 2-cams/acr, as methods says",
-        "4-pseudo-labels/baseline: not read, expected 4-pseudo-labels/acr, as refined_methods says",
-    ]
-    # Of methods that the recipe asked for before: the report tells of these.
-    for folder in (cams / "mine", cams / "yours", labels / "baseline"):
-        (folder / "manifest.json").touch()
-    (cams / "00.npz").unlink()
-    assert unread_files(recipe, tmp_path) == []
 
 
 def test_seeds_are_spread_on_all_photos_that_go_on(photos: Photos, tmp_path: Path):

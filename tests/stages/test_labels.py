@@ -20,6 +20,7 @@ from tag2mask.stages.labels import (
     ChosenThreshold,
     check_label_maps,
     check_maps,
+    check_predictions,
     choose_threshold,
     copy_label_maps,
     note_on_unlabelled_classes,
@@ -96,6 +97,15 @@ def test_label_maps_without_any_class_are_refused(pixels: dict[int, int], found:
         check_label_maps(records, tmp_path, 3)
 
 
+def test_predictions_of_background_alone_are_taken_and_those_of_another_size_are_not(record: Record, tmp_path: Path):
+    write_label_map(tmp_path / "empty/cat.png", np.zeros((36, 48), np.uint8), voc_palette())
+    write_label_map(tmp_path / "turned/cat.png", np.zeros((48, 36), np.uint8), voc_palette())
+
+    check_predictions([record], tmp_path / "empty", 3)
+    with pytest.raises(ValueError, match=r"turned/cat\.png"):
+        check_predictions([record], tmp_path / "turned", 3)
+
+
 def test_fixed_threshold_is_chosen_without_a_look_at_the_photos(tmp_path: Path):
     absent = Record("absent", tmp_path / "absent.png", (1,))
     settings = LabelSettings(threshold=0.3)
@@ -132,9 +142,45 @@ def test_maps_made_of_seeds_are_cut_so_that_as_much_is_foreground(fabric: Fabric
     assert np.array_equal((seeds / 255) ** 0.25 > of_maps.used, foreground)
     enlarged = full_size_maps(read_cams(tmp_path / "maps", "cat"))
     assert np.array_equal(open_label_map(out / "cat.png"), (enlarged > np.float32(of_maps.used))[0])
-    unsure = f"labels.uncertain is 0.6, but the estimated threshold is {of_maps.used}: no pixel"
-    with pytest.raises(ValueError, match=unsure):
-        choose_threshold([record], tmp_path / "maps", tmp_path / "seeds", replace(settings, uncertain=0.6))
+
+
+@pytest.mark.parametrize(
+    ("values", "threshold", "uncertain", "narrowed"),
+    [
+        # The lowest threshold that parts the square from what is around it.
+        ((10, 40), 0.04, 0.15, 0.02),
+        ((10, 40), 0.04, 0.04, None),
+        ((0, 40), 0.0, 0.15, 0.0),
+    ],
+)
+def test_estimate_near_an_end_leaves_less_unsure_so_that_both_sides_have_sure_pixels(
+    values: tuple[int, int], threshold: float, uncertain: float, narrowed: float | None, fabric: Fabric, tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+):  # fmt: skip
+    photo, maps = np.zeros((48, 48, 3), np.uint8), np.full((1, 12, 12), values[0], np.uint8)
+    photo[12:36, 12:36], maps[:, 3:9, 3:9], maps[:, 0] = 200, values[1], 0
+    Image.fromarray(photo).save(tmp_path / "cat.png")
+    write_cams(tmp_path, "cat", StoredCams(np.array([1], np.uint8), maps, 48, 48))
+    settings, out = LabelSettings("estimated", uncertain=uncertain), tmp_path / "labels"
+
+    with caplog.at_level("INFO"):
+        write_pseudo_labels(
+            fabric, [Record("cat", tmp_path / "cat.png", (1,))], maps=tmp_path, seeds=tmp_path, folder=out,
+            settings=settings, num_processes=1,
+        )  # fmt: skip
+
+    assert read_threshold(out) == (threshold, "estimated")
+    label_map = open_label_map(out / "cat.png")
+    used = uncertain if narrowed is None else narrowed
+    highest = full_size_maps(read_cams(tmp_path, "cat"))[0]
+    expected = np.where(np.abs(highest - np.float32(threshold)) < np.float32(used), 255, highest > threshold)
+    assert np.array_equal(label_map, expected)
+    assert {0, 1} <= set(np.unique(label_map).tolist()) or narrowed is None
+    warning = (
+        f"warning: labels.uncertain is {uncertain}, but the estimated threshold is {threshold}, which would leave no "
+        f"pixel sure on one side of it: {narrowed} is taken"
+    )
+    assert [line for line in caplog.messages if "uncertain" in line] == [warning] * (narrowed is not None)
 
 
 def test_threshold_that_was_written_is_read(tmp_path: Path):

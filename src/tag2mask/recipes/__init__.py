@@ -183,7 +183,10 @@ def _check_names(content: Mapping[str, Any], where: str, prefix: str = "") -> No
 
 
 def _read_flags(flags: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Each setting on the command line with the text of its value; a list's brackets may be left out there."""
+    """Each setting on the command line with the text of its value.
+
+    There a list's brackets may be left out, and `~` alone is the user's folder, as it is where a shell sees it.
+    """
     known = setting_names()
     words = iter(flags)
     for word in words:
@@ -198,9 +201,10 @@ def _read_flags(flags: Sequence[str]) -> Iterator[tuple[str, str]]:
             )
         if not equals:
             text = next(words, "--")
-            if text.startswith("--"):
-                raise RecipeError(f"command line: --{name} has no value, expected {expected(name)}")
-        is_bare = takes_list(name) and not isinstance(_value(text), list | None)
+        if not text.strip() or (not equals and text.startswith("--")):
+            raise RecipeError(f"command line: --{name} has no value, expected {expected(name)}")
+        text = from_home(text)
+        is_bare = takes_list(name) and not isinstance(_value(text), list | None) and not {"[", "]"} & set(text)
         yield name, f"[{text}]" if is_bare else text
 
 

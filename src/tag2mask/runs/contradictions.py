@@ -14,25 +14,23 @@ def check_thresholds(recipe: Recipe) -> None:
     for name, threshold in (("cams", recipe.cams.threshold), ("labels", recipe.labels.threshold)):
         if abs(threshold * NUM_STEPS - round(threshold * NUM_STEPS)) > _ROUNDING:
             raise ValueError(f"{name}.threshold is {threshold}, expected a multiple of {1 / NUM_STEPS}")
-    if recipe.labels.threshold_source == "fixed" and not _are_made_by_crf(recipe):
-        check_uncertain(recipe.labels.uncertain, recipe.labels.threshold, "labels.threshold")
-
-
-def check_uncertain(uncertain: float, threshold: float, name: str) -> None:
-    """Refuse a `labels.uncertain` that reaches from the threshold to the lowest or the highest map and beyond.
-
-    Args:
-        uncertain: in [0, 1].
-        threshold: in [0, 1], fixed or estimated.
-        name: of the threshold.
-    """
-    most = min(threshold, 1 - threshold)
-    if uncertain > most + _ROUNDING:
+    uncertain, threshold = recipe.labels.uncertain, recipe.labels.threshold
+    most = most_uncertain(threshold)
+    if uncertain > most and recipe.labels.threshold_source == "fixed" and not _are_made_by_crf(recipe):
         sure = "background" if threshold < 1 - threshold else "of a class"
         raise ValueError(
-            f"labels.uncertain is {uncertain}, but {name} is {threshold}: no pixel of a map would be {sure} for sure, "
-            f"expected labels.uncertain of at most {most:.2g}"
+            f"labels.uncertain is {uncertain}, but labels.threshold is {threshold}: no pixel of a map would be {sure} "
+            f"for sure, expected labels.uncertain of at most {most:.2g}"
         )
+
+
+def most_uncertain(threshold: float) -> float:
+    """What `labels.uncertain` may be at most: it then reaches from the threshold to the lowest or the highest map.
+
+    Args:
+        threshold: one of 0, 0.01, ... 1, fixed or estimated.
+    """
+    return round(min(threshold, 1 - threshold), 6)
 
 
 def check_spreading(recipe: Recipe) -> None:

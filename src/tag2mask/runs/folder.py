@@ -61,20 +61,23 @@ def refuse_other_photos(folder: Path, stages: Sequence[Stage], root: Path | None
         root: folder of the photos; the same photos may have moved there.
 
     Raises:
-        ValueError: a training was begun with photos of another folder, which differ.
+        ValueError: trainings were begun with photos of another folder, which differ.
     """
     before = photos_of_recipe(folder / RECIPE_FILE) if (folder / RECIPE_FILE).is_file() else None
     if before is None or root is None or before.resolve() == root.resolve():
         return
+    others: dict[str, str] = {}
     for stage in stages:
         found = read_manifest(folder / stage.folder)
-        if stage.kind not in TRAININGS or found is None:
-            continue
-        for name in ("classes", "photos"):
-            if found.inputs.get(name) != stage.manifest.inputs.get(name):
-                raise ValueError(
-                    f"{folder}: was made of the photos in {before}, found other {name} in {root}: choose another --run"
-                )
+        if stage.kind in TRAININGS and found:
+            for name in ("photos", "classes"):
+                if found.inputs.get(name) != stage.manifest.inputs.get(name):
+                    others[stage.folder] = name
+    if others:
+        raise ValueError(
+            f"{folder}: was made of the photos in {before}, found other {next(iter(others.values()))} in {root}: "
+            f"choose another --run, or delete in this one {', '.join(others)} to have them trained anew"
+        )
 
 
 def refuse_unwritable(folder: Path) -> None:

@@ -10,16 +10,18 @@ from tag2mask.data.records import Record
 from tag2mask.recipes.paths import weights_file
 from tag2mask.runs import settings as stage_settings
 from tag2mask.runs.contradictions import check_acr, check_spreading, check_thresholds, check_warmup, why_without_twin
-from tag2mask.runs.manifest import FILE_NAME, Manifest, digest, digest_photos, digest_records, read_manifest
+from tag2mask.runs.foreign import foreign_stage, is_foreign
+from tag2mask.runs.manifest import Manifest, digest, digest_photos, digest_records, read_manifest
 from tag2mask.runs.settings import Settings
 from tag2mask.runs.stages import (
     ADVERSARIAL_TRAININGS,
-    FOREIGN_FILES,
+    FOLDERS,
     PHOTO_BY_PHOTO,
     PLAIN_TRAININGS,
     Kind,
     Photos,
     Stage,
+    refined_methods,
 )
 
 
@@ -36,12 +38,12 @@ def plan(recipe: Recipe, photos: Photos, run: Path) -> list[Stage]:
         ValueError: settings contradict each other.
     """
     check_thresholds(recipe)
-    chosen = _refined_methods(recipe)
-    labelled = [method for method in chosen if _is_foreign("labels", method, run)]
-    predicted = [name for name in (*chosen, TWIN) if _is_foreign("predictions", name, run)]
+    chosen = refined_methods(recipe)
+    labelled = [method for method in chosen if is_foreign("labels", method, run)]
+    predicted = [name for name in (*chosen, TWIN) if is_foreign("predictions", name, run)]
     refined = [method for method in chosen if method not in (*labelled, *predicted)]
     recipe = replace(recipe, methods=_mapped_methods(recipe, (*labelled, *predicted)))
-    foreign = {method for method in recipe.methods if _is_foreign("cams", method, run)}
+    foreign = {method for method in recipe.methods if is_foreign("cams", method, run)}
     ours = replace(recipe, methods=tuple(method for method in recipe.methods if method not in foreign))
     if "acr_vit" in ours.methods:
         check_spreading(recipe)
@@ -56,7 +58,7 @@ def plan(recipe: Recipe, photos: Photos, run: Path) -> list[Stage]:
         all_photos = method in refined or (method == "acr" and "acr_vit" in refined)
         records = photos.mapped if all_photos else photos.seed
         if method in foreign:
-            cams = _foreign_stage("cams", method, run, records)
+            cams = foreign_stage("cams", method, run, records)
         else:
             cams = _seeds(recipe, method, records, trained, seeds)
         seeds[method] = cams
@@ -64,13 +66,13 @@ def plan(recipe: Recipe, photos: Photos, run: Path) -> list[Stage]:
         if method in refined:
             stages += _after_cams(recipe, photos, cams, run)
     for method in labelled:
-        labels = _foreign_stage("labels", method, run, photos.label)
+        labels = foreign_stage("labels", method, run, photos.label)
         stages += _after_labels(recipe, photos, labels, run)
     trains_twin = "masks" in recipe.segmenter.supervision and TWIN not in predicted
     if trains_twin and _masked(photos.label) and not why_without_twin(recipe, photos):
         stages += _segmenters(recipe, photos, TWIN, None, run)
     for name in predicted:
-        predictions = _foreign_stage("predictions", name, run, photos.val)
+        predictions = foreign_stage("predictions", name, run, photos.val)
         stages += [predictions, *_measured(predictions, "segmenter", photos.val)]
     for stage in stages:
         check_warmup(recipe, stage.kind)
@@ -86,55 +88,12 @@ def refuse_contradictions(recipe: Recipe, run: Path) -> None:
     plan(recipe, Photos((), (), (), (), ()), run)
 
 
-def unread_files(recipe: Recipe, run: Path) -> list[str]:
-    """In words, a line for each kind, where files of another origin lie that no stage reads, and where one would."""
-    refined = _refined_methods(recipe)
-    read: dict[Kind, Sequence[str]] = {"cams": recipe.methods, "labels": refined, "predictions": (*refined, TWIN)}
-    lines = []
-    for kind, names in read.items():
-        parent, suffix = Path(_FOLDERS[kind]).parent, _suffix(kind)
-        unread = [
-            path.name
-            for path in sorted((run / parent).glob("[!.]*"))
-            if path.name not in names and (path.suffix == suffix or _is_foreign(kind, path.name, run))
-        ]
-        if unread:
-            setting = "methods" if kind == "cams" else "refined_methods"
-            expected = " or ".join(f"{parent}/{name}" for name in names) or "none"
-            more = f" and {len(unread) - 1} more" if len(unread) > 1 else ""
-            lines.append(f"{parent}/{unread[0]}{more}: not read, expected {expected}, as {setting} says")
-    return lines
-
-
-def _is_foreign(kind: Kind, method: str, run: Path) -> bool:
-    """Whether files lie in the folder of a stage that no manifest tells the origin of."""
-    folder = run / _FOLDERS[kind].format(method=method)
-    return not (folder / FILE_NAME).exists() and any(folder.rglob(f"*{_suffix(kind)}"))
-
-
-def _suffix(kind: Kind) -> str:
-    """Of what somebody else may put into the folder of a stage."""
-    return Path(FOREIGN_FILES[kind]).suffix
-
-
 def _mapped_methods(recipe: Recipe, later: Sequence[str]) -> tuple[Method, ...]:
     """Methods that need maps: those without `later` files of another origin, and `acr` where `acr_vit` spreads it."""
     mapped = {method for method in recipe.methods if method not in later}
     if "acr_vit" in mapped:
         mapped.add("acr")
     return tuple(method for method in recipe.methods if method in mapped)
-
-
-def _refined_methods(recipe: Recipe) -> Sequence[Method]:
-    if recipe.refined_methods is None:
-        return recipe.methods[-1:]
-    unknown = [method for method in recipe.refined_methods if method not in recipe.methods]
-    if unknown:
-        raise ValueError(
-            f"refined_methods has {', '.join(unknown)}, but methods only {', '.join(recipe.methods) or 'none'}: "
-            "only seeds that are made can be refined"
-        )
-    return recipe.refined_methods
 
 
 def _trainings(recipe: Recipe, photos: Photos, run: Path) -> list[Stage]:
@@ -219,7 +178,7 @@ def _after_labels(recipe: Recipe, photos: Photos, labels: Stage, run: Path) -> l
     labelled = {record.name for record in labels.records}
     measured = _measured(labels, "pseudo-label", [photo for photo in photos.seed if photo.name in labelled])
     stages = [labels, *measured]
-    has_predictions = _is_foreign("predictions", labels.method, run)
+    has_predictions = is_foreign("predictions", labels.method, run)
     if "pseudo_labels" in recipe.segmenter.supervision and not has_predictions:
         stages += _segmenters(recipe, photos, labels.method, labels, run)
     return stages
@@ -267,19 +226,6 @@ def _digest_label_maps(records: Sequence[Record]) -> str:
     return digest([digest_file(file) for record in records if (file := record.label_map_file)])
 
 
-_FOLDERS: dict[Kind, str] = {
-    "cams": "2-cams/{method}",
-    "crf": "3-refined/{method}/crf",
-    "relations": "3-refined/{method}/relations",
-    "network": "3-refined/{method}/network",
-    "maps": "3-refined/{method}/maps",
-    "labels": "4-pseudo-labels/{method}",
-    "segmenter": "5-segmenter/{method}",
-    "predictions": "6-predictions/{method}",
-    "scores": "scores/{level}-{method}",
-}
-
-
 def _stage(
     kind: Kind, method: str | None, records: Sequence[Record], settings: Settings, before: tuple[Stage, ...],
     *, level: Level | None = None,
@@ -291,17 +237,8 @@ def _stage(
         photos = digest_photos(records)
     else:
         inputs["photos"] = digest_records(records)
-    folder = _FOLDERS.get(kind, "1-classifier/{kind}").format(kind=kind, method=method, level=level)
+    folder = FOLDERS.get(kind, "1-classifier/{kind}").format(kind=kind, method=method, level=level)
     return Stage(kind, method, folder, records, Manifest(settings, inputs, photos), before, level=level)
-
-
-def _foreign_stage(kind: Kind, method: str, run: Path, records: Sequence[Record]) -> Stage:
-    """A stage whose files somebody else made."""
-    name = _FOLDERS[kind].format(method=method)
-    folder = run / name
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    manifest = Manifest({}, {"files": digest([(path.name, digest_file(path)) for path in files])})
-    return Stage(kind, method, name, records, manifest, (), foreign=True)
 
 
 def _with_weights(stage: Stage, run: Path, setting: str, name: str = "weights") -> Stage:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from tag2mask.config import CamSettings, ClassifierSection, DataSettings, Level, Recipe
+from tag2mask.config import CamSettings, ClassifierSection, DataSettings, Level, Method, Recipe
 from tag2mask.data.faults import DataError
 from tag2mask.data.records import DataSet, Record
 from tag2mask.runs.manifest import Manifest, read_manifest, why_redo
@@ -23,8 +23,18 @@ REFINEMENTS: tuple[Kind, ...] = ("crf", "relations", "network", "maps")
 PHOTO_BY_PHOTO: tuple[Kind, ...] = ("cams", "crf", "relations", "maps", "labels")
 """One file a photo, which does not depend on the other photos and is kept where these change."""
 
-FOREIGN_FILES: dict[Kind, str] = {"cams": "PHOTO.npz", "labels": "PHOTO.png", "predictions": "masks/PHOTO.png"}
-"""What somebody else may put into the folder of a stage, which then is not done."""
+FOLDERS: dict[Kind, str] = {
+    "cams": "2-cams/{method}",
+    "crf": "3-refined/{method}/crf",
+    "relations": "3-refined/{method}/relations",
+    "network": "3-refined/{method}/network",
+    "maps": "3-refined/{method}/maps",
+    "labels": "4-pseudo-labels/{method}",
+    "segmenter": "5-segmenter/{method}",
+    "predictions": "6-predictions/{method}",
+    "scores": "scores/{level}-{method}",
+}
+"""Of the stages after the classifiers, below the run folder."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +107,23 @@ def cam_settings_of(kind: str, recipe: Recipe) -> CamSettings:
             return recipe.cams
         case "mctformer":
             return replace(recipe.cams, scales=recipe.mctformer.scales)
+
+
+def refined_methods(recipe: Recipe) -> Sequence[Method]:
+    """Methods whose seeds go on to labels: the last one where the recipe does not say.
+
+    Raises:
+        ValueError: the seeds of one of them are not made.
+    """
+    if recipe.refined_methods is None:
+        return recipe.methods[-1:]
+    unknown = [method for method in recipe.refined_methods if method not in recipe.methods]
+    if unknown:
+        raise ValueError(
+            f"refined_methods has {', '.join(unknown)}, but methods only {', '.join(recipe.methods) or 'none'}: "
+            "only seeds that are made can be refined"
+        )
+    return recipe.refined_methods
 
 
 def photos_of(data_set: DataSet, settings: DataSettings) -> Photos:

@@ -1,6 +1,7 @@
 """The stage of `4-pseudo-labels`: label maps of the photos' own size from maps or from what the CRF made of seeds."""
 
 import json
+import logging
 import math
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -20,12 +21,14 @@ from tag2mask.evaluation.thresholds import NUM_STEPS
 from tag2mask.files import replacing
 from tag2mask.progress import track
 from tag2mask.pseudo_labels import estimate_threshold, foreground_shares, label_map_from_maps, threshold_of_share
-from tag2mask.runs.contradictions import check_uncertain
+from tag2mask.runs.contradictions import most_uncertain
 from tag2mask.stages.missing import write_missing
 from tag2mask.workers import refused_together
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+_logger = logging.getLogger(__name__)
 
 _TITLE = "pseudo-labels"
 _THRESHOLD_FILE = "threshold.json"
@@ -54,11 +57,12 @@ def write_pseudo_labels(
         maps: folder of their activation maps.
         seeds: folder of those that `maps` were made of, or `maps` itself.
         folder: for one PNG a photo and the threshold.
-        settings: which threshold is asked for, and what is unsure.
+        settings: which threshold is asked for, and what is unsure; where the threshold is an estimate that leaves no
+            room for so much, less is.
         num_processes: that each of them starts for its part; 0 = one a core.
 
     Raises:
-        ValueError: the threshold is to be estimated, and nothing follows from the photos, or one side of it is unsure.
+        ValueError: the threshold is to be estimated, and nothing follows from the photos.
     """
     with refused_together(fabric):
         if fabric.is_global_zero:
@@ -66,9 +70,13 @@ def write_pseudo_labels(
     # All processes read the one that the first has chosen.
     threshold = read_threshold(folder)
     assert threshold is not None
-    write = partial(
-        _write_pseudo_label, maps=maps, folder=folder, threshold=threshold.used, uncertain=settings.uncertain
-    )
+    uncertain = _uncertain_at(threshold.used, settings.uncertain)
+    if uncertain != settings.uncertain and fabric.is_global_zero:
+        _logger.info(
+            "warning: labels.uncertain is %s, but the %s threshold is %s, which would leave no pixel sure on one side "
+            "of it: %s is taken", settings.uncertain, threshold.source, threshold.used, uncertain,
+        )  # fmt: skip
+    write = partial(_write_pseudo_label, maps=maps, folder=folder, threshold=threshold.used, uncertain=uncertain)
     write_missing(fabric, write, records, folder=folder, num_processes=num_processes, title=_TITLE)
 
 
@@ -99,15 +107,13 @@ def choose_threshold(records: Sequence[Record], maps: Path, seeds: Path, setting
         settings: which threshold is asked for.
 
     Raises:
-        ValueError: the threshold is to be estimated, and nothing follows from the photos, or one side of it is unsure.
+        ValueError: the threshold is to be estimated, and nothing follows from the photos.
     """
     match settings.threshold_source:
         case "fixed":
             return ChosenThreshold(settings.threshold, "fixed")
         case "estimated":
-            estimated = _estimate(records, maps, seeds)
-            check_uncertain(settings.uncertain, estimated, "the estimated threshold")
-            return ChosenThreshold(estimated, "estimated")
+            return ChosenThreshold(_estimate(records, maps, seeds), "estimated")
 
 
 def _estimate(records: Sequence[Record], maps: Path, seeds: Path) -> float:
@@ -116,6 +122,12 @@ def _estimate(records: Sequence[Record], maps: Path, seeds: Path) -> float:
         return threshold
     shares = foreground_shares(_maps(records, seeds))
     return threshold_of_share(_maps(records, maps), float(shares[round(threshold * NUM_STEPS)]))
+
+
+def _uncertain_at(threshold: float, uncertain: float) -> float:
+    """As much around a threshold as is asked for, or half of the way to its nearer end where that reaches beyond."""
+    most = most_uncertain(threshold)
+    return uncertain if uncertain <= most else most / 2
 
 
 def write_threshold(folder: Path, threshold: ChosenThreshold) -> None:
@@ -171,14 +183,7 @@ def check_label_maps(records: Sequence[Record], folder: Path, num_classes: int) 
     untagged = []
     values: set[int] = set()
     for record in records:
-        path = folder / f"{record.name}.png"
-        label_map = open_label_map(path)
-        height, width = label_map.shape
-        refuse_other_size(path, (width, height), photo_size(record.image))
-        top = label_map[label_map != IGNORE].max(initial=0)
-        if top > num_classes:
-            raise ValueError(f"{path}: found class id {top}, expected 0 to {num_classes}, or {IGNORE} where unsure")
-        shown = set(np.unique(label_map).tolist())
+        shown = _ids_in_label_map(record, folder, num_classes)
         values |= shown
         if not shown <= {BACKGROUND, IGNORE, *record.tags}:
             untagged.append(record.name)
@@ -189,6 +194,16 @@ def check_label_maps(records: Sequence[Record], folder: Path, num_classes: int) 
             f"from 1 to {num_classes}, and {IGNORE} where unsure"
         )
     return untagged
+
+
+def check_predictions(records: Sequence[Record], folder: Path, num_classes: int) -> None:
+    """Refuse label maps of another origin that cannot be measured; tags bind none, and all may be background.
+
+    Raises:
+        ValueError: one is missing, of another size than its photo, or has a class beyond the data set's.
+    """
+    for record in records:
+        _ids_in_label_map(record, folder, num_classes)
 
 
 def note_on_unlabelled_classes(records: Sequence[Record], folder: Path, class_names: Sequence[str]) -> str:
@@ -219,6 +234,18 @@ def note_on_unlabelled_classes(records: Sequence[Record], folder: Path, class_na
         f"no or hardly any pixel of {', '.join(unlabelled)}, which a segmenter cannot learn from these labels; if the "
         "maps show nothing either, train the classifier longer"
     )
+
+
+def _ids_in_label_map(record: Record, folder: Path, num_classes: int) -> set[int]:
+    """Ids of a photo's label map, which is refused where it does not fit the photo or the classes."""
+    path = folder / f"{record.name}.png"
+    label_map = open_label_map(path)
+    height, width = label_map.shape
+    refuse_other_size(path, (width, height), photo_size(record.image))
+    top = label_map[label_map != IGNORE].max(initial=0)
+    if top > num_classes:
+        raise ValueError(f"{path}: found class id {top}, expected 0 to {num_classes}, or {IGNORE} where unsure")
+    return set(np.unique(label_map).tolist())
 
 
 def _small_photos(records: Sequence[Record], maps: Path) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
