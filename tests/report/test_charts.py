@@ -39,11 +39,22 @@ def test_epochs_are_whole():
 
 def test_level_chart_leaves_gaps_and_writes_the_higher_value_above():
     chart = level_chart(
-        ["seed", "CRF"], [("low", "#000", [40, None]), ("high", "#111", [50, 60])], title="mIoU", size=(400, 200)
+        ["seed", "CRF"], [("low", "#000", [40, None]), ("high", "#111", [50, 30])], title="mIoU", size=(400, 200)
     )
 
     low, high = chart.lines
     assert (len(low.points), len(high.points)) == (1, 2)
-    assert [label.text for label in high.labels] == ["50.0", "60.0"]
+    assert [label.text for label in high.labels] == ["50.0", "30.0"]
     assert low.labels[0].y > low.points[0][1]
     assert high.labels[0].y < high.points[0][1]
+
+
+def test_values_stay_above_the_axis():
+    chart = level_chart(
+        ["seed", "CRF"], [("low", "#000", [40, 20]), ("high", "#111", [50, 20.5])], title="mIoU", size=(400, 200)
+    )
+
+    low, high = chart.lines
+    at_axis = low.labels[1]
+    assert max(label.y for line in chart.lines for label in line.labels) < chart.y.start
+    assert high.labels[1].x + 28 < at_axis.x < chart.width - 14

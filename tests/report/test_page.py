@@ -244,6 +244,14 @@ def test_groups_show_the_worst_photos_first(masked_run: DrawnRun, tmp_path: Path
         assert visible_articles(page) == ranked[:-3:-1]
 
 
+def test_score_at_a_picture_is_called_what_it_is(masked_run: DrawnRun, opened: OpenedPage):
+    miou = read_photo_scores(masked_run.folder / "scores" / "pseudo-label-acr")["train_01"]
+
+    caption = article(opened.page, "train_01").locator("[data-column='pseudo-label-acr'] figcaption")
+
+    assert texts(caption.locator("span")) == ["pseudo-label", f"mIoU {100 * miou:.1f}"]
+
+
 def test_columns_can_be_hidden_and_shown(opened: OpenedPage):
     page = opened.page
     row = article(page, "train_01")
@@ -354,6 +362,17 @@ def test_nothing_scrolls_sideways_on_a_phone(report: str, request: pytest.Fixtur
         opened.page.set_viewport_size({"width": 390, "height": 844})
 
         assert opened.page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def test_a_phone_has_room_for_fingers_and_values(masked_report: Path, open_page: OpenPage):
+    with open_page(masked_report) as opened:
+        opened.page.set_viewport_size({"width": 390, "height": 844})
+
+        controls = opened.page.locator("button:visible, select:visible, input:visible")
+        heights = controls.evaluate_all("controls => controls.map((control) => control.offsetHeight)")
+        assert min(heights) >= 24
+        settings = opened.page.locator(".scroll:has(.settings)").first
+        assert settings.evaluate("box => box.scrollWidth") <= settings.evaluate("box => box.clientWidth")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

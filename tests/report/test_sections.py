@@ -4,7 +4,7 @@ import pytest
 from drawn_run import DrawnRun
 
 from tag2mask.report.content import Setting
-from tag2mask.report.sections import duration, level_rows, splits_in_effect, verdict_of
+from tag2mask.report.sections import chart_of_levels, duration, level_rows, splits_in_effect, verdict_of
 
 
 @pytest.mark.parametrize(
@@ -36,6 +36,20 @@ def test_change_of_adversarial_seeds_is_against_the_network_of_the_recipe(masked
         assert changes["acr"] is not None
         assert changes["acr"].against == reference
         assert changes["baseline"] is changes["mctformer"] is None
+
+
+def test_points_of_another_split_than_the_first_are_hollow(masked_run: DrawnRun):
+    content = masked_run.content()
+    on_train = replace(content, scores=tuple(replace(row, split="train") for row in content.scores))
+
+    chart, chart_of_one_split = chart_of_levels(content), chart_of_levels(on_train)
+
+    assert chart is not None
+    assert chart_of_one_split is not None
+    assert {line.name: line.hollow for line in chart.lines} == {
+        "baseline on train": False, "ACR on train": False, "ACR on val": True, "true masks on val": True,
+    }  # fmt: skip
+    assert not any(line.hollow for line in chart_of_one_split.lines)
 
 
 def test_where_nothing_is_measured_it_is_said_why(masked_run: DrawnRun, unmasked_run: DrawnRun):

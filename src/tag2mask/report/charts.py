@@ -1,7 +1,7 @@
 """Line charts as numbers that an SVG can be written from: places in pixels, ticks at round values."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -37,6 +37,8 @@ class Line(NamedTuple):
     points: tuple[tuple[float, float], ...]
     labels: tuple[Label, ...] = ()
     """Of its points, where they have any."""
+    hollow: bool = False
+    """Whether its points are rings."""
 
     @property
     def svg(self) -> str:
@@ -113,6 +115,7 @@ def level_chart(
     *,
     title: str,
     size: tuple[int, int],
+    hollow: Collection[str] = (),
 ) -> Chart:
     """A chart over named steps, with the value beside every point.
 
@@ -121,6 +124,7 @@ def level_chart(
         curves: name, colour and a value a step, None where there is none.
         title: of the vertical axis.
         size: width and height in pixels.
+        hollow: names of the curves whose points are rings.
     """
     width, height = size
     values = [value for _, _, curve in curves for value in curve if value is not None]
@@ -132,13 +136,21 @@ def level_chart(
     for name, colour, curve in curves:
         known = [(step, value) for step, value in enumerate(curve) if value is not None]
         points = tuple((x_axis.place(step), y_axis.place(value)) for step, value in known)
-        # The highest value stands above its point, the others below theirs.
         labels = tuple(
-            Label(x, y + (-_LABEL_ROOM if value == highest[step] else _LABEL_ROOM + 8), f"{value:.1f}")
-            for (x, y), (step, value) in zip(points, known, strict=True)
+            Label(*_beside(point, value == highest[step], y_axis.start), f"{value:.1f}")
+            for point, (step, value) in zip(points, known, strict=True)
         )
-        lines.append(Line(name, colour, points, labels))
+        lines.append(Line(name, colour, points, labels, name in hollow))
     return Chart(width, height, x_axis, y_axis, tuple(lines))
+
+
+def _beside(point: tuple[float, float], is_highest: bool, floor: float) -> tuple[float, float]:
+    """Place of a label: above the highest point of a step, below the others, or right of them where no room is left."""
+    x, y = point
+    if is_highest:
+        return x, y - _LABEL_ROOM
+    below = y + _LABEL_ROOM + 8
+    return (x, below) if below < floor else (x + 3 * _LABEL_ROOM, y - 3)
 
 
 def _tight_axis(low: float, high: float, span: tuple[float, float], title: str, least_step: float) -> Axis:

@@ -130,16 +130,15 @@ def chart_of_levels(content: ReportContent) -> Chart | None:
         return None
     keys = list(dict.fromkeys((row.method, row.split) for row in leading))
     several = len({row.split for row in leading}) > 1
+    title = {key: method_name(key[0]) + (f" on {key[1]}" if several else "") for key in keys}
     curves = [
-        (
-            method_name(method) + (f" on {split}" if several else ""),
-            METHOD_COLOURS[method],
-            [_percent(leading, method, split, level) for level in levels],
-        )
+        (title[method, split], METHOD_COLOURS[method], [_percent(leading, method, split, level) for level in levels])
         for method, split in keys
     ]
+    # A method has one colour on every split.
+    hollow = [title[method, split] for method, split in keys if split != leading[0].split]
     names = [level_name(level, content.setting("refinement.method")) for level in levels]
-    return level_chart(names, curves, title="mIoU, %", size=_WIDE)
+    return level_chart(names, curves, title="mIoU, %", size=_WIDE, hollow=hollow)
 
 
 def class_table(content: ReportContent) -> tuple[list[tuple[str, str]], list[ClassRow]]:

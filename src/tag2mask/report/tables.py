@@ -69,8 +69,9 @@ def notes_on_absent_classes(rows: Sequence[ScoreRow]) -> list[str]:
     return list(dict.fromkeys(notes))
 
 
-def read_scores(path: Path) -> list[ScoreRow]:
+def read_scores(path: Path | str) -> list[ScoreRow]:
     """The rows of a scores file; none where there is no file yet."""
+    path = Path(path)
     if not path.exists():
         return []
     try:

@@ -142,7 +142,7 @@ function addCell(row, column, number) {
   button.addEventListener("click", () => openLarge(row, number));
   const iou = row.photo.iou[column.key];
   const caption = element("figcaption", {}, element("span", { textContent: column.name }));
-  if (iou !== undefined) caption.append(element("span", { textContent: `IoU ${(100 * iou).toFixed(1)}` }));
+  if (iou !== undefined) caption.append(element("span", { textContent: `mIoU ${(100 * iou).toFixed(1)}` }));
   if (!there) caption.append(element("span", { textContent: "none" }));
   const counts = element("span", { className: "counts" });
   if (column.kind === "maps") caption.append(counts);
@@ -283,7 +283,7 @@ async function drawLarge() {
   document.getElementById("large-title").textContent = `${chosen.name} · ${row.photo.name}`;
   const iou = row.photo.iou[chosen.key];
   const parts = [`tags: ${row.photo.tags.map(className).join(", ") || "none"}`];
-  if (iou !== undefined) parts.push(`IoU ${(100 * iou).toFixed(1)} %`);
+  if (iou !== undefined) parts.push(`mIoU ${(100 * iou).toFixed(1)} %`);
   if (counts) parts.push(`at ${(state.thresholds[chosen.level] / NUM_STEPS).toFixed(2)}: ${inWords(counts)}`);
   document.getElementById("large-caption").textContent = parts.join(" · ");
   canvas.setAttribute("aria-label", `${chosen.name} of ${row.photo.name}`);
