@@ -355,8 +355,8 @@ class LabelSettings:
     threshold: Fraction = 0.25
     """Background score against the refined maps; IRN's code. Not for labels of the CRF."""
     uncertain: Fraction = 0.0
-    """Pixels whose highest map is nearer than this to the threshold become 255, which trains nothing; where an estimated
-    threshold leaves no room for so much, half of the way from it to 0 or 1. Not for labels of the CRF."""
+    """Pixels whose highest map is nearer than this to the threshold become 255, which trains nothing; where an
+    estimated threshold leaves no room for so much, half of the way from it to 0 or 1. Not for labels of the CRF."""
 
 
 @dataclass(frozen=True)
