@@ -8,6 +8,7 @@ import select
 import sys
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 
 from tag2mask import commands
@@ -136,8 +137,7 @@ def _job(typed: argparse.Namespace, flags: Sequence[str]) -> commands.Job:
     named = Path(typed.recipe)
     folder = named.parent if named.name == RECIPE_FILE else named
     if is_run(folder):
-        job = _job_of_run(folder, flags)
-        return commands.Job(job.recipe, typed.run or folder)
+        return replace(_job_of_run(folder, flags), run=typed.run or folder)
     recipe = load_recipe(typed.recipe, flags)
     if recipe.data.root is None and typed.run and is_run(typed.run):
         raise ValueError(
