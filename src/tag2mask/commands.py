@@ -2,7 +2,6 @@
 
 import json
 import logging
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,8 +12,6 @@ from rich.console import Console
 
 from tag2mask.command_line import ExportFormat
 from tag2mask.config import DataSettings, EngineSettings, Recipe
-from tag2mask.data.check_tags import is_val_split
-from tag2mask.data.records import ALL, DataSet
 from tag2mask.paper_tables import load_table, row_recipes
 from tag2mask.progress import is_first_process
 from tag2mask.recipes import RecipeError, save_recipe, shipped_recipes
@@ -215,7 +212,7 @@ def check(settings: DataSettings, *, strict: bool, as_json: bool, faults_file: P
         0 if it can be trained on, else 1; `strict` counts warnings as faults.
     """
     from tag2mask.data.check import check_data_set
-    from tag2mask.data.check_report import render, to_json, write_faults
+    from tag2mask.data.check_report import next_command, render, to_json, write_faults
 
     result = check_data_set(settings)
     if faults_file:
@@ -224,7 +221,7 @@ def check(settings: DataSettings, *, strict: bool, as_json: bool, faults_file: P
     failed = bool(result.errors or (strict and result.warnings))
     if not failed and not as_json:
         print(f"recipes  {', '.join(shipped_recipes())}")
-        print(f"next     {_next_command(settings, result.data_set)}")
+        print(f"next     {next_command(_FIRST_RECIPE, settings, result.data_set)}")
     return int(failed)
 
 
@@ -236,28 +233,6 @@ def env() -> None:
     width = max(len(name) for name, _ in told) + 2
     for name, value in told:
         print(f"{name:{width}}{value}")
-
-
-def _next_command(settings: DataSettings, data_set: DataSet) -> str:
-    """The run that a good check lets follow, on the splits that there are."""
-    train = settings.train_split
-    others = [name for name in data_set.splits if name not in (ALL, train)]
-    val = next((name for name in others if is_val_split(name)), None)
-    # Seeds, CRF and IRN can only be measured on photos with masks.
-    order = (train, *([val] if val else []), *others)
-    measurable = (name for name in order if any(record.label_map for record in data_set.split(name)))
-    chosen = {
-        "root": str(settings.root),
-        "layout": settings.layout,
-        "tag_source": settings.tag_source,
-        "train_split": train,
-        "seed_split": next(measurable, train),
-        "val_split": val or "null",
-    }
-    flags = [part for name, value in chosen.items() if value != "auto" for part in (f"--data.{name}", value)]
-    # Not the usual folder, which the next data set would share.
-    run_folder = f"runs/{data_set.root.resolve().name}"
-    return shlex.join(["tag2mask", "run", _FIRST_RECIPE, *flags, "--run", run_folder])
 
 
 def _work(job: Job, kinds: Sequence[Kind]) -> None:

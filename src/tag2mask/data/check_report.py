@@ -1,19 +1,21 @@
 """Shows what a check found: as text for people, as values for JSON, as a CSV file of every fault."""
 
 import csv
+import shlex
 import textwrap
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from tag2mask.config import DataSettings
 from tag2mask.data.check import CheckResult
 from tag2mask.data.check_files import place
-from tag2mask.data.check_tags import count_tags
+from tag2mask.data.check_tags import count_tags, is_val_split
 from tag2mask.data.classes import BACKGROUND, IGNORE
 from tag2mask.data.faults import Fault, describe, readable
 from tag2mask.data.inspection import LabelMapFacts, PhotoFacts
-from tag2mask.data.records import ALL
+from tag2mask.data.records import ALL, DataSet
 from tag2mask.files import replacing
 
 _NUM_SHOWN = 3
@@ -38,6 +40,28 @@ def render(result: CheckResult) -> str:
     for severity, line in fault_lines(result.faults):
         lines += _labelled(severity, [line])
     return "\n".join(lines)
+
+
+def next_command(recipe: str, settings: DataSettings, data_set: DataSet) -> str:
+    """The run that a good check lets follow, on the splits that there are."""
+    train = settings.train_split
+    others = [name for name in data_set.splits if name not in (ALL, train)]
+    val = next((name for name in others if is_val_split(name)), None)
+    # Seeds, CRF and IRN can only be measured on photos with masks.
+    order = (train, *([val] if val else []), *others)
+    measurable = (name for name in order if any(record.label_map for record in data_set.split(name)))
+    chosen = {
+        "root": str(settings.root),
+        "layout": settings.layout,
+        "tag_source": settings.tag_source,
+        "train_split": train,
+        "seed_split": next(measurable, train),
+        "val_split": val or "null",
+    }
+    flags = [part for name, value in chosen.items() if value != "auto" for part in (f"--data.{name}", value)]
+    # Not the usual folder, which the next data set would share.
+    run_folder = f"runs/{data_set.root.resolve().name}"
+    return shlex.join(["tag2mask", "run", recipe, *flags, "--run", run_folder])
 
 
 def fault_lines(faults: Iterable[Fault]) -> list[tuple[str, str]]:
