@@ -69,7 +69,7 @@ def test_annotations_that_would_not_be_read_stop_folders_from_being_classes(fold
 
     fault = folder.fault("no-layout")
 
-    assert fault.hint.startswith(f"{file} is not read, as it is not where COCO has it.")
+    assert fault.hint.startswith(f"{file} is not read, as its photos are not where")
     assert folder.read(layout="class_folders").class_names == ("one", "two")
 
 

@@ -373,6 +373,81 @@ def test_folders_of_another_year_are_read(coco, tag2mask):
     assert "--data.train_split train2017 --data.seed_split train2017 --data.val_split val2017" in next_command
 
 
+def move(coco: Coco, *places: tuple[str, str]) -> DataSet:
+    """Write the folder, move files or folders of it, and read it."""
+    coco.write()
+    for old, new in places:
+        (coco.root / new).parent.mkdir(parents=True, exist_ok=True)
+        (coco.root / old).rename(coco.root / new)
+    return read_data_set(DataSettings(root=coco.root))
+
+
+def found_in(data_set: DataSet, split: str) -> list[tuple[str, tuple[int, ...]]]:
+    """The folder and the tags of every photo."""
+    return [(record.name.rsplit("/", 1)[0], record.tags) for record in data_set.splits[split]]
+
+
+def test_photos_may_be_in_a_folder_of_images(coco):
+    data_set = move(coco, ("train2014", "images/train2014"), ("val2014", "images/val2014"))
+
+    assert data_set.class_names == ("person", "toothbrush")
+    folder = "images/train2014"
+    assert found_in(data_set, "train2014") == [(folder, (1, 2)), (folder, (1,)), (folder, ())]
+    assert found_in(data_set, "val2014") == [("images/val2014", (1,))]
+
+
+@pytest.mark.parametrize("folder", ["images", "images/default"])
+def test_export_of_cvat_is_read(coco, folder, tag2mask):
+    del coco.content["val2014"]
+    shutil.rmtree(coco.root / "val2014")
+    instances = "annotations/instances_{}.json"
+
+    data_set = move(coco, ("train2014", folder), (instances.format("train2014"), instances.format("default")))
+
+    assert list(data_set.splits) == ["default", "default_nonempty", "all"]
+    assert found_in(data_set, "default") == [(folder, (1, 2)), (folder, (1,)), (folder, ())]
+    assert np.array_equal(open_label_map(data_set.splits["default"][1].label_map)[1], [0, 1, 0, 0, 0, 0])
+    assert "--data.train_split default" in tag2mask("check", coco.root).out.splitlines()[-1]
+
+
+def test_export_of_roboflow_is_read_without_the_category_above_the_others(coco, tag2mask):
+    for content in coco.content.values():
+        for category in content["categories"]:
+            category["supercategory"] = "bathroom"
+        content["categories"].insert(0, {"id": 0, "name": "bathroom", "supercategory": "none"})
+    name = "_annotations.coco.json"
+
+    data_set = move(
+        coco,
+        ("annotations/instances_train2014.json", f"train2014/{name}"),
+        ("annotations/instances_val2014.json", f"val2014/{name}"),
+        ("train2014", "train"),
+        ("val2014", "valid"),
+    )
+
+    assert data_set.class_names == ("person", "toothbrush")
+    assert found_in(data_set, "train") == [("train", (1, 2)), ("train", (1,)), ("train", ())]
+    assert found_in(data_set, "valid") == [("valid", (1,))]
+    assert data_set.faults == ()
+    next_command = tag2mask("check", coco.root).out.splitlines()[-1]
+    assert "--data.train_split train --data.seed_split train --data.val_split valid" in next_command
+
+
+def test_category_above_another_is_a_class_where_it_has_annotations(coco):
+    for content in coco.content.values():
+        content["categories"][1]["supercategory"] = "toothbrush"
+
+    assert coco.read().class_names == ("person", "toothbrush")
+
+
+def test_category_above_itself_is_a_class_even_without_annotations(coco):
+    for content in coco.content.values():
+        content["categories"][1]["supercategory"] = "person"
+        content["annotations"] = [found for found in content["annotations"] if found["category_id"] != 1]
+
+    assert coco.read().class_names == ("person", "toothbrush")
+
+
 def without_outline(annotation: dict[str, Any], empty: Any) -> None:
     annotation["segmentation"] = empty
     if empty == "absent":

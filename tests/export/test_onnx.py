@@ -53,17 +53,17 @@ def exported(model: Path, segmenter: Segmenter, tag2mask: Callable, tmp_path_fac
 
 
 def expect_labels_of_torch(path: Path, segmenter: Segmenter) -> None:
-    """Compare what onnxruntime gives with what torch gives, at even and odd sizes."""
+    """Compare what onnxruntime gives with what torch gives, for one photo and several, at even and odd sizes."""
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     network = PhotoToLabels(segmenter.network).eval()
     generator = torch.Generator().manual_seed(0)
-    for height, width in ((64, 64), (75, 100), (133, 90)):
-        coarse = torch.rand(1, 3, height // 8, width // 8, generator=generator)
+    for batch, height, width in ((1, 64, 64), (3, 75, 100), (1, 133, 90)):
+        coarse = torch.rand(batch, 3, height // 8, width // 8, generator=generator)
         photo = nn.functional.interpolate(coarse, size=(height, width), mode="bilinear")
         with torch.inference_mode():
             expected = network(photo).numpy()
         (found,) = session.run(["label_map"], {"photo": photo.numpy()})
-        assert found.shape == (1, height, width)
+        assert found.shape == (batch, height, width)
         assert found.dtype == np.uint8
         assert len(np.unique(expected)) > 1
         assert (found == expected).mean() >= 0.999

@@ -1,8 +1,8 @@
-"""COCO's folders of any year: train2017, val2017 and annotations, whose outlines give tags and masks."""
+"""Data sets in COCO's format, whose outlines give tags and masks."""
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from types import NoneType
@@ -10,16 +10,19 @@ from typing import Any, NamedTuple
 
 from tag2mask.data.classes import is_background
 from tag2mask.data.coco_outlines import Frame, read_outline
+from tag2mask.data.coco_splits import CocoSplit, coco_splits
 from tag2mask.data.drawn_masks import DrawnMask
 from tag2mask.data.faults import FaultLog
 from tag2mask.data.names import without_suffix
 from tag2mask.data.photo_files import PhotoFiles, list_photos, warn_of_leftovers
-from tag2mask.data.records import DataSet, Record, group_in_splits, split_role
+from tag2mask.data.records import DataSet, Record, group_in_splits
 
-ANNOTATIONS = "annotations"
 NONEMPTY = "_nonempty"
 """Ends the name of a split without the photos that have no tag: of 2014 82,081 of 82,783 and 40,137 of 40,504."""
 MASKS = ("mask", "masks", "SegmentationClass")
+
+# The lists of an annotation file.
+_Content = Mapping[str, list[dict[str, Any]]]
 
 _FIELDS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "images": {"id": int, "file_name": str, "height": int, "width": int},
@@ -56,13 +59,6 @@ class _Annotations(NamedTuple):
     photos: tuple[_Photo, ...]
 
 
-def coco_splits(root: Path) -> tuple[str, ...]:
-    """Folders that have photos where COCO has them, those to train on first."""
-    names = sorted(path.name for path in root.glob("*/"))
-    # The annotations of its tests are not published.
-    return tuple(name for name in names if split_role(name) == name[:-4] != "test")
-
-
 def read_coco(root: Path, log: FaultLog) -> DataSet:
     """The splits whose photos are there, each with and without the photos that have no tag.
 
@@ -71,8 +67,8 @@ def read_coco(root: Path, log: FaultLog) -> DataSet:
     from all annotations but the crowds', a later one over those before it. A photo with a box that has no outline has
     none, nor have those of a split of boxes alone.
     """
-    read = {split: _read_annotations(root, split, log) for split in coco_splits(root)}
-    annotations = {split: found for split, found in read.items() if found is not None}
+    contents = {split: _read_json(root / split.annotations, split.annotations, log) for split in coco_splits(root)}
+    annotations = _read_annotations(root, {split: found for split, found in contents.items() if found}, log)
     class_names = _common_class_names(annotations, log)
     if class_names is None:
         return DataSet(root, "COCO folders", (), group_in_splits([], {}, log))
@@ -80,9 +76,9 @@ def read_coco(root: Path, log: FaultLog) -> DataSet:
     masks = _list_masks(root)
     splits: dict[str, tuple[Record, ...]] = {}
     for split, found in annotations.items():
-        splits[split] = tuple(_make_records(split, found, photos, masks, log))
-        splits[split + NONEMPTY] = tuple(record for record in splits[split] if record.tags)
-    everything = [record for split in annotations for record in splits[split]]
+        records = tuple(_make_records(split, found, photos, masks, log))
+        splits |= {split.name: records, split.name + NONEMPTY: tuple(record for record in records if record.tags)}
+    everything = [record for split in annotations for record in splits[split.name]]
     used = [record.image.relative_to(root).as_posix() for record in everything]
     warn_of_leftovers(photos, used, log, place="the annotations")
     files = {record.label_map for record in everything if isinstance(record.label_map, Path)}
@@ -93,14 +89,14 @@ def read_coco(root: Path, log: FaultLog) -> DataSet:
     return DataSet(root, layout, class_names, group_in_splits(everything, splits, log))
 
 
-def _common_class_names(annotations: Mapping[str, _Annotations], log: FaultLog) -> tuple[str, ...] | None:
+def _common_class_names(annotations: Mapping[CocoSplit, _Annotations], log: FaultLog) -> tuple[str, ...] | None:
     """The classes of all annotation files, or none where two have others, which is noted."""
     for (split, first), (other_split, other) in pairwise(annotations.items()):
         if first.class_names == other.class_names:
             continue
         alone = {
-            _annotation_file(split): [name for name in first.class_names if name not in other.class_names],
-            _annotation_file(other_split): [name for name in other.class_names if name not in first.class_names],
+            split.annotations: [name for name in first.class_names if name not in other.class_names],
+            other_split.annotations: [name for name in other.class_names if name not in first.class_names],
         }
         found = " and ".join(f"{', '.join(names)} in {file} alone" for file, names in alone.items() if names)
         where, expected = " and ".join(alone), "the same categories in both"
@@ -109,10 +105,12 @@ def _common_class_names(annotations: Mapping[str, _Annotations], log: FaultLog) 
     return next((found.class_names for found in annotations.values()), ())
 
 
-def _list_photos(root: Path, splits: Iterable[str], log: FaultLog) -> PhotoFiles:
+def _list_photos(root: Path, splits: Iterable[CocoSplit], log: FaultLog) -> PhotoFiles:
     """Photos of the splits, named from the data set's folder."""
     files = {
-        f"{split}/{key}": path for split in splits for key, path in list_photos(root, root / split, log).files.items()
+        f"{split.photos}/{key}": path
+        for split in splits
+        for key, path in list_photos(root, root / split.photos, log).files.items()
     }
     return PhotoFiles(root, root, files)
 
@@ -131,29 +129,43 @@ def _warn_of_other_masks(root: Path, paths: Iterable[Path], log: FaultLog) -> No
 
 
 def _make_records(
-    split: str, annotations: _Annotations, photos: PhotoFiles, masks: Mapping[str, Path], log: FaultLog
+    split: CocoSplit, annotations: _Annotations, photos: PhotoFiles, masks: Mapping[str, Path], log: FaultLog
 ) -> Iterator[Record]:
     for photo in annotations.photos:
-        key = f"{split}/{photo.file_name}"
+        key = f"{split.photos}/{photo.file_name}"
         image = photos.files.get(key)
         if image is None:
-            log.error("no-photo", key, found="no such file", expected=f"each photo of {_annotation_file(split)}")
+            log.error("no-photo", key, found="no such file", expected=f"each photo of {split.annotations}")
             continue
         file = masks.get(image.stem) or masks.get(str(photo.image_id))
         yield Record(without_suffix(key), image, photo.tags, file or photo.label_map)
 
 
-def _annotation_file(split: str) -> str:
-    return f"{ANNOTATIONS}/instances_{split}.json"
+def _read_annotations(
+    root: Path, contents: Mapping[CocoSplit, _Content], log: FaultLog
+) -> dict[CocoSplit, _Annotations]:
+    """What the files say of each split; what cannot be used of it is noted."""
+    headings = _headings(contents.values())
+    return {split: _annotations_of(root, split, content, headings, log) for split, content in contents.items()}
 
 
-def _read_annotations(root: Path, split: str, log: FaultLog) -> _Annotations | None:
-    """Photos of a split in the order of their names; none where the file cannot be used, which is then noted."""
-    file = _annotation_file(split)
-    content = _read_json(root / file, file, log)
-    if content is None:
-        return None
-    categories = sorted(content["categories"], key=lambda category: int(category["id"]))
+def _headings(contents: Collection[_Content]) -> set[str]:
+    """Names that only group categories, as Roboflow puts one above those of a project: no annotation is of it."""
+    above, annotated = set(), set()
+    for content in contents:
+        used = {annotation["category_id"] for annotation in content["annotations"]}
+        # COCO's person is its own.
+        above |= {name for one in content["categories"] if (name := str(one.get("supercategory"))) != one["name"]}
+        annotated |= {category["name"] for category in content["categories"] if category["id"] in used}
+    names = {category["name"] for content in contents for category in content["categories"]}
+    return (names & above) - annotated
+
+
+def _annotations_of(root: Path, split: CocoSplit, content: _Content, headings: set[str], log: FaultLog) -> _Annotations:
+    """Photos of a split in the order of their names."""
+    file = split.annotations
+    listed = [category for category in content["categories"] if category["name"] not in headings]
+    categories = sorted(listed, key=lambda category: int(category["id"]))
     class_names = tuple(category["name"] for category in categories)
     for name in class_names:
         if is_background(name):
@@ -175,7 +187,7 @@ def _read_annotations(root: Path, split: str, log: FaultLog) -> _Annotations | N
 
 
 def _objects_by_image(
-    content: Mapping[str, list[dict[str, Any]]], class_ids: Mapping[int, int], file: str, log: FaultLog
+    content: _Content, class_ids: Mapping[int, int], file: str, log: FaultLog
 ) -> dict[int, list[_Object]]:
     """The objects of every image, by its id; annotations of images or categories that are not there are noted."""
     objects: dict[int, list[_Object]] = {image["id"]: [] for image in content["images"]}
@@ -196,14 +208,14 @@ def _objects_by_image(
 
 
 def _photo(
-    image: Mapping[str, Any], objects: Sequence[_Object], annotations: Path, split: str, log: FaultLog
+    image: Mapping[str, Any], objects: Sequence[_Object], annotations: Path, split: CocoSplit, log: FaultLog
 ) -> _Photo:
     """A photo with its tags and the label map that is drawn from all of its objects but the crowds, if all can be."""
     name, height, width = image["file_name"], image["height"], image["width"]
     tags = tuple(sorted({found.class_id for found in objects}))
     if any(found.is_only_box for found in objects):
         return _Photo(image["id"], name, tags, None)
-    frame = Frame(f"{split}/{name}", height, width)
+    frame = Frame(f"{split.photos}/{name}", height, width)
     outlines = (
         outline
         for found in objects
@@ -214,7 +226,7 @@ def _photo(
     return _Photo(image["id"], name, tags, label_map)
 
 
-def _read_json(path: Path, file: str, log: FaultLog) -> dict[str, list[dict[str, Any]]] | None:
+def _read_json(path: Path, file: str, log: FaultLog) -> _Content | None:
     """The lists of an annotation file, whose entries have all that is read of them; else the reason is noted."""
     try:
         with path.open(encoding="utf-8-sig") as stream:

@@ -6,7 +6,8 @@ from pathlib import Path
 from tag2mask.config import DataSettings, Layout
 from tag2mask.data.class_folders import are_splits, find_class_folders, read_class_folders
 from tag2mask.data.classes import MAX_CLASSES
-from tag2mask.data.coco import ANNOTATIONS, coco_splits, read_coco
+from tag2mask.data.coco import read_coco
+from tag2mask.data.coco_splits import coco_splits, is_coco, unread_annotations
 from tag2mask.data.faults import DataError, FaultLog, did_you_mean
 from tag2mask.data.folder import TABLES, find_table, other_tables, read_photos_with_table
 from tag2mask.data.names import UNREADABLE_SUFFIXES
@@ -16,12 +17,10 @@ from tag2mask.data.voc import PHOTOS, is_voc, read_voc
 _NUM_ENTRIES_SHOWN = 10
 _LAYOUTS = (
     "one of: VOC folders (JPEGImages with ImageSets, Annotations, SegmentationClass or labels.csv); "
-    "COCO (train2017, val2017 or of another year, with annotations/instances_train2017.json); "
+    "COCO's format (train2017 or images with annotations/instances_train2017.json, train with _annotations.coco.json); "
     "photos with tags.csv (image,tags); photos with tags.csv (image and a 0/1 column a class); "
     "a folder of photos a class"
 )
-# COCO's, and those of Roboflow's exports.
-_ANNOTATION_FILES = (f"{ANNOTATIONS}/instances_*.json", "_annotations.coco.json", "*/_annotations.coco.json")
 
 
 def read_data_set(settings: DataSettings) -> DataSet:
@@ -50,7 +49,7 @@ def read_with_faults(settings: DataSettings) -> DataSet:
 
 def usual_train_split(root: Path) -> str:
     """Name of the split that one trains on in a folder laid out as this one is."""
-    return next(iter(coco_splits(root)), TRAIN)
+    return next((split.name for split in coco_splits(root)), TRAIN)
 
 
 def _read(settings: DataSettings, log: FaultLog) -> DataSet:
@@ -81,15 +80,10 @@ def _read(settings: DataSettings, log: FaultLog) -> DataSet:
             return _nothing(root)
 
 
-def _is_coco(root: Path) -> bool:
-    """Whether the folder has photos and annotations where COCO has them."""
-    return bool(coco_splits(root)) and (root / ANNOTATIONS).is_dir()
-
-
 def _recognise(root: Path, log: FaultLog) -> Layout | None:
     """How the folder is laid out; none, which is noted, where it is so in no known way or in two."""
     table = find_table(root)
-    folders: Layout | None = "voc" if is_voc(root) else "coco" if _is_coco(root) else None
+    folders: Layout | None = "voc" if is_voc(root) else "coco" if is_coco(root) else None
     # VOC's own labels.csv may lie beside its folders.
     is_own = folders == "voc" and table == root / TABLES[1]
     if folders and table and not is_own:
@@ -117,9 +111,9 @@ def _recognise(root: Path, log: FaultLog) -> Layout | None:
 def _why_no_classes(root: Path) -> str:
     """What speaks against folders of photos being classes, as a sentence; empty where nothing does."""
     names = [folder.name for folder in find_class_folders(root).get("", ())]
-    annotations = sorted(path for pattern in _ANNOTATION_FILES for path in root.glob(pattern))
+    annotations = unread_annotations(root)
     if names and annotations:
-        return f"{annotations[0].relative_to(root).as_posix()} is not read, as it is not where COCO has it."
+        return f"{annotations[0]} is not read, as its photos are not where COCO, CVAT or Roboflow have them."
     if are_splits(names):
         return f"Folders called {', '.join(names)} are splits, and nothing gives the photos' tags."
     return ""
@@ -128,7 +122,7 @@ def _why_no_classes(root: Path) -> str:
 def _hint(root: Path) -> str:
     """What to do with a folder that is not understood; empty where nothing is known."""
     below = sorted(path for pattern in ("*/", "*/*/") for path in root.glob(pattern))
-    meant = next((path for path in below if (path / PHOTOS).is_dir() or find_table(path) or _is_coco(path)), None)
+    meant = next((path for path in below if (path / PHOTOS).is_dir() or find_table(path) or is_coco(path)), None)
     if meant is not None:
         return f"Did you mean its folder {meant.relative_to(root).as_posix()!r}?"
     tables = other_tables(root)

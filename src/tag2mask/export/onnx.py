@@ -20,8 +20,9 @@ from tag2mask.networks.deeplab import DeepLab
 from tag2mask.prediction import Segmenter
 
 _logger = logging.getLogger(__name__)
-# Any photo will do to trace the network with; odd sides, so that none is taken for a multiple of the stride.
-_TRACED_SIZE = (97, 131)
+# Any photos will do to trace the network with: odd sides, so that none is taken for a multiple of the stride, and two,
+# as a batch of one would be taken for a constant.
+_TRACED_SHAPE = (2, 3, 97, 131)
 
 
 class PhotoToLabels(nn.Module):
@@ -41,7 +42,7 @@ class PhotoToLabels(nn.Module):
         self.register_buffer("std", torch.tensor(network.backbone.std).view(1, 3, 1, 1))
 
     def forward(self, photo: Tensor) -> Tensor:
-        """Class ids (1, H, W), uint8, of an RGB photo (1, 3, H, W) in [0, 1]."""
+        """Class ids (B, H, W), uint8, of RGB photos (B, 3, H, W) in [0, 1]."""
         logits = self.network((photo - self.mean) / self.std)
         logits = F.interpolate(logits, size=photo.shape[2:], mode="bilinear", align_corners=False)
         return logits.argmax(1).to(torch.uint8)
@@ -50,10 +51,10 @@ class PhotoToLabels(nn.Module):
 def export_onnx(segmenter: Segmenter, path: Path) -> None:
     """Write the segmenter as one ONNX file.
 
-    Its input `photo` is float32 (1, 3, H, W), RGB in [0, 1], of any height and width; normalisation is inside. Its
-    output `label_map` is uint8 (1, H, W), class ids with 0 = background, of one pass (see `PhotoToLabels`). Metadata:
-    `classes` (JSON list of names by id, background first), `input` (what the photo has to be, in words), `long_side`
-    (pixels, see `SegmenterSettings`), `notes` (see `differences`), `version`.
+    Its input `photo` is float32 (B, 3, H, W), RGB in [0, 1], of any number, height and width; normalisation is inside.
+    Its output `label_map` is uint8 (B, H, W), class ids with 0 = background, of one pass (see `PhotoToLabels`).
+    Metadata: `classes` (JSON list of names by id, background first), `input` (what the photo has to be, in words),
+    `long_side` (pixels, see `SegmenterSettings`), `notes` (see `differences`), `version`.
 
     Args:
         segmenter: trained.
@@ -69,12 +70,12 @@ def export_onnx(segmenter: Segmenter, path: Path) -> None:
     _logger.info("writing %s: takes about half a minute, longer for networks of many layers", path)
     program = torch.onnx.export(
         PhotoToLabels(_with_padding_of_onnx(segmenter.network)).eval(),
-        (torch.zeros(1, 3, *_TRACED_SIZE),),
+        (torch.zeros(_TRACED_SHAPE),),
         dynamo=True,
         verbose=False,
         input_names=["photo"],
         output_names=["label_map"],
-        dynamic_shapes={"photo": {2: "height", 3: "width"}},
+        dynamic_shapes={"photo": {0: "batch", 2: "height", 3: "width"}},
     )
     assert program is not None
     program.model.metadata_props.update(
