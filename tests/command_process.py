@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -49,6 +50,14 @@ def work_together(work: Callable[..., None], *arguments: object) -> list[int | N
     for process in both:
         process.join()
     return [process.exitcode for process in both]
+
+
+def on_two_devices(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run a command on two processes to its end."""
+    command = [sys.executable, "-m", "tag2mask", *map(str, arguments), "--engine.devices", "2"]
+    return subprocess.run(
+        command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
+    )
 
 
 def lives(process: int) -> bool:

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from command_process import kill_when
+from command_process import kill_when, on_two_devices
 
+from tag2mask.cams.store import stored_names
 from tag2mask.report.tables import read_scores
 from tag2mask.runs.folder import refuse_foreign_tables
 
@@ -96,6 +97,22 @@ def test_table_is_printed_and_written_with_the_papers_figures(finished: Path):
     assert f"| plain | {plain} | 48.4 | 1 of 1 |" in (finished / "two.md").read_text()
     assert told.splitlines()[-1] == f"results: {finished / 'two'}.md, .json and .png"
     assert (finished / "two.png").exists()
+
+
+def test_two_processes_give_the_table_of_one(finished: Path, table: Path, tiny_recipe: Path, tmp_path: Path):
+    run = tmp_path / "run"
+
+    done = on_two_devices("table", table, tiny_recipe, "--run", run, *SHORT)
+
+    assert done.returncode == 0, done.stderr
+    for name, scores in mious(finished).items():
+        assert mious(run)[name] == pytest.approx(scores, abs=1e-3)
+    for folder in (f"{FIRST}/2-cams/baseline", f"{SECOND}/2-cams/acr"):
+        assert stored_names(run / folder) == stored_names(finished / folder)
+    # The first process alone tells and writes.
+    assert done.stderr.count("two 2/2, against each other, seed 4242") == 1
+    assert done.stdout.splitlines()[-1] == f"results: {run / 'two'}.md, .json and .png"
+    assert done.stdout.count("results: ") == 1
 
 
 def test_further_seed_is_added_to_those_that_are_done(run: Path, tag2mask: Callable, table: Path, tiny_recipe: Path):

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from command_process import kill_when, wait_for_end
+from command_process import kill_when, on_two_devices, wait_for_end
 from safetensors.torch import load_file
 
 from tag2mask.cams.store import read_cams, stored_names
@@ -34,13 +34,6 @@ SHARED_WORK = (
 
 def files(folder: Path, pattern: str) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob(pattern)}
-
-
-def on_two_devices(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tag2mask", *map(str, arguments), "--engine.devices", "2"]
-    return subprocess.run(
-        command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
-    )
 
 
 def test_two_processes_give_the_weights_and_maps_of_one(finished_run: Path, tiny_recipe: Path, tmp_path: Path):

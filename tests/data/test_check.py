@@ -176,6 +176,15 @@ def test_only_photos_of_the_splits_that_a_run_uses_are_opened(folder):
     assert [fault.code for fault in folder.check().errors] == ["empty-file"]
 
 
+def test_every_photo_is_opened_where_a_split_cannot_be_read(folder):
+    folder.photos("train/cat/1.png", "train/dog/2.png", "val/dog/3.png", "test/cat/4.png")
+    (folder.root / "test/cat/4.png").write_bytes(b"")
+
+    result = check_data_set(folder.settings(train_split="trian"), splits=[])
+
+    assert sorted(fault.code for fault in result.errors) == ["empty-file", "unknown-split"]
+
+
 @pytest.mark.parametrize(("rank", "shown"), [("0", True), ("1", False)])
 def test_first_process_shows_how_many_photos_are_opened(pets, monkeypatch, rank, shown):
     terminal = Terminal()

@@ -86,6 +86,16 @@ def test_a_photo_without_a_known_pixel_has_no_score_of_its_own():
     assert counts.scores().miou == 0
 
 
+def test_counts_beyond_32_bits_do_not_wrap():
+    counts = LabelMapCounts(["cat"])
+    confusion = np.array([[2_000_000_000, 1_000_000_000], [0, 2_000_000_000], [0, 0]], np.int64)
+
+    counts.add("a", confusion)
+    counts.add("b", confusion)
+
+    assert counts.scores().iou == pytest.approx({"background": 2 / 3, "cat": 2 / 3})
+
+
 def test_photo_scores_come_back_from_disk_to_the_digit(tmp_path: Path):
     photos = {"a": 1 / 3, 'b/c, "d"': 0.0, "e": 0.1 + 0.2}
 

@@ -93,6 +93,17 @@ def test_presets_are_those_of_the_settings():
     assert set(PRESETS) == set(get_args(CrfPreset))
 
 
+def test_kernels_are_those_of_the_released_codes():
+    released = {
+        "cams": Kernels(gaussian_sxy=3, gaussian_compat=3, bilateral_sxy=80, bilateral_srgb=13, bilateral_compat=10),
+        "irn": Kernels(gaussian_sxy=3, gaussian_compat=3, bilateral_sxy=50, bilateral_srgb=5, bilateral_compat=10),
+        "deeplab": Kernels(gaussian_sxy=1, gaussian_compat=3, bilateral_sxy=67, bilateral_srgb=3, bilateral_compat=4),
+        "mctformer": Kernels(gaussian_sxy=4, gaussian_compat=3, bilateral_sxy=83, bilateral_srgb=5, bilateral_compat=3),
+    }
+
+    assert released == PRESETS
+
+
 @pytest.mark.parametrize(("preset", "num_labels"), [("cams", 2), ("irn", 3), ("deeplab", 6), ("mctformer", 4)])
 def test_marginals_equal_a_plain_mean_field(noisy_photo: NDArray[np.uint8], preset: CrfPreset, num_labels: int):
     unary = -np.log(np.random.default_rng(1).random((num_labels, 20, 30), np.float32) + 0.1)

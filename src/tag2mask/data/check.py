@@ -62,14 +62,16 @@ def check_data_set(
 
     Args:
         settings: which data set; its training split is what tags are judged on.
-        splits: open only the photos of these splits and of those in the settings; without, every photo. Where the
-            settings name no `val_split`, those among them that are called like one are taken for it.
+        splits: open only the photos of these splits and of those in the settings; without, or where one of them cannot
+            be read, every photo. Where the settings name no `val_split`, those among them that are called like one are
+            taken for it.
         known: facts that an earlier check found; files that have not changed since are not opened.
     """
     remember(known or {})
     data_set = read_with_faults(settings)
     log = FaultLog()
     log.faults.extend(data_set.faults)
+    num_faults = len(log.faults)
     train = _split(data_set, settings.train_split, settings, log)
     chosen = [getattr(settings, field) for field in _SPLIT_SETTINGS]
     others = tuple(data_set.splits) if splits is None else splits
@@ -77,7 +79,9 @@ def check_data_set(
     used = {name: train if name == settings.train_split else _split(data_set, name, settings, log) for name in names}
     learned = {name: used[name] for name in (settings.train_split, settings.label_split) if name}
     measured = {name: used[name] for name in _measured_splits(settings, others)}
-    records = list(dict.fromkeys(record for photos in used.values() for record in photos))
+    # A split that cannot be read may mean any of them.
+    opened = used if len(log.faults) == num_faults else data_set.splits
+    records = list(dict.fromkeys(record for photos in opened.values() for record in photos))
     facts, lasting = inspect_changed(records, known or {})
 
     check_photos(data_set, facts, log)

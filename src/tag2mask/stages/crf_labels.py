@@ -41,8 +41,7 @@ def write_crf_labels(
     """
     maker = partial(seed_labels, settings=settings, threshold=cam_settings.threshold)
     write = partial(_write_label, cams=cams, folder=folder, maker=maker, settings=settings)
-    title = f"CRF, {folder.name}"
-    write_missing(fabric, write, records, folder=folder, num_processes=num_processes, title=title)
+    write_missing(fabric, write, records, folder=folder, num_processes=num_processes, title="CRF")
 
 
 def write_relations(
@@ -65,8 +64,7 @@ def write_relations(
     }
     maker = makers[settings.method]
     write = partial(_write_label, cams=cams, folder=folder, maker=maker, settings=settings)
-    title = f"CRF, {folder.name}"
-    write_missing(fabric, write, records, folder=folder, num_processes=num_processes, title=title)
+    write_missing(fabric, write, records, folder=folder, num_processes=num_processes, title="sure labels")
 
 
 def _write_label(

@@ -155,6 +155,36 @@ def test_training_mode_changes_no_batch_norm_and_drops_channels(networks: Networ
     assert shallow.shape == (2, 512, 4, 4)
 
 
+@pytest.mark.parametrize("name", ["b6", "b7"])
+def test_bottleneck_drops_a_fifth_of_the_channels_before_its_second_and_its_third_convolution(name: str):
+    torch.manual_seed(0)
+    with torch.device("meta"):
+        block = ResNet38().get_submodule(name)
+    block.to_empty(device="cpu")
+    # Convolutions give 0 and BatchNorm its bias, 1: an activation is 0 only where it was dropped.
+    for module in block.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.zeros_(module.weight)
+        elif isinstance(module, nn.BatchNorm2d):
+            module.reset_parameters()
+            nn.init.ones_(module.bias)
+    expected = {"conv_branch1": 0, "conv_branch2a": 0, "conv_branch2b1": 0.2, "conv_branch2b2": 0.2}
+    entered: dict[str, Tensor] = {}
+    for convolution in expected:
+        block.get_submodule(convolution).register_forward_pre_hook(
+            lambda _module, inputs, convolution=convolution: entered.update({convolution: inputs[0]})
+        )
+    active = torch.ones(8, block.conv_branch1.in_channels, 2, 2)
+
+    with torch.no_grad():
+        block(active, active)
+
+    dropped = {convolution: (inputs == 0).flatten(2) for convolution, inputs in entered.items()}
+    assert all(torch.equal(cells.any(dim=2), cells.all(dim=2)) for cells in dropped.values())
+    shares = {convolution: cells.float().mean().item() for convolution, cells in dropped.items()}
+    assert shares == pytest.approx(expected, abs=0.03)
+
+
 def test_truncation_keeps_the_features_before_and_drops_the_rest():
     torch.manual_seed(0)
     backbone = ResNet38().eval()

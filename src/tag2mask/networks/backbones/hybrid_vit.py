@@ -21,7 +21,7 @@ HYBRID_BACKBONE = "hybrid_lite0"
 _STRIDE = 16
 # Features of EfficientNet-Lite0 and the stages that they are the output of. The first one tells objects apart, so
 # attention starts with it; the second one, classes. Chosen, as what follows, by the mIoU of spread seeds on held-out
-# photos: see docs/results.md.
+# photos: see docs/experiments.md.
 _FEATURES, _STAGES = (3, 4), (4, 6)
 _OBJECT_CHANNELS, _CLASS_CHANNELS = 112, 80
 _CHANNELS = _OBJECT_CHANNELS + _CLASS_CHANNELS
