@@ -62,13 +62,12 @@ class _Annotations(NamedTuple):
 def read_coco(root: Path, log: FaultLog) -> DataSet:
     """The splits whose photos are there, each with and without the photos that have no tag.
 
-    A class is a category; ids are 1, 2, ... in the order of the categories' ids. Every annotation, a crowd's too, gives
-    its photo a tag. Label maps that lie in the folder, named as their photo or its id, are taken; the others are drawn
-    from all annotations but the crowds', a later one over those before it. A photo with a box that has no outline has
-    none, nor have those of a split of boxes alone.
+    A class is a category that does not only group others; ids are 1, 2, ... in the order of the categories' ids. Every
+    annotation, a crowd's too, gives its photo a tag. Label maps that lie in the folder, named as their photo or its id,
+    are taken; the others are drawn from all annotations but the crowds', a later one over those before it. A photo with
+    a box that has no outline has none, nor have those of a split of boxes alone.
     """
-    contents = {split: _read_json(root / split.annotations, split.annotations, log) for split in coco_splits(root)}
-    annotations = _read_annotations(root, {split: found for split, found in contents.items() if found}, log)
+    annotations = _read_annotations(root, log)
     class_names = _common_class_names(annotations, log)
     if class_names is None:
         return DataSet(root, "COCO folders", (), group_in_splits([], {}, log))
@@ -141,10 +140,10 @@ def _make_records(
         yield Record(without_suffix(key), image, photo.tags, file or photo.label_map)
 
 
-def _read_annotations(
-    root: Path, contents: Mapping[CocoSplit, _Content], log: FaultLog
-) -> dict[CocoSplit, _Annotations]:
-    """What the files say of each split; what cannot be used of it is noted."""
+def _read_annotations(root: Path, log: FaultLog) -> dict[CocoSplit, _Annotations]:
+    """What the files say of each split; those that cannot be used are noted."""
+    read = {split: _read_json(root / split.annotations, split.annotations, log) for split in coco_splits(root)}
+    contents = {split: content for split, content in read.items() if content is not None}
     headings = _headings(contents.values())
     return {split: _annotations_of(root, split, content, headings, log) for split, content in contents.items()}
 
