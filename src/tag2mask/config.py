@@ -27,10 +27,12 @@ Method = Literal["baseline", "pretrained", "acr", "mctformer", "acr_vit"]
 CrfPreset = Literal["cams", "irn", "deeplab", "mctformer"]
 ClassifierSection = Literal["classifier", "mctformer"]
 Augmentation = Literal["flip", "deit"]
+Initialisation = Literal["pytorch", "xavier"]
 Supervision = Literal["pseudo_labels", "masks"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 Level = Literal["seed", "crf", "refined", "pseudo-label", "segmenter"]
 """What is measured, in the order of the stages."""
+
 TWIN = "masks"
 """Name, in the place of a method, of the segmenter that is trained on the true masks."""
 
@@ -156,6 +158,8 @@ class ReconstructorSettings:
     """Tapped depths of the backbone: 0 is its shallowest feature, -1 its last; released code: the last three."""
     feature_channels: tuple[Count, ...] = (64, 128, 256)
     """Channels each tapped depth is reduced to by a 1x1 convolution, shallow to deep; released code."""
+    reduction_init: Initialisation = "pytorch"
+    """How these convolutions begin; released code: as PyTorch has it. `xavier`: as the heads, larger. Ours."""
     width: Count = 64
     """Channels of the first U-Net level; they double to at most 8 times this; released code (pix2pix)."""
     depth: Count = 8

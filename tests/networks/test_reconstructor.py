@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tag2mask.config import ClassifierSettings, ReconstructorSettings
+from tag2mask.config import ClassifierSettings, Initialisation, ReconstructorSettings
 from tag2mask.networks.reconstructor import Reconstructor, build_reconstructor
 
 CLASSIFIER = ClassifierSettings(backbone="test_resnet", output_stride=16)  # features of strides 2, 4, 8, 16, 16
@@ -36,6 +36,18 @@ def test_features_are_the_reduced_depths_on_the_finest_grid():
     coarse = F.interpolate(network.reductions[1](depths[-1]), size=4, mode="bilinear", align_corners=False)
     torch.testing.assert_close(features, torch.cat((fine, coarse), dim=1))
     torch.testing.assert_close(logits, network.head(depths[-1]).mean((2, 3)))
+
+
+@pytest.mark.parametrize("init", ["pytorch", "xavier"])
+def test_reductions_begin_as_the_settings_say(init: Initialisation):
+    network = reconstructor(dataclasses.replace(SETTINGS, feature_channels=(64, 64), reduction_init=init))
+
+    weight = network.reductions[-1].weight
+    inputs = network.backbone.channels[-1]
+    # Both are uniform between the negative bound and the bound.
+    bound = {"pytorch": inputs**-0.5, "xavier": (6 / (inputs + 64)) ** 0.5}[init]
+    assert weight.abs().max() <= bound
+    assert weight.std().item() == pytest.approx(bound / 3**0.5, rel=0.05)
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tag2mask.config import ClassifierSettings, ReconstructorSettings
+from tag2mask.config import ClassifierSettings, Initialisation, ReconstructorSettings
 from tag2mask.networks.backbones import Backbone, Normalising, build_backbone
 from tag2mask.networks.classifier import build_head, xavier_1x1
 from tag2mask.networks.unet import UNetDecoder
@@ -67,7 +67,7 @@ class Reconstructor(nn.Module):
             self.backbone.requires_grad_(False)
         self.backbone_learns = not settings.freeze_backbone
         self.reductions = nn.ModuleList(
-            xavier_1x1(backbone.channels[tap], channels)
+            _reduction(backbone.channels[tap], channels, settings.reduction_init)
             for tap, channels in zip(self.taps, settings.feature_channels, strict=True)
         )
         self.head = head
@@ -181,6 +181,14 @@ def build_reconstructor(
     backbone = build_backbone(classifier)
     head = build_head(backbone.channels[-1], num_classes, classifier.head) if settings.classify else None
     return Reconstructor(backbone, head, settings, photos)
+
+
+def _reduction(in_channels: int, out_channels: int, init: Initialisation) -> nn.Conv2d:
+    match init:
+        case "pytorch":
+            return nn.Conv2d(in_channels, out_channels, 1, bias=False)
+        case "xavier":
+            return xavier_1x1(in_channels, out_channels)
 
 
 def _tapped_depths(settings: ReconstructorSettings, num_features: int) -> list[int]:
