@@ -1,9 +1,8 @@
-import io
 import logging
-import sys
 
 import pytest
 from rich.progress import Progress
+from terminal import show_on_terminal
 
 from tag2mask import progress
 from tag2mask.progress import is_first_process, track
@@ -11,13 +10,6 @@ from tag2mask.progress import is_first_process, track
 RANKS = (
     "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_NTASKS", "SLURM_JOB_NAME", "SLURM_PROCID", "TORCHELASTIC_RUN_ID",
 )  # fmt: skip
-
-
-class Terminal(io.StringIO):
-    """Stands for a terminal."""
-
-    def isatty(self) -> bool:
-        return True
 
 
 @pytest.mark.parametrize(
@@ -57,8 +49,7 @@ def test_items_come_as_they_are(shown: bool):
 
 
 def test_terminal_shows_what_is_done_and_how_much(monkeypatch: pytest.MonkeyPatch):
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
+    terminal = show_on_terminal(monkeypatch)
 
     assert list(track(range(7), 7, "CAMs of acr")) == list(range(7))
 
@@ -67,8 +58,7 @@ def test_terminal_shows_what_is_done_and_how_much(monkeypatch: pytest.MonkeyPatc
 
 
 def test_terminal_stays_silent_for_other_processes(monkeypatch: pytest.MonkeyPatch):
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
+    terminal = show_on_terminal(monkeypatch)
 
     list(track(range(7), 7, "CAMs of acr", shown=False))
 

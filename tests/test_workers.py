@@ -1,4 +1,3 @@
-import io
 import os
 import signal
 import subprocess
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 from command_process import ready_processes, wait_for_end
+from terminal import show_on_terminal
 
 from tag2mask.workers import (
     around_network,
@@ -24,13 +24,6 @@ from tag2mask.workers import (
     refused_together,
     share_of,
 )
-
-
-class Terminal(io.StringIO):
-    """Stands for a terminal."""
-
-    def isatty(self) -> bool:
-        return True
 
 
 def write_square(number: int, folder: Path) -> None:
@@ -128,8 +121,7 @@ def test_nothing_to_do_is_nothing_done(tmp_path: Path):
 def test_processes_beside_the_first_show_no_progress(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_processes: int, shown: bool
 ):
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
+    terminal = show_on_terminal(monkeypatch)
 
     work = partial(write_square, folder=tmp_path)
     for_each(work, [1, 2], num_processes=num_processes, title="squares", shown=shown)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
+from terminal import show_on_terminal
 
 from tag2mask.cams.inference import cams_of_batch, infer_cams
 from tag2mask.cams.multiscale import ScaleOutput, mean_scores, multiscale_cams, raw_maps, scaled_pixels
@@ -81,6 +82,16 @@ def test_every_photo_has_the_maps_of_its_tags(
         assert tuple(stored.class_ids) == record.tags
         # One step of the stored maps for the rounding of a batch.
         assert np.abs(full_size_maps(stored) - full_size_maps(expected)).max(initial=0) < 1.01 / 255
+
+
+def test_progress_counts_photos_also_where_batches_have_several(
+    fabric: Fabric, classifier: Classifier, records: Sequence[Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    terminal = show_on_terminal(monkeypatch)
+
+    infer_cams(fabric, classifier, records, settings=SETTINGS, folder=tmp_path)
+
+    assert f"{len(records)}/{len(records)}" in terminal.getvalue()
 
 
 def test_photo_of_another_size_than_its_batch_is_named(

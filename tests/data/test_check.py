@@ -1,13 +1,12 @@
 import csv
-import io
 import json
 import re
-import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from terminal import show_on_terminal
 
 from tag2mask.data.check import check_data_set
 from tag2mask.data.check_report import render, to_json, to_records, write_faults
@@ -187,20 +186,12 @@ def test_every_photo_is_opened_where_a_split_cannot_be_read(folder):
 
 @pytest.mark.parametrize(("rank", "shown"), [("0", True), ("1", False)])
 def test_first_process_shows_how_many_photos_are_opened(pets, monkeypatch, rank, shown):
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
+    terminal = show_on_terminal(monkeypatch)
     monkeypatch.setenv("LOCAL_RANK", rank)
 
     pets.check()
 
     assert ("6/6" in terminal.getvalue()) == shown
-
-
-class Terminal(io.StringIO):
-    """Stands for a terminal."""
-
-    def isatty(self) -> bool:
-        return True
 
 
 def test_every_fault_is_a_row_of_the_full_list(pets, tmp_path):

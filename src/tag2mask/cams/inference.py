@@ -23,7 +23,7 @@ from tag2mask.progress import track
 from tag2mask.workers import around_network, num_threads_beside, refused_together, share_of
 
 # Photos of many sizes at several scales: without it the process grows with their number, by gigabytes.
-_BATCHES_BETWEEN_GIVING_BACK = 10
+_PHOTOS_BETWEEN_GIVING_BACK = 10
 
 
 class _Photos(NamedTuple):
@@ -71,9 +71,10 @@ def infer_cams(
         finish=partial(_write, folder=folder), num_threads=num_threads_beside(fabric.device),
     )  # fmt: skip
     with refused_together(fabric):
-        batches_done = track(written, len(share), f"CAMs of {folder.name}", shown=fabric.is_global_zero)
-        for number, _ in enumerate(batches_done, start=1):
-            if number % _BATCHES_BETWEEN_GIVING_BACK == 0:
+        photos_done = (record for batch, _ in zip(share, written, strict=True) for record in batch)
+        total, title = sum(map(len, share)), f"CAMs of {folder.name}"
+        for number, _ in enumerate(track(photos_done, total, title, shown=fabric.is_global_zero), start=1):
+            if number % _PHOTOS_BETWEEN_GIVING_BACK == 0:
                 give_back_free()
 
 
