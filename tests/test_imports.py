@@ -24,7 +24,10 @@ MAY_IMPORT = {
     "training": {"config", "files", "progress", "data", "networks", "neighbours", "workers", "training"},
     "refinement": {"config", "data", "neighbours", "refinement"},
     "pseudo_labels": {"data", "evaluation"},
-    "prediction": {"config", "files", "data", "dotted_names", "networks", "cams", "refinement", "model_card"},
+    "predicted": {"data"},
+    "prediction": {
+        "config", "files", "data", "dotted_names", "networks", "cams", "refinement", "model_card", "predicted",
+    },
     "evaluation": {"config", "files", "progress", "data", "evaluation"},
     "recipes": {"config", "files", "data", "dotted_names", "recipes"},
     "runs": {"config", "files", "progress", "data", "dotted_names", "recipes", "evaluation", "runs"},

@@ -19,7 +19,8 @@ from tag2mask.data.photos import FileError, open_photo
 from tag2mask.data.sizes import reduce_photo
 from tag2mask.data.transforms import normalise
 from tag2mask.networks.deeplab import DeepLab
-from tag2mask.prediction import Prediction, Segmenter, model_folder, predict_scores, renew_settings
+from tag2mask.predicted import Prediction
+from tag2mask.prediction import Segmenter, model_folder, predict_scores, renew_settings
 from tag2mask.stages.predictions import predict_folder
 
 pytestmark = pytest.mark.usefixtures("one_thread")

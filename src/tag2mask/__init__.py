@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tag2mask.commands import Job
-    from tag2mask.prediction import Prediction, Segmenter
+    from tag2mask.predicted import Prediction
+    from tag2mask.prediction import Segmenter
     from tag2mask.recipes import load_recipe
     from tag2mask.report.tables import ScoreRow, read_scores
 
@@ -16,7 +17,7 @@ __version__ = version("tag2mask")
 # Imported when they are asked for: a segmenter brings torch, which takes seconds.
 _MODULES = {
     "Job": "commands",
-    "Prediction": "prediction",
+    "Prediction": "predicted",
     "ScoreRow": "report.tables",
     "Segmenter": "prediction",
     "load_recipe": "recipes",

@@ -1,8 +1,8 @@
-"""A trained segmenter: its model folder, and its prediction of a photo."""
+"""A trained segmenter: its model folder, and how it labels a photo."""
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from torch import Tensor
 from tag2mask import __version__
 from tag2mask.cams.multiscale import inference_size
 from tag2mask.config import PREDICTION_SETTINGS, TWIN, SegmenterSettings
-from tag2mask.data.classes import BACKGROUND, BACKGROUND_NAME, voc_palette
+from tag2mask.data.classes import voc_palette
 from tag2mask.data.photos import open_photo, to_upright_rgb
 from tag2mask.data.sizes import reduce_photo
 from tag2mask.data.transforms import normalise
@@ -26,6 +26,7 @@ from tag2mask.files import replacing
 from tag2mask.model_card import write_model_card
 from tag2mask.networks.backbones.weights import load_strictly, read_weights
 from tag2mask.networks.deeplab import DeepLab, build_deeplab
+from tag2mask.predicted import Prediction, ScoredPrediction
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 """Files of a model folder, beside its card."""
@@ -34,48 +35,6 @@ Photo = Path | str | Image.Image | NDArray[np.uint8]
 
 # What a segmenter needs to know once it is trained.
 _KEPT_SETTINGS = ("head", "backbone", "output_stride", *PREDICTION_SETTINGS)
-_OVERLAY_OPACITY = 0.6
-
-
-@dataclass(frozen=True, eq=False)
-class Prediction:
-    """What a segmenter sees in a photo."""
-
-    photo: Image.Image
-    """The photo, upright, RGB, of H rows and W columns."""
-    label_map: NDArray[np.uint8]
-    """(H, W) class ids, 0 = background."""
-    class_names: tuple[str, ...]
-    """Classes that it can be, in the order of their ids, which begin at 1."""
-
-    @property
-    def areas(self) -> dict[str, int]:
-        """Pixels of background and of every class, by name, of those that the photo shows."""
-        return class_areas(self.label_map, self.class_names)
-
-    @property
-    def overlay(self) -> Image.Image:
-        """The photo with the classes' colours over it."""
-        pixels = np.array(self.photo)
-        covered = self.label_map != BACKGROUND
-        below = pixels[covered].astype(np.float32)
-        colours = np.asarray(voc_palette(), np.float32)[self.label_map[covered]]
-        pixels[covered] = np.rint(below + np.float32(_OVERLAY_OPACITY) * (colours - below))
-        return Image.fromarray(pixels)
-
-
-@dataclass(frozen=True, eq=False)
-class ScoredPrediction(Prediction):
-    """What a segmenter sees in a photo, and how sure it is."""
-
-    scores: NDArray[np.float32]
-    """(C + 1, H, W) in [0, 1], background first.
-
-    Of every pixel the softmax of the network, joined over the settings' scales and mirror images: their mean, which
-    sums to 1 over the labels, or with `fuse: max` the highest of each label, which does not. After a CRF its
-    probabilities instead, which sum to 1; labels that win no pixel before it are 0 everywhere. Scores of a photo that
-    was brought down to `long_side` are interpolated. The label map is their argmax.
-    """
 
 
 class Segmenter:
@@ -298,10 +257,3 @@ def _with_crf(scores: Tensor, photo: Image.Image, settings: SegmenterSettings) -
     result = torch.zeros_like(scores)
     result[labels] = torch.from_numpy(sharpened).to(scores)
     return result
-
-
-def class_areas(label_map: NDArray[np.uint8], class_names: Sequence[str]) -> dict[str, int]:
-    """Pixels of background and of every class in a label map, by name, of those that it shows."""
-    names = (BACKGROUND_NAME, *class_names)
-    counts = np.bincount(label_map.ravel(), minlength=len(names)).tolist()
-    return {name: count for name, count in zip(names, counts, strict=True) if count}

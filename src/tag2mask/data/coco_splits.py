@@ -30,8 +30,8 @@ def coco_splits(root: Path) -> tuple[CocoSplit, ...]:
     only such file may be in `images`, as CVAT has them. Roboflow has `_annotations.coco.json` among the photos of each
     split. Folders called as COCO's, `train2017`, are splits without annotations too, but for its tests.
     """
-    files = {path.stem.removeprefix(_PREFIX): path for path in root.glob(f"{_ANNOTATIONS}/{_PREFIX}*.json")}
-    found = {name: photos for name in files if (photos := _photos_of(root, name, is_only=len(files) == 1))}
+    named = [path.stem.removeprefix(_PREFIX) for path in root.glob(f"{_ANNOTATIONS}/{_PREFIX}*.json")]
+    found = {name: photos for name in named if (photos := _photos_of(root, name, is_only=len(named) == 1))}
     for path in root.glob("*/"):
         # A year is what is beyond the role.
         if split_role(path.name) == path.name[:-4] != "test":
@@ -57,5 +57,7 @@ def unread_annotations(root: Path) -> tuple[str, ...]:
 
 def _photos_of(root: Path, split: str, *, is_only: bool) -> str | None:
     """The folder of a split's photos, below `root`."""
-    places = (split, f"{_IMAGES}/{split}", *[_IMAGES] * is_only)
+    places = [split, f"{_IMAGES}/{split}"]
+    if is_only:
+        places.append(_IMAGES)
     return next((place for place in places if (root / place).is_dir()), None)

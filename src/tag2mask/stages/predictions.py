@@ -25,7 +25,8 @@ from tag2mask.data.records import Record
 from tag2mask.data.voc import is_voc
 from tag2mask.files import replacing
 from tag2mask.memory import is_want_of_memory
-from tag2mask.prediction import CONFIG, WEIGHTS, Prediction, Segmenter, class_areas
+from tag2mask.predicted import Prediction, class_areas
+from tag2mask.prediction import CONFIG, WEIGHTS, Segmenter
 from tag2mask.progress import track
 from tag2mask.runs.manifest import FILE_NAME, Manifest, read_manifest, seconds_so_far, why_redo, write_manifest
 from tag2mask.workers import refused_together, share_of
