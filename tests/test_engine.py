@@ -1,5 +1,7 @@
 import os
+import shutil
 import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,10 +10,11 @@ import torch
 from command_process import ready_processes, work_together
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments import SLURMEnvironment
+from torch import distributed
 from torch._inductor import config as compiler
 
 from tag2mask.config import EngineSettings, Precision
-from tag2mask.engine import inference_arithmetic, launch
+from tag2mask.engine import inference_arithmetic, launch, launched
 from tag2mask.progress import is_first_process
 
 
@@ -55,6 +58,46 @@ def test_process_whose_starter_is_gone_before_they_meet_ends():
     process.join(timeout=60)
 
     assert process.exitcode == 1
+
+
+@pytest.fixture
+def group_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What is launched is the only process of its group."""
+
+    def join(settings: EngineSettings) -> Fabric:
+        distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meeting", rank=0, world_size=1)
+        return launch(settings)
+
+    monkeypatch.setattr("tag2mask.engine.launch", join)
+    yield
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+@pytest.mark.usefixtures("group_of_one")
+def test_group_of_processes_ends_with_the_block():
+    with launched(EngineSettings(accelerator="cpu")):
+        assert distributed.is_initialized()
+
+    assert not distributed.is_initialized()
+
+
+@pytest.mark.usefixtures("group_of_one")
+def test_failing_block_does_not_wait_for_the_group():
+    with pytest.raises(KeyboardInterrupt), launched(EngineSettings(accelerator="cpu")):
+        raise KeyboardInterrupt
+
+    assert distributed.is_initialized()
+
+
+@pytest.mark.usefixtures("group_of_one")
+def test_run_ends_the_group_of_its_processes(tag2mask: Callable, finished_run: Path, tiny_recipe: Path, tmp_path: Path):
+    run = shutil.copytree(finished_run, tmp_path / "run")
+
+    outcome = tag2mask("run", tiny_recipe, "--run", run)
+
+    assert outcome.status == 0, outcome.err
+    assert not distributed.is_initialized()
 
 
 def write_buffer(fabric: Fabric, folder: Path) -> None:

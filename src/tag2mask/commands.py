@@ -242,7 +242,7 @@ def _work(job: Job, kinds: Sequence[Kind]) -> None:
     refuse_in_use(job.run)
     refuse_contradictions(job.recipe, job.run)
     # Only now: these bring torch, which takes seconds to import.
-    from tag2mask.engine import launch
+    from tag2mask.engine import launched
     from tag2mask.pipeline import Pipeline
     from tag2mask.runs.checked_data import checked_data
     from tag2mask.runs.stages import photos_of
@@ -250,9 +250,10 @@ def _work(job: Job, kinds: Sequence[Kind]) -> None:
     recipe = job.recipe
     with checked_data(recipe.data, job.run) as (data_set, warnings):
         photos = photos_of(data_set, recipe.data)
-        pipeline = Pipeline(launch(recipe.engine), recipe, photos, run=job.run, warnings=warnings)
-        _logger.info("run folder: %s", job.run)
-        pipeline.do(kinds)
+        with launched(recipe.engine) as fabric:
+            pipeline = Pipeline(fabric, recipe, photos, run=job.run, warnings=warnings)
+            _logger.info("run folder: %s", job.run)
+            pipeline.do(kinds)
     if is_first_process():
         if "scores" in kinds:
             _tell_scores(job, measurable=any(record.label_map for record in photos.seed))

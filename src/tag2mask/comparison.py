@@ -7,9 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from lightning_fabric import Fabric
+
 from tag2mask.config import Recipe
 from tag2mask.data.records import DataSet
-from tag2mask.engine import launch
+from tag2mask.engine import launched
 from tag2mask.paper_tables import Table, TableRow
 from tag2mask.pipeline import Pipeline
 from tag2mask.report.comparison import ComparedRow, Comparison, write_comparison
@@ -102,9 +104,11 @@ class TableRun:
         """
         # All rows have the same: the processes start once.
         engine = self._rows[0].recipe.engine
-        fabric = launch(engine)
-        asked = range(engine.seed, engine.seed + num_seeds)
-        pipeline_of = partial(Pipeline, fabric, warnings=warnings)
+        with launched(engine) as fabric:
+            pipeline_of = partial(Pipeline, fabric, warnings=warnings)
+            return self._do(fabric, range(engine.seed, engine.seed + num_seeds), pipeline_of)
+
+    def _do(self, fabric: Fabric, asked: range, pipeline_of: Callable[..., Pipeline]) -> Comparison | None:
         # All processes have read what is done before the first one changes it.
         with refused_together(fabric):
             runs = [run for seed in asked for run in self._runs(seed, pipeline_of)]

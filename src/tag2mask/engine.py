@@ -1,7 +1,8 @@
 """The processes and devices of a run."""
 
 import os
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from inspect import signature
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 from lightning_fabric.utilities.exceptions import MisconfigurationException
+from torch.distributed import destroy_process_group, is_initialized
 from torch.nn.parallel import DistributedDataParallel
 
 from tag2mask.config import EngineSettings
@@ -52,6 +54,21 @@ def launch(settings: EngineSettings) -> Fabric:
     # Numbers this small slow a CPU down a hundredfold and change nothing.
     torch.set_flush_denormal(True)
     return fabric
+
+
+@contextmanager
+def launched(settings: EngineSettings) -> Iterator[Fabric]:
+    """`launch`, and an end of the processes' group with the block, by which each of them can end alone.
+
+    A block that fails leaves the group: what another process waits for might never come.
+
+    Raises:
+        ValueError: this machine does not have what is asked for.
+    """
+    yield launch(settings)
+    if is_initialized():
+        # A process that ends with its group's threads still at work may be aborted by them. Fabric sees to NCCL alone.
+        destroy_process_group()
 
 
 def inference_arithmetic(fabric: Fabric, settings: EngineSettings) -> AbstractContextManager[None]:
