@@ -68,6 +68,17 @@ def test_next_command_of_a_check_names_the_splits_that_there_are(shapes: Path, t
     assert check_data_set(data).errors == ()
 
 
+def test_next_command_of_a_check_keeps_the_run_out_of_the_photos(
+    shapes: Path, tag2mask: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    shutil.copytree(shapes, tmp_path / "runs" / "photos")
+    monkeypatch.chdir(tmp_path)
+
+    words = tag2mask("check", "runs/photos").out.split()
+
+    assert words[-2:] == ["--run", "runs/photos-run"]
+
+
 def test_next_command_of_a_check_measures_seeds_where_there_are_masks(shapes: Path, tag2mask: Callable, tmp_path: Path):
     root = shutil.copytree(shapes, tmp_path / "photos")
     rows = (root / "tags.csv").read_text().splitlines()
@@ -477,3 +488,15 @@ def test_table_in_a_folder_that_is_not_ours_is_refused(tag2mask: Callable, shape
 
     assert outcome.status == 1
     assert outcome.err.startswith(f"tag2mask: {shapes}: not empty and not a folder of tables")
+
+
+def test_evaluating_a_run_without_maps_is_refused_and_leaves_nothing(
+    tag2mask: Callable, tiny_recipe: Path, tmp_path: Path
+):
+    outcome = tag2mask("evaluate", tiny_recipe, "--run", tmp_path / "run")
+
+    assert outcome.status == 1
+    assert outcome.err.splitlines()[-1].endswith(
+        "/run: nothing to measure, scores/seed-baseline needs 2-cams/baseline, which is to do first: not made yet"
+    )
+    assert not (tmp_path / "run").exists()

@@ -100,11 +100,11 @@ class Pipeline:
         """Keep the recipe of a run, and its folder for these processes; what is refused leaves the older recipe."""
         with ExitStack() as kept:
             with refused_together(self._fabric):
+                self._tell_without_effect({stage.kind for stage in stages})
                 self._check(stages)
                 if self._fabric.is_global_zero:
                     kept.enter_context(alone_in(self._run))
             save_recipe(self._run / RECIPE_FILE, self._recipe)
-            self._tell_without_effect({stage.kind for stage in stages})
             yield
 
     def _tell_without_effect(self, kinds: Collection[Kind]) -> None:
@@ -127,6 +127,8 @@ class Pipeline:
                 self._check_foreign(part)
             else:
                 _refuse_unknown_files(part, self._run)
+        if stages and all(stage.kind == "scores" and self._missing_before(stage) for stage in stages):
+            raise ValueError(f"{self._run}: nothing to measure, {stages[0].folder} {self._missing_before(stages[0])}")
         for stage in stages:
             state = state_of(stage, self._run).state
             if stage.kind in TRAININGS and state != "up to date" and not find_finished(stage, self._sources):

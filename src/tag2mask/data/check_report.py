@@ -59,9 +59,12 @@ def next_command(recipe: str, settings: DataSettings, data_set: DataSet) -> str:
         "val_split": val or "null",
     }
     flags = [part for name, value in chosen.items() if value != "auto" for part in (f"--data.{name}", value)]
-    # Not the usual folder, which the next data set would share.
-    run_folder = f"runs/{data_set.root.resolve().name}"
-    return shlex.join(["tag2mask", "run", recipe, *flags, "--run", run_folder])
+    root = data_set.root.resolve()
+    # Not the usual folder, which the next data set would share, and not that of the photos.
+    run_folder = Path("runs", root.name)
+    if run_folder.resolve() == root:
+        run_folder = Path("runs", f"{root.name}-run")
+    return shlex.join(["tag2mask", "run", recipe, *flags, "--run", run_folder.as_posix()])
 
 
 def fault_lines(faults: Iterable[Fault]) -> list[tuple[str, str]]:
