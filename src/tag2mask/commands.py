@@ -128,7 +128,8 @@ def predict(photos: Sequence[Path], model: Path, folder: Path, engine: EngineSet
     """
     from tag2mask.engine import inference_arithmetic, launch
     from tag2mask.prediction import Segmenter, model_folder
-    from tag2mask.stages.predictions import origin_of, photos_of_places, predict_photos, refuse_other_origin
+    from tag2mask.stages.photos_to_label import photos_of_places
+    from tag2mask.stages.predictions import origin_of, predict_photos, refuse_other_origin
 
     model = model_folder(model)
     segmenter = Segmenter.load(model)

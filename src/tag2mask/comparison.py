@@ -7,8 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from lightning_fabric import Fabric
-
 from tag2mask.config import Recipe
 from tag2mask.data.records import DataSet
 from tag2mask.engine import launched
@@ -106,31 +104,29 @@ class TableRun:
         engine = self._rows[0].recipe.engine
         with launched(engine) as fabric:
             pipeline_of = partial(Pipeline, fabric, warnings=warnings)
-            return self._do(fabric, range(engine.seed, engine.seed + num_seeds), pipeline_of)
-
-    def _do(self, fabric: Fabric, asked: range, pipeline_of: Callable[..., Pipeline]) -> Comparison | None:
-        # All processes have read what is done before the first one changes it.
-        with refused_together(fabric):
-            runs = [run for seed in asked for run in self._runs(seed, pipeline_of)]
-            further = self._further_runs(asked, pipeline_of)
-            done = [run for run in (*runs, *further) if run.is_done()]
-            self._check_trainings([run for run in runs if run not in done])
-        seeds = tuple(sorted({*asked, *(run.seed for run in further)}))
-        if fabric.is_global_zero:
-            # Before the table: by the folders of its seeds a folder of tables is known.
-            runs[0].run.mkdir(parents=True, exist_ok=True)
-            self._write(self._comparison(seeds, done))
-        for number, run in enumerate(runs, start=1):
-            title = f"{self._table.name} {number}/{len(runs)}, {run.row.name}, seed {run.seed}"
-            if run in done:
-                _logger.info("%s: %s is done", title, run.run)
-                continue
-            _logger.info("%s: %s", title, run.run)
-            run.do()
-            done.append(run)
+            asked = range(engine.seed, engine.seed + num_seeds)
+            # All processes have read what is done before the first one changes it.
+            with refused_together(fabric):
+                runs = [run for seed in asked for run in self._runs(seed, pipeline_of)]
+                further = self._further_runs(asked, pipeline_of)
+                done = [run for run in (*runs, *further) if run.is_done()]
+                self._check_trainings([run for run in runs if run not in done])
+            seeds = tuple(sorted({*asked, *(run.seed for run in further)}))
             if fabric.is_global_zero:
+                # Before the table: by the folders of its seeds a folder of tables is known.
+                runs[0].run.mkdir(parents=True, exist_ok=True)
                 self._write(self._comparison(seeds, done))
-        return self._comparison(seeds, done) if fabric.is_global_zero else None
+            for number, run in enumerate(runs, start=1):
+                title = f"{self._table.name} {number}/{len(runs)}, {run.row.name}, seed {run.seed}"
+                if run in done:
+                    _logger.info("%s: %s is done", title, run.run)
+                    continue
+                _logger.info("%s: %s", title, run.run)
+                run.do()
+                done.append(run)
+                if fabric.is_global_zero:
+                    self._write(self._comparison(seeds, done))
+            return self._comparison(seeds, done) if fabric.is_global_zero else None
 
     def _check(self, planned: PlannedRow) -> None:
         row, recipe = planned.row, planned.recipe

@@ -1,10 +1,9 @@
-"""Predictions of many photos: which ones, their files, and what became of those that could not be labelled."""
+"""Predictions of many photos: their files, and what became of those that could not be labelled."""
 
 import csv
 import json
 import logging
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,24 +14,19 @@ from lightning_fabric import Fabric
 from tag2mask.config import EngineSettings, SegmenterSettings
 from tag2mask.data.classes import voc_palette
 from tag2mask.data.digests import digest_file
-from tag2mask.data.faults import FaultLog
-from tag2mask.data.folder import find_table
 from tag2mask.data.label_maps import label_map_names, open_label_map, write_label_map
 from tag2mask.data.names import without_suffix
-from tag2mask.data.photo_files import MASK_FOLDERS, list_photos
 from tag2mask.data.photos import FileError
 from tag2mask.data.records import Record
-from tag2mask.data.voc import is_voc
 from tag2mask.files import replacing
 from tag2mask.memory import is_want_of_memory
 from tag2mask.predicted import Prediction, class_areas
 from tag2mask.prediction import CONFIG, WEIGHTS, Segmenter
 from tag2mask.progress import track
-from tag2mask.runs.manifest import FILE_NAME, Manifest, read_manifest, seconds_so_far, why_redo, write_manifest
+from tag2mask.runs.manifest import Manifest, read_manifest, seconds_so_far, why_redo, write_manifest
+from tag2mask.stages.photos_to_label import CONTENTS
 from tag2mask.workers import refused_together, share_of
 
-_CONTENTS = "photos.json"
-"""Digest of the photo that each mask was made of, by name."""
 _NUM_NAMED = 3
 _JPEG_QUALITY = 90
 _logger = logging.getLogger(__name__)
@@ -45,69 +39,6 @@ class FolderResult(NamedTuple):
     """All of them."""
     failed: tuple[str, ...]
     """Names of those that could not be read or need too much memory, which have no files."""
-
-
-def photos_of_places(places: Sequence[Path], *, without: Path) -> dict[str, Path]:
-    """Photos, and all photos of folders, by name; a photo that several places have is there once.
-
-    Args:
-        places: photos and folders, as `photos_below` takes them.
-        without: subfolder that is left out, for predictions may go there.
-
-    Raises:
-        ValueError: two photos would be called the same, or one of the places holds none.
-    """
-    photos: dict[str, Path] = {}
-    for place in places:
-        known = {photo.resolve() for photo in photos.values()}
-        # Some disks do not tell a.png from A.png.
-        called = {name.casefold(): photo for name, photo in photos.items()}
-        for name, photo in photos_below(place, without=without).items():
-            if photo.resolve() in known:
-                continue
-            if name.casefold() in called:
-                raise ValueError(
-                    f"{called[name.casefold()]} and {photo}: found two photos for the mask {name}.png, expected a name "
-                    "each: give the folder above them"
-                )
-            photos[name] = photo
-    return photos
-
-
-def photos_below(folder: Path, *, without: Path) -> dict[str, Path]:
-    """All photos of a folder by name, the path below it without suffix; with it where others would be called the same.
-
-    Args:
-        folder: is searched with its subfolders, but for those of earlier predictions and the masks of a data set; or a
-            single photo.
-        without: subfolder that is left out, for predictions may go there.
-
-    Raises:
-        ValueError: there is none, or predictions cannot go there.
-    """
-    if not folder.exists():
-        raise ValueError(f"{folder}: no such file or folder, expected a photo or a folder of photos")
-    if without.is_file():
-        raise ValueError(f"{without}: found a file, expected a folder for predictions")
-    if folder.is_file():
-        return {folder.stem: folder}
-    out = without.resolve()
-    if out in (folder.resolve(), *folder.resolve().parents):
-        raise ValueError(
-            f"{without}: holds the photos of {folder}, expected a folder beside or below it for predictions"
-        )
-    # Of a data set the photos alone.
-    skipped = MASK_FOLDERS if find_table(folder) or is_voc(folder) else ()
-    found = list_photos(folder, folder, FaultLog(), skip=skipped)
-    # What is not read either is told where it fails, like a damaged file.
-    files = found.files | {path.relative_to(folder).as_posix(): path for path in found.unreadable}
-    subfolders = {parent for key in files for parent in Path(key).parents} - {Path()}
-    predictions = {part for part in subfolders if (folder / part).resolve() == out or _holds_predictions(folder / part)}
-    photos = {key: path for key, path in files.items() if predictions.isdisjoint(Path(key).parents)}
-    if not photos:
-        beside = " but predictions" if files else ""
-        raise ValueError(f"{folder}: found no photo{beside}, expected files such as photo.jpg in it or its subfolders")
-    return _by_name(photos)
 
 
 def origin_of(model: Path, engine: EngineSettings) -> Manifest:
@@ -214,23 +145,6 @@ def predict_records(
             )
 
 
-def _holds_predictions(folder: Path) -> bool:
-    return (folder / _CONTENTS).is_file() and (folder / FILE_NAME).is_file()
-
-
-def _by_name(photos: Mapping[str, Path]) -> dict[str, Path]:
-    """Photos by their keys without suffix, or with it where that is another one's name too, but for case."""
-    num_named = Counter(without_suffix(key).casefold() for key in photos)
-    # A photo a.jpg.png is not called a.jpg, lest that be the name of a.jpg beside a.png.
-    whole = {key.casefold() for key in photos}
-
-    def name(key: str) -> str:
-        short = without_suffix(key)
-        return key if num_named[short.casefold()] > 1 or short.casefold() in whole else short
-
-    return {name(key): path for key, path in photos.items()}
-
-
 def _other_name(name: str, photo: Path) -> str:
     """Without suffix what a photo is called with it, and the other way round."""
     return without_suffix(name) if Path(name).name == photo.name else f"{name}{photo.suffix}"
@@ -261,13 +175,13 @@ def _delete_other_photos(folder: Path, photos: Mapping[str, Path]) -> None:
             len(others), len(photos), folder, some,
         )  # fmt: skip
     # After the masks of others are gone and before one is made: a mask that is there is always of what this file says.
-    with replacing(folder / _CONTENTS) as temporary:
+    with replacing(folder / CONTENTS) as temporary:
         temporary.write_text(json.dumps(before | contents, indent=0) + "\n", encoding="utf-8")
 
 
 def _read_contents(folder: Path) -> dict[str, str]:
     """Digest of each photo that predictions in the folder are of, by name: those of earlier calls too."""
-    path = folder / _CONTENTS
+    path = folder / CONTENTS
     contents: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     return contents
 
