@@ -281,7 +281,7 @@ def test_folder_of_photos_in_the_place_of_a_recipe_is_told(command: str, tag2mas
     outcome = tag2mask(command, shapes)
 
     assert outcome.status == 2
-    assert f"no recipe {shapes}: found a folder that is no run's" in only_line(outcome.err)
+    assert f"no recipe {shapes}: found a folder, expected a file" in only_line(outcome.err)
     assert outcome.err.endswith(f"--data.root {shapes} names photos\n")
 
 

@@ -36,6 +36,15 @@ def test_table_takes_a_table_a_recipe_and_a_number_of_seeds():
     assert (typed.table, typed.recipe, typed.seeds, typed.run) == ("table1", "demo", 3, None)
 
 
+@pytest.mark.parametrize("number", ["many", "1.5", "0", "-1"])
+def test_number_that_is_no_count_is_refused_with_what_is_expected(number: str, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit):
+        build_parser({"report": "Write it."}).parse_args(["report", "run", f"--photos={number}"])
+
+    told = f"argument --photos: found {number}, expected a whole number, 1 or more\n"
+    assert capsys.readouterr().err.endswith(told)
+
+
 def test_unknown_argument_is_refused_with_the_one_that_was_probably_meant():
     typed = build_parser({"table": "Run a table."}).parse_args(["table", "table1", "demo"])
 

@@ -18,8 +18,9 @@ from tag2mask.data.check import check_data_set
 from tag2mask.data.check_report import fault_lines
 from tag2mask.data.faults import Fault
 from tag2mask.data.known_facts import read_known_facts, write_known_facts
+from tag2mask.data.result_folders import FACTS_FILE
 from tag2mask.recipes import load_recipe, save_recipe
-from tag2mask.runs.folder import FACTS_FILE, alone_in
+from tag2mask.runs.folder import alone_in
 
 # What needs no network starts without torch.
 if TYPE_CHECKING:
@@ -454,7 +455,7 @@ def test_predictions_among_the_photos_are_never_taken_for_photos(
     outcome = tag2mask("predict", photos, "--model", tmp_path / "model", "--out", photos / "pics")
 
     assert outcome.status == 1
-    assert outcome.err.startswith(f"tag2mask: {photos}: found no photo but predictions, expected files such as ")
+    assert outcome.err.startswith(f"tag2mask: {photos}: found no photo, expected files such as ")
 
 
 def test_predict_with_a_run_takes_the_segmenter_that_learned_from_tags(

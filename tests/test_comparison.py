@@ -115,6 +115,17 @@ def test_two_processes_give_the_table_of_one(finished: Path, table: Path, tiny_r
     assert done.stdout.count("results: ") == 1
 
 
+def test_row_whose_scores_are_gone_is_measured_again(run: Path, tag2mask: Callable, table: Path, tiny_recipe: Path):
+    before = mious(run)
+    (run / FIRST / "scores.json").unlink()
+
+    outcome = tag2mask("table", table, tiny_recipe, "--run", run, *SHORT)
+
+    assert outcome.status == 0, outcome.err
+    assert ": epoch 1 of 1" not in outcome.err
+    assert mious(run) == before
+
+
 def test_further_seed_is_added_to_those_that_are_done(run: Path, tag2mask: Callable, table: Path, tiny_recipe: Path):
     before = mious(run)
 

@@ -36,3 +36,12 @@ def test_block_that_fails_leaves_what_was_there(tmp_path: Path):
 
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     assert (tmp_path / "file").read_text() == "before"
+
+
+def test_name_may_have_all_the_bytes_that_the_system_takes(tmp_path: Path):
+    path = tmp_path / ("é" * 126 + "png")
+
+    with replacing(path) as temporary:
+        temporary.write_text("content")
+
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]

@@ -3,9 +3,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from free_memory import expect_given_back
 
 from tag2mask import memory
-from tag2mask.memory import give_back_free, peak_mib, restart_peak
+from tag2mask.memory import give_back_free, giving_back, peak_mib, restart_peak
 
 
 def test_peak_remembers_what_is_given_back_until_it_starts_anew():
@@ -24,18 +25,21 @@ def test_peak_remembers_what_is_given_back_until_it_starts_anew():
 
 
 def test_free_memory_below_what_is_still_used_is_given_back():
-    # So small that they lie one after the other, where a free one leaves a gap.
-    blocks = [np.ones(100_000, np.uint8) for _ in range(3_000)]
-    last = blocks[-1]
-    blocks.clear()
+    with expect_given_back():
+        give_back_free()
 
-    give_back_free()
 
-    restart_peak()
-    before = peak_mib()
-    blocks += [np.ones(100_000, np.uint8) for _ in range(3_000)]
-    assert peak_mib() >= before + 200
-    assert last.all()
+def test_free_memory_is_given_back_after_every_tenth_item():
+    items = giving_back(range(20))
+    taken = [next(items) for _ in range(10)]
+
+    with expect_given_back():
+        # Only now is the tenth done.
+        taken.append(next(items))
+    with expect_given_back():
+        taken.extend(items)
+
+    assert taken == list(range(20))
 
 
 def test_peak_is_unknown_where_the_system_has_no_word_for_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

@@ -253,3 +253,20 @@ def test_settings_of_a_row_that_cannot_be_taken_are_refused_in_one_line(settings
 def test_mistake_in_a_flag_is_not_told_of_a_row():
     with pytest.raises(RecipeError, match=r"^command line: no setting is called acr.epoch;"):
         recipe_of("table1", "baseline", "demo", "--acr.epoch=3")
+
+
+@pytest.mark.parametrize(
+    ("flags", "name"),
+    [
+        (("--methods=[acr]",), "methods"),
+        (("--acr.epochs", "3", "--refined_methods", "[]"), "refined_methods"),
+        (("--segmenter.supervision", "masks"), "segmenter.supervision"),
+    ],
+)
+def test_flag_that_every_row_decides_itself_is_refused(flags: tuple[str, ...], name: str):
+    with pytest.raises(RecipeError, match=f"^command line: found --{name}, which does nothing in a table; expected"):
+        recipe_of("table1", "baseline", "demo", *flags)
+
+
+def test_value_that_is_called_as_such_a_flag_is_taken():
+    assert recipe_of("table1", "baseline", "demo", "--data.train_split", "methods").data.train_split == "methods"

@@ -219,6 +219,27 @@ def test_stage_without_the_one_before_tells_which(tag2mask: Callable, tiny_recip
     assert outcome.err.splitlines()[-1] == (
         "tag2mask: 2-cams/baseline needs 1-classifier/baseline, which is to do first: not made yet"
     )
+    assert not (tmp_path / "run").exists()
+
+
+def test_refused_command_leaves_the_recipe_of_the_run(run: Path, tag2mask: Callable, tiny_recipe: Path):
+    before = (run / "config.yaml").read_bytes()
+
+    outcome = tag2mask("cams", tiny_recipe, "--run", run, "--classifier.epochs", 9)
+
+    assert outcome.status == 1
+    assert "2-cams/baseline needs 1-classifier/baseline, which is to do first: " in outcome.err
+    assert (run / "config.yaml").read_bytes() == before
+
+
+def test_command_without_anything_to_do_is_refused(run: Path, tag2mask: Callable, tiny_recipe: Path):
+    before = (run / "config.yaml").read_bytes()
+
+    outcome = tag2mask("segment", tiny_recipe, "--run", run, "--segmenter.supervision", "[]")
+
+    assert outcome.status == 1
+    assert outcome.err.endswith(f"tag2mask: {run}: nothing to do with these settings, photos and masks\n")
+    assert (run / "config.yaml").read_bytes() == before
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
 import copy
+import io
 import json
 import shutil
 from dataclasses import replace
@@ -156,6 +157,7 @@ def test_scores_after_a_crf_are_its_probabilities(drawn_network: DeepLab, shapes
         (np.zeros((4, 5), np.uint8), r"uint8 array of shape \(4, 5\)"),
         (np.zeros((1, 4, 5, 3), np.uint8), r"uint8 array of shape \(1, 4, 5, 3\)"),
         (np.zeros((0, 5, 3), np.uint8), r"uint8 array of shape \(0, 5, 3\)"),
+        (Image.new("RGB", (0, 5)), "Pillow image of 0x5 pixels"),
         (torch.zeros(3, 4, 5), "Tensor"),
     ],
 )
@@ -165,6 +167,14 @@ def test_what_is_no_photo_is_told(image: Any, found: str, segmenter: Segmenter):
     for predict in (segmenter.predict, segmenter.predict_with_scores):
         with pytest.raises(TypeError, match=f"^image: found {found}, expected {expected}"):
             predict(image)
+
+
+def test_opened_photo_that_is_damaged_is_told(segmenter: Segmenter, photo_folder: Path):
+    content = (photo_folder / "turned.jpg").read_bytes()
+    image = Image.open(io.BytesIO(content[: len(content) * 3 // 4]))
+
+    with pytest.raises(FileError, match=r"^image: found a damaged file .*, expected a whole image$"):
+        segmenter.predict(image)
 
 
 def test_areas_and_overlay_by_hand():

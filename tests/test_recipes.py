@@ -172,7 +172,7 @@ def test_tilde_of_a_path_is_the_folder_of_the_user(tmp_path: Path, monkeypatch: 
 
 
 def test_folder_in_the_place_of_a_recipe_is_told_from_a_misspelt_name(tmp_path: Path):
-    with pytest.raises(RecipeError, match="found a folder that is no run's, expected") as error:
+    with pytest.raises(RecipeError, match=r"found a folder, expected a file, such as the config") as error:
         load_recipe(str(tmp_path))
 
     assert str(error.value).endswith(f"; --data.root {tmp_path} names photos")

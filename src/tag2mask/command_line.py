@@ -173,7 +173,7 @@ def _path(text: str) -> Path:
 
 
 def _at_least_one(text: str) -> int:
-    number = int(text)
+    number = int(text) if text.isdecimal() else 0
     if number < 1:
-        raise argparse.ArgumentTypeError(f"found {number}, expected 1 or more")
+        raise argparse.ArgumentTypeError(f"found {text}, expected a whole number, 1 or more")
     return number

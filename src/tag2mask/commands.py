@@ -12,11 +12,11 @@ from rich.console import Console
 
 from tag2mask.command_line import ExportFormat
 from tag2mask.config import DataSettings, EngineSettings, Recipe
+from tag2mask.data.result_folders import FACTS_FILE
 from tag2mask.paper_tables import load_table, row_recipes
 from tag2mask.progress import is_first_process
 from tag2mask.recipes import RecipeError, save_recipe, shipped_recipes
 from tag2mask.runs.folder import (
-    FACTS_FILE,
     RECIPE_FILE,
     alone_in,
     refuse_foreign,
@@ -180,6 +180,7 @@ def demo(job: Job) -> None:
     root = job.run / "data"
     refuse_foreign(job.run)
     recipe = replace(job.recipe, data=replace(job.recipe.data, root=root))
+    refuse_contradictions(recipe, job.run)
     if is_first_process():
         with alone_in(job.run):
             # Photos without a recipe would look like somebody else's folder; a later recipe the run itself keeps.

@@ -50,7 +50,8 @@ class RowRun:
 
     def is_done(self) -> bool:
         """Whether the folder holds all that the row needs, of these settings."""
-        return state_of(self.goal, self.run).state == "up to date" and (self.run / _LAST).exists()
+        made = state_of(self.goal, self.run).state == "up to date" and (self.run / _LAST).exists()
+        return made and self._score() is not None
 
     def do(self) -> None:
         """Do what is not up to date."""
@@ -60,9 +61,12 @@ class RowRun:
 
     def score(self) -> ScoreRow:
         """What was measured."""
-        found = leading_row(read_scores(self.run / "scores.json"), self.row.method, self.row.level)
+        found = self._score()
         assert found is not None
         return found
+
+    def _score(self) -> ScoreRow | None:
+        return leading_row(read_scores(self.run / "scores.json"), self.row.method, self.row.level)
 
 
 class TableRun:

@@ -1,5 +1,6 @@
 """Writing files so that a killed run leaves no half file."""
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,9 @@ _SUFFIX = ".tmp"
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary file beside `path`, empty, which takes the place of `path` when the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{_SUFFIX}")
+    # Not the name itself, which may have all the bytes that the system takes.
+    name = hashlib.blake2b(os.fsencode(path.name), digest_size=8).hexdigest()
+    temporary = path.with_name(f".{name}.{os.getpid()}{_SUFFIX}")
     try:
         temporary.touch()
         mode = temporary.stat().st_mode

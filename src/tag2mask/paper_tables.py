@@ -16,7 +16,7 @@ from tag2mask.recipes import RecipeError, load_recipe, meant
 
 _METHODS = (*get_args(Method), TWIN)
 _WITHOUT_EFFECT = ("extends", "methods", "refined_methods", "segmenter.supervision")
-"""Settings that a row does not have: it says by method and level what is done, and builds on the table's recipe."""
+"""Settings that neither a row nor a flag has: a row says by method and level what is done, on the table's recipe."""
 
 
 @dataclass(frozen=True)
@@ -105,10 +105,16 @@ def row_recipes(table: Table, recipe: str, flags: Sequence[str] = ()) -> list[Re
     lets no reconstructor learn alone, it learns as long as the classifier does: the paper gives no number.
 
     Raises:
-        RecipeError: a setting of the recipe, the flags or a row that cannot be understood.
+        RecipeError: a setting of the recipe, the flags or a row that cannot be understood, or a flag that every row
+            decides itself.
         ValueError: a row changes what all rows share.
     """
     base = load_recipe(recipe, flags)
+    for name in (flag.removeprefix("--").partition("=")[0] for flag in flags if flag.startswith("--")):
+        if name in _WITHOUT_EFFECT:
+            raise RecipeError(
+                f"command line: found --{name}, which does nothing in a table; expected method and level in its rows"
+            )
     recipes = []
     for row in table.rows:
         where = f"{table.name}, row {row.name}"

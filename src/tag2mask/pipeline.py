@@ -14,7 +14,7 @@ from tag2mask.files import remove_leftovers
 from tag2mask.memory import peak_mib, restart_peak
 from tag2mask.prediction import renew_settings
 from tag2mask.recipes import save_recipe
-from tag2mask.results import write_results
+from tag2mask.results import renew_model_card, write_results
 from tag2mask.runs.contradictions import unread_label_settings, why_without_twin
 from tag2mask.runs.folder import RECIPE_FILE, alone_in, refuse_other_photos
 from tag2mask.runs.foreign import FOREIGN_FILES, unread_files
@@ -127,12 +127,22 @@ class Pipeline:
                 self._check_foreign(part)
             else:
                 _refuse_unknown_files(part, self._run)
-        if stages and all(stage.kind == "scores" and self._missing_before(stage) for stage in stages):
-            raise ValueError(f"{self._run}: nothing to measure, {stages[0].folder} {self._missing_before(stages[0])}")
-        for stage in stages:
-            state = state_of(stage, self._run).state
-            if stage.kind in TRAININGS and state != "up to date" and not find_finished(stage, self._sources):
+        self._check_waiting(stages)
+
+    def _check_waiting(self, stages: Sequence[Stage]) -> None:
+        """Refuse where nothing can be done, and what needs a stage that is neither done nor asked for."""
+        if not stages:
+            raise ValueError(f"{self._run}: nothing to do with these settings, photos and masks")
+        waiting = [stage for stage in stages if state_of(stage, self._run).state != "up to date"]
+        asked = {stage.folder for stage in stages}
+        missing = {stage.folder: self._missing_before(stage, but=asked) for stage in waiting}
+        for stage in waiting:
+            if missing[stage.folder] and stage.kind != "scores":
+                raise ValueError(f"{stage.folder} {missing[stage.folder]}")
+            if stage.kind in TRAININGS and not find_finished(stage, self._sources):
                 self._work.check_training(stage)
+        if len(waiting) == len(stages) and all(missing.values()):
+            raise ValueError(f"{self._run}: nothing to measure, {stages[0].folder} {missing[stages[0].folder]}")
 
     def _check_foreign(self, stage: Stage) -> None:
         folder, num_classes = self._run / stage.folder, len(self._photos.class_names)
@@ -222,6 +232,7 @@ class Pipeline:
             if stage.kind == "segmenter":
                 # Those of predictions alone do not make it train again, but its folder has to know them.
                 renew_settings(folder, self._recipe.segmenter)
+                renew_model_card(self._recipe, self._photos, stage, stages=self.stages, run=self._run)
 
     def _warn_of_labels(self, stage: Stage) -> None:
         """Tell what a segmenter cannot learn from the labels, before it is trained."""
@@ -233,11 +244,11 @@ class Pipeline:
                 if note:
                     _logger.info("warning: %s: %s", stage.folder, note)
 
-    def _missing_before(self, stage: Stage) -> str | None:
-        """In words which stage has to be done first, None where all are."""
+    def _missing_before(self, stage: Stage, *, but: Collection[str] = ()) -> str | None:
+        """In words which stage has to be done first, None where all are that are not in these folders."""
         for before in stage.before:
             state = state_of(before, self._run)
-            if state.state != "up to date":
+            if state.state != "up to date" and before.folder not in but:
                 why = state.reason or "it was stopped half way"
                 return f"needs {before.folder}, which is to do first: {why}"
         return None

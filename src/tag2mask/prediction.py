@@ -208,7 +208,9 @@ def _opened(image: Photo) -> Image.Image:
         case Path() | str():
             return open_photo(Path(image))
         case Image.Image():
-            return to_upright_rgb(image, Path("image"))
+            if all(image.size):
+                return to_upright_rgb(image, Path("image"))
+            found = f"Pillow image of {image.width}x{image.height} pixels"
         case np.ndarray():
             if image.dtype == np.uint8 and image.shape[2:] == (3,) and image.size:
                 return Image.fromarray(image)

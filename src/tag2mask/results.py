@@ -29,6 +29,7 @@ from tag2mask.report.figures import (
     overlay_labels,
     threshold_curves,
 )
+from tag2mask.report.measurements import score_rows
 from tag2mask.report.page import NUM_PHOTOS, write_report
 from tag2mask.report.pictures import cam_of_class, small_photo
 from tag2mask.report.tables import write_scores
@@ -57,7 +58,9 @@ def write_results(
     content = collect(with_absolute_paths(recipe), photos, states, run=run, warnings=warnings)
     done = [stage for stage, state, _ in states if state == "up to date"]
     write_scores(run / "scores.json", content.scores)
-    _write_model_cards(recipe, done, content)
+    for stage in done:
+        if stage.kind == "segmenter":
+            renew_model_card(recipe, photos, stage, stages=stages, run=run)
     _draw_figures(done, content)
     _write_page(content, num_photos=NUM_PHOTOS)
 
@@ -83,29 +86,34 @@ def write_run_report(
     _write_page(content, num_photos=num_photos)
 
 
+def renew_model_card(recipe: Recipe, photos: Photos, segmenter: Stage, *, stages: Sequence[Stage], run: Path) -> None:
+    """Say in a model folder what the segmenter was trained on, and how good it is where that is measured.
+
+    Args:
+        recipe: of the run.
+        photos: of the run; they have the names of the classes.
+        segmenter: the stage of the training, which is up to date.
+        stages: as planned; a measurement that is not up to date is not of what the model predicts now.
+        run: folder.
+    """
+    if segmenter.method == TWIN:
+        labels = "true masks"
+    elif segmenter.before[0].foreign:
+        labels = "label maps that the run did not make"
+    else:
+        labels = f"pseudo-labels from seeds of {segmenter.method}"
+    facts = {"Trained on": f"{len(segmenter.records):,} photos with {labels}"}
+    of_segmenter = [stage for stage in stages if (stage.method, stage.level) == (segmenter.method, "segmenter")]
+    measured = [stage for stage, state, _ in states_of(of_segmenter, run) if state == "up to date"]
+    for row in score_rows(recipe, photos, measured, run):
+        facts[f"mIoU on {row.split}"] = f"{100 * row.miou:.1f} ({row.num_photos:,} photos)"
+    write_model_card(run / segmenter.folder, recipe.segmenter, photos.class_names, facts=facts)
+
+
 def _write_page(content: ReportContent, *, num_photos: int) -> None:
     if content.left_out:
         _logger.info("not in the report, as made with other settings or inputs: %s", ", ".join(content.left_out))
     write_report(content.run / "report.html", content, num_photos=num_photos)
-
-
-def _write_model_cards(recipe: Recipe, done: Sequence[Stage], content: ReportContent) -> None:
-    """Say in the model folders what the segmenters were trained on and how good they are."""
-    measured = {row.method: row for row in content.scores if row.level == "segmenter"}
-    for stage in done:
-        if stage.kind == "segmenter" and stage.method in measured:
-            row = measured[stage.method]
-            if row.method == TWIN:
-                labels = "true masks"
-            elif stage.before[0].foreign:
-                labels = "label maps that the run did not make"
-            else:
-                labels = f"pseudo-labels from seeds of {row.method}"
-            facts = {
-                "Trained on": f"{len(stage.records):,} photos with {labels}",
-                f"mIoU on {row.split}": f"{100 * row.miou:.1f} ({row.num_photos:,} photos)",
-            }
-            write_model_card(content.run / stage.folder, recipe.segmenter, content.class_names, facts=facts)
 
 
 def _draw_figures(done: Sequence[Stage], content: ReportContent) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from free_memory import expect_given_back
 from lightning_fabric import Fabric
 from terminal import show_on_terminal
 
@@ -92,6 +93,15 @@ def test_progress_counts_photos_also_where_batches_have_several(
     infer_cams(fabric, classifier, records, settings=SETTINGS, folder=tmp_path)
 
     assert f"{len(records)}/{len(records)}" in terminal.getvalue()
+
+
+def test_memory_of_photos_that_are_done_is_given_back(
+    fabric: Fabric, classifier: Classifier, records: Sequence[Record], tmp_path: Path
+):
+    alike = [replace(records[0], name=str(number)) for number in range(10)]
+
+    with expect_given_back():
+        infer_cams(fabric, classifier, alike, settings=SETTINGS, folder=tmp_path)
 
 
 def test_photo_of_another_size_than_its_batch_is_named(

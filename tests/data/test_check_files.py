@@ -84,14 +84,26 @@ def test_animated_photo_is_a_warning(folder):
     assert (fault.severity, fault.file) == ("warning", "cat/1.gif")
 
 
+def test_photo_that_is_cut_off_behind_its_first_frame_is_a_warning(folder):
+    noise = np.random.default_rng(0).integers(0, 256, (3, 40, 40, 3), np.uint8)
+    frames = [Image.fromarray(frame) for frame in noise]
+    path = folder.image("cat/1.tif", frames[0], save_all=True, append_images=frames[1:])
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    folder.photo("dog/2.jpg")
+
+    assert folder.fault("animated").file == "cat/1.tif"
+
+
 def turned() -> Image.Exif:
     exif = Image.Exif()
     exif[274] = 6
     return exif
 
 
-def test_turned_photo_is_a_warning_and_its_size_is_the_upright_one(pets):
-    pets.image("3.png", Image.new("RGB", (40, 50), "red"), exif=turned())
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_turned_photo_is_a_warning_and_its_size_is_the_upright_one(pets, kind):
+    pets.image("3.png", Image.new("RGB", (40, 50), "red"), format=kind, exif=turned())
     pets.mask("masks/3.png", [0, 2], size=(50, 40))
 
     result = pets.check()
@@ -121,6 +133,14 @@ def test_photo_whose_name_is_not_utf_8_stops_and_is_named_readably(folder):
     assert [fault.line for fault in faults] == [
         r"cat/caf\xe9.png: found a name that is not UTF-8, expected UTF-8. Rename it."
     ]
+
+
+def test_photo_whose_results_would_have_too_long_a_name_stops(folder):
+    folder.photos(f"cat/{'é' * 120}.png", f"cat/{'é' * 120}a.png", "dog/1.png")
+
+    faults = folder.check().errors
+
+    assert [fault.found for fault in faults] == ["a name of 241 bytes"]
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="its file system has no such names")

@@ -201,6 +201,68 @@ def test_label_map_that_lies_in_the_folder_is_used(coco, file):
     assert second.label_map_file == coco.root / "annotations/instances_train2014.json"
 
 
+def add_masks(root: Path, *files: str) -> None:
+    for file in files:
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.ones((HEIGHT, WIDTH), np.uint8)).save(root / file)
+
+
+def call_photos(coco: Coco, **names: str) -> None:
+    """Give the photos of each split one name after the other, in the order of their ids."""
+    for split, images in ((split, content["images"]) for split, content in coco.content.items()):
+        for image, name in zip(sorted(images, key=lambda image: image["id"]), names[split].split(), strict=True):
+            (coco.root / split / image["file_name"]).rename(coco.root / split / name)
+            image["file_name"] = name
+
+
+def masks_of(data_set: DataSet) -> dict[str, str]:
+    """The files that are label maps, by photo."""
+    files = {record.name: record.label_map for record in data_set.splits["all"]}
+    return {name: path.relative_to(data_set.root).as_posix() for name, path in files.items() if isinstance(path, Path)}
+
+
+@pytest.mark.parametrize("folder", ["", "images/"])
+def test_photos_of_one_name_in_two_splits_have_each_its_own_label_map(coco, folder):
+    call_photos(coco, train2014="a.jpg b.jpg c.jpg", val2014="a.jpg")
+    add_masks(coco.root, "masks/train2014/a.png", "masks/val2014/a.png", "masks/b.png")
+
+    data_set = move(coco, *((split, folder + split) for split in coco.content if folder))
+
+    assert masks_of(data_set) == {
+        f"{folder}train2014/a": "masks/train2014/a.png",
+        f"{folder}val2014/a": "masks/val2014/a.png",
+        f"{folder}train2014/b": "masks/b.png",
+    }
+
+
+@pytest.mark.parametrize("is_id", [False, True])
+def test_label_map_whose_name_fits_two_photos_is_left_out_and_told(coco, is_id):
+    call_photos(coco, train2014="a.jpg b.jpg c.jpg", val2014="d.jpg" if is_id else "a.jpg")
+    if is_id:
+        val = coco.content["val2014"]
+        val["images"][0]["id"] = val["annotations"][0]["image_id"] = 9
+    add_masks(coco.root, "masks/9.png" if is_id else "masks/a.png")
+
+    fault = coco.fault("mask-without-photo")
+
+    assert masks_of(coco.read()) == {}
+    assert fault.found == f"a name that fits train2014/a.jpg and val2014/{'d' if is_id else 'a'}.jpg"
+
+
+def test_id_of_a_photo_counts_only_where_no_label_map_has_the_name_of_one(coco):
+    call_photos(coco, train2014="25.jpg 30.jpg 31.jpg", val2014="43.jpg")
+    add_masks(coco.root, "masks/25.png", "masks/9.png", "masks/42.png")
+
+    assert masks_of(coco.read()) == {"train2014/25": "masks/25.png"}
+    assert [fault.file for fault in coco.faults() if fault.code == "mask-without-photo"] == [
+        "masks/42.png",
+        "masks/9.png",
+    ]
+
+    (coco.root / "masks/25.png").unlink()
+    assert masks_of(coco.read()) == {"train2014/25": "masks/9.png", "val2014/43": "masks/42.png"}
+
+
 def test_label_map_of_another_name_is_told(coco):
     (coco.root / "mask").mkdir()
     Image.fromarray(np.zeros((HEIGHT, WIDTH), np.uint8)).save(coco.root / "mask/7.png")
@@ -290,7 +352,9 @@ def test_entry_without_a_field_stops_with_its_place(coco):
     assert fault.expected == "image_id, category_id, segmentation in each of annotations"
 
 
-@pytest.mark.parametrize(("section", "name"), [("images", "id"), ("images", "file_name"), ("categories", "id")])
+@pytest.mark.parametrize(
+    ("section", "name"), [("images", "id"), ("images", "file_name"), ("categories", "id"), ("categories", "name")]
+)
 def test_entry_that_is_there_twice_stops(coco, section, name):
     entries = coco.content["train2014"][section]
     entries[1][name] = entries[0][name]
@@ -433,6 +497,17 @@ def test_export_of_roboflow_is_read_without_the_category_above_the_others(coco, 
     assert "--data.train_split train --data.seed_split train --data.val_split valid" in next_command
 
 
+def test_category_called_as_the_one_that_groups_it_is_a_class(coco):
+    for content in coco.content.values():
+        content["categories"][1]["supercategory"] = "person"
+        content["categories"].insert(0, {"id": 0, "name": "person", "supercategory": "none"})
+
+    data_set = coco.read()
+
+    assert data_set.class_names == ("person", "toothbrush")
+    assert [record.tags for record in data_set.splits["train2014"]] == [(1, 2), (1,), ()]
+
+
 def test_category_above_another_is_a_class_where_it_has_annotations(coco):
     for content in coco.content.values():
         content["categories"][1]["supercategory"] = "toothbrush"
@@ -454,7 +529,7 @@ def without_outline(annotation: dict[str, Any], empty: Any) -> None:
         del annotation["segmentation"]
 
 
-@pytest.mark.parametrize("empty", ["absent", None, []])
+@pytest.mark.parametrize("empty", ["absent", None, [], [[]]])
 def test_boxes_alone_give_tags_and_no_mask_even_of_photos_without_any(coco, empty):
     for annotation in coco.content["train2014"]["annotations"]:
         without_outline(annotation, empty)
@@ -464,7 +539,7 @@ def test_boxes_alone_give_tags_and_no_mask_even_of_photos_without_any(coco, empt
 
     assert [(record.tags, record.label_map) for record in records] == [((1, 2), None), ((1,), None), ((), None)]
     assert (fault.severity, fault.file) == ("warning", "annotations/instances_train2014.json")
-    assert fault.found == "3 of 3 annotations without segmentation"
+    assert fault.found == "3 of 3 annotations without a usable outline"
     assert coco.mask(42, "val2014").all()
 
 
@@ -478,7 +553,7 @@ def test_box_among_outlines_takes_the_mask_of_its_photo_alone(coco):
     assert (second.tags, third.tags) == ((1, 2), ())
     assert coco.mask(25).sum() == 2
     assert not coco.mask(30).any()
-    assert coco.fault("only-box").found == "1 of 3 annotations without segmentation"
+    assert coco.fault("only-box").found == "1 of 3 annotations without a usable outline"
 
 
 def test_polygon_that_leaves_the_photo_is_told_and_ends_at_its_edge(coco):
@@ -493,9 +568,38 @@ def test_polygon_that_leaves_the_photo_is_told_and_ends_at_its_edge(coco):
 @pytest.mark.parametrize("corners", [[0, 0, 2, 2], [0, 0, 2, 0, 2], [0, 0, 2, 0, 2, "2"], [0, 0, 2, 0, 2, np.nan], 3])
 def test_polygon_that_has_no_three_corners_is_left_out_and_told(coco, corners):
     coco.annotate(30, 90, [corners])
+    coco.annotate(25, 90, [corners, box(4, 2, 6, 4)])
 
-    assert coco.fault("polygon").severity == "warning"
-    assert not coco.mask(30).any()
+    first, _, third = coco.read().splits["train2014"]
+
+    assert [fault.severity for fault in coco.faults() if fault.code == "polygon"] == ["warning", "warning"]
+    assert (third.tags, third.label_map) == ((2,), None)
+    assert coco.fault("only-box").found == "1 of 5 annotations without a usable outline"
+    assert np.array_equal(coco.mask(25), pixels("000000", "010000", "010022", "000022"))
+    assert isinstance(first.label_map, DrawnMask)
+
+
+def test_corners_of_an_only_polygon_need_no_list_around_them(coco):
+    coco.annotate(30, 90, box(0, 2, 3, 4))
+
+    assert np.array_equal(coco.mask(30), pixels("000000", "000000", "222000", "222000"))
+    assert coco.read().faults == ()
+
+
+def test_more_classes_than_a_label_map_has_ids_are_told(coco):
+    for content in coco.content.values():
+        content["categories"] += [{"id": number, "name": f"class {number}"} for number in range(100, 400)]
+    coco.annotate(30, 399, [box(0, 2, 3, 4)])
+
+    assert coco.fault("too-many-classes").found == "302 classes"
+
+
+@pytest.mark.parametrize("counts", [[5, 1, 0, 1, 17, 0], [5, 2, 17]])
+def test_compressed_run_lengths_may_be_of_no_pixel(coco, counts):
+    code = coco_mask.frPyObjects({"size": [HEIGHT, WIDTH], "counts": counts}, HEIGHT, WIDTH)
+    coco.annotate(30, 90, code | {"counts": code["counts"].decode()})
+
+    assert np.array_equal(coco.mask(30), pixels("000000", "020000", "020000", "000000"))
 
 
 @pytest.mark.parametrize(

@@ -68,16 +68,21 @@ def test_photo_is_turned_upright_as_exif_says(tmp_path):
     np.testing.assert_array_equal(np.asarray(open_photo(path))[..., 0], np.rot90(SIX, k=-1))
 
 
+@pytest.mark.parametrize("name", ["photo.png", "photo.tif"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_photo_is_turned_upright_as_pillow_would_do_it_and_once(tmp_path, orientation):
+def test_photo_is_turned_upright_as_pillow_would_do_it_and_once(tmp_path, name, orientation):
     exif = Image.Exif()
     exif[274] = orientation
-    path = save(tmp_path, Image.fromarray(SIX), exif=exif)
+    # In colour: a grey TIFF is read wrongly by Pillow itself where it opens the file.
+    path = save(tmp_path, Image.fromarray(SIX).convert("RGB"), name, exif=exif)
 
     photo = open_photo(path)
 
     with Image.open(path) as stored:
-        np.testing.assert_array_equal(np.asarray(photo)[..., 0], np.asarray(ImageOps.exif_transpose(stored)))
+        np.testing.assert_array_equal(np.asarray(photo), np.asarray(ImageOps.exif_transpose(stored)))
+    # Of which only the head has been read.
+    with Image.open(path) as opened:
+        np.testing.assert_array_equal(np.asarray(to_upright_rgb(opened, path)), np.asarray(photo))
     np.testing.assert_array_equal(np.asarray(to_upright_rgb(photo, path)), np.asarray(photo))
 
 

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -148,3 +149,13 @@ def test_labels_are_those_of_one_pass_at_the_photo_s_size(segmenter: Segmenter):
 
     expected = nn.functional.interpolate(logits, size=(40, 50), mode="bilinear").argmax(1)
     assert torch.equal(labels.long(), expected)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_segmenter_on_a_gpu_is_exported_and_stays_there(segmenter: Segmenter, tmp_path: Path):
+    on_gpu = Segmenter(deepcopy(segmenter.network).cuda(), segmenter.settings, segmenter.class_names)
+
+    export_onnx(on_gpu, tmp_path / "m.onnx")
+
+    assert {tensor.device.type for tensor in on_gpu.network.state_dict().values()} == {"cuda"}
+    expect_labels_of_torch(tmp_path / "m.onnx", segmenter)

@@ -64,7 +64,7 @@ def test_new_parameters_are_all_that_learn(network: BoundaryNet):
 
 def test_a_backbone_without_a_depth_at_stride_4_will_do():
     class Blocks(nn.Module):
-        channels, strides, mean, std = (3, 3), (8, 8), (0.0,) * 3, (1.0,) * 3
+        channels, strides, multiple, mean, std = (3, 3), (8, 8), 1, (0.0,) * 3, (1.0,) * 3
 
         def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
             return [F.avg_pool2d(images, 8, ceil_mode=True)] * 2

@@ -131,7 +131,7 @@ def test_what_is_of_other_settings_is_named_and_not_shown(masked_run: DrawnRun):
         "scores/pseudo-label-acr", "scores/refined-acr", "scores/seed-acr", "scores/seed-baseline",
         "scores/segmenter-acr",
     )  # fmt: skip
-    assert [row.key for row in content.scores] == [("masks", "segmenter", "val", None)]
+    assert [row.key for row in content.scores] == [("masks", "segmenter", "val", None, None)]
     assert (content.curves, len(content.galleries)) == ((), 1)
     assert [training.folder for training in content.trainings] == ["1-classifier/baseline", "1-classifier/acr"]
     assert not {stage.folder for stage in content.stages} & set(content.left_out)
@@ -155,6 +155,13 @@ def test_folders_on_their_way_to_be_deleted_are_not_named(run: DrawnRun):
     (run.folder / "2-cams" / "acr").rename(run.folder / "2-cams" / ".acr.cleared")
 
     assert run.content().left_out == ()
+
+
+def test_predictions_of_other_photos_in_the_run_folder_are_not_named(run: DrawnRun):
+    shutil.copytree(run.folder / "6-predictions" / "acr", run.folder / "mine")
+    shutil.copytree(run.folder / "2-cams" / "acr", run.folder / "2-cams" / "older")
+
+    assert run.content().left_out == ("2-cams/older",)
 
 
 def test_maps_are_not_shown_at_the_threshold_of_older_labels(masked_run: DrawnRun):

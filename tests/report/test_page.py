@@ -244,6 +244,13 @@ def test_groups_show_the_worst_photos_first(masked_run: DrawnRun, tmp_path: Path
         assert visible_articles(page) == ranked[:-3:-1]
 
 
+def test_a_single_photo_leaves_no_gallery_empty(masked_run: DrawnRun, tmp_path: Path, open_page: OpenPage):
+    report_of(masked_run, tmp_path / "report.html", num_photos=1)
+
+    with open_page(tmp_path / "report.html") as opened:
+        assert texts(opened.page.locator("button[data-group]")) == ["Random sample 1", "Random sample 1"]
+
+
 def test_score_at_a_picture_is_called_what_it_is(masked_run: DrawnRun, opened: OpenedPage):
     miou = read_photo_scores(masked_run.folder / "scores" / "pseudo-label-acr")["train_01"]
 

@@ -44,6 +44,23 @@ def test_scores_figures_and_page_are_written_though_stages_were_deleted(run: Dra
     assert "Not shown" not in (run.folder / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("change", ["other CRF", "nothing to measure"])
+def test_model_card_keeps_no_figure_of_another_measurement(change: str, run: DrawnRun):
+    card = run.folder / "5-segmenter/acr/README.md"
+    write_results(run.recipe, run.photos, run.stages, run=run.folder, warnings=[])
+    measured = card.read_text(encoding="utf-8")
+    if change == "other CRF":
+        changed = replace(run, recipe=replace(run.recipe, segmenter=replace(run.recipe.segmenter, crf="deeplab")))
+    else:
+        changed = replace(run, photos=run.photos._replace(val=()))
+
+    write_results(changed.recipe, changed.photos, changed.stages, run=run.folder, warnings=[])
+
+    (figure,) = (line for line in measured.splitlines() if line.startswith("| mIoU on val |"))
+    assert card.read_text(encoding="utf-8") == measured.replace(figure + "\n", "")
+    assert "| Trained on | 12 photos with pseudo-labels from seeds of acr |" in measured
+
+
 def test_report_of_a_changed_recipe_names_what_it_leaves_out(run: DrawnRun, caplog: pytest.LogCaptureFixture):
     changed = replace(run.recipe, cams=CamSettings(scales=(0.5,)))
 

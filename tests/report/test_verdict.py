@@ -67,6 +67,25 @@ def test_unsure_pixels_alone_are_told_where_the_threshold_costs_nothing():
     )
 
 
+@pytest.mark.parametrize(
+    ("miou", "told"), [(0.3, ""), (0.27, ", and pixels left unsure (255, counted as missed) cost 3.0")]
+)
+def test_labels_made_of_seeds_tell_what_their_threshold_costs_too(miou: float, told: str):
+    fixed, of_labels = (
+        replace(row("seed", value, source="fixed"), threshold=threshold)
+        for value, threshold in ((0.45, 0.25), (0.3, 0.4))
+    )
+    rows = [BASELINE, SEED, fixed, of_labels, replace(of_labels, level="pseudo-label", miou=miou)]
+
+    found = change(rows, rows[-1])
+
+    assert verdict(rows)[1:] == [
+        f"The pseudo-labels reach {100 * miou:.1f} mIoU: the threshold, set without masks, costs 19.2{told}."
+    ]
+    assert found is not None
+    assert (found.against, found.word) == (of_labels, "left unsure (255)" if told else "no change")
+
+
 def test_labels_of_an_unknown_threshold_are_not_blamed_on_one():
     labels = row("pseudo-label", 0.5)
     rows = [SEED, REFINED, row("refined", 0.45, source="fixed"), labels]
@@ -210,6 +229,17 @@ def test_seeds_are_compared_at_thresholds_of_the_same_source():
     assert found is not None
     assert (found.points, found.word) == (pytest.approx(2.0), "helped")
     assert change(rows, BASELINE) is None
+
+
+def test_seeds_are_not_compared_at_different_fixed_thresholds():
+    baseline, fixed = row("seed", 0.38, method="baseline", source="fixed"), row("seed", 0.4, source="fixed")
+    of_labels = replace(fixed, miou=0.2, threshold=0.5)
+
+    for rows in ([baseline, fixed, of_labels], [of_labels, fixed, baseline]):
+        found = change(rows, fixed)
+        assert found is not None
+        assert found.against == baseline
+        assert change(rows, of_labels) is None
 
 
 def test_spread_seeds_are_compared_with_those_that_were_spread():

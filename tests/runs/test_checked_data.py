@@ -7,8 +7,8 @@ import pytest
 from tag2mask.config import DataSettings
 from tag2mask.data.faults import DataError
 from tag2mask.data.known_facts import read_known_facts
+from tag2mask.data.result_folders import FACTS_FILE
 from tag2mask.runs.checked_data import checked_data
-from tag2mask.runs.folder import FACTS_FILE
 
 
 def test_what_was_found_is_kept_before_anything_follows(shapes: Path, tmp_path: Path):

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tag2mask.data.result_folders import FACTS_FILE
 from tag2mask.runs.folder import (
-    FACTS_FILE,
     LOCK_FILE,
     RECIPE_FILE,
     alone_in,

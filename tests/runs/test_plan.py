@@ -391,6 +391,45 @@ def test_changed_classes_train_everything_anew(recipe: Recipe, photos: Photos, t
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("first", ["2-cams", "4-pseudo-labels", "6-predictions"])
+def test_changed_classes_measure_anew_what_somebody_else_made_and_what_follows_from_it(
+    first: str, photos: Photos, tmp_path: Path
+):
+    masks = photos.label[0].label_map.parent
+    shutil.copytree(masks, tmp_path / first / "acr" / ("masks" if first == "6-predictions" else ""))
+    if first == "2-cams":
+        for path in (tmp_path / first / "acr").iterdir():
+            path.rename(path.with_suffix(".npz"))
+    recipe = changed(Recipe(methods=("baseline", "acr")), {"refinement.method": "none", "crf.enabled": False})
+    photos = photos._replace(val=photos.seed)
+    finish([stage for stage in plan(recipe, photos, tmp_path) if not stage.foreign], tmp_path)
+
+    found = to_do(plan(recipe, photos._replace(class_names=("ring", "square")), tmp_path), tmp_path)
+
+    own = {BASELINE, *seeds("baseline")}
+    of_segmenter = {"5-segmenter/acr", "6-predictions/acr", "scores/segmenter-acr"}
+    measured = {
+        "2-cams": {"scores/seed-acr", "scores/pseudo-label-acr"},
+        "4-pseudo-labels": {"scores/pseudo-label-acr"},
+        "6-predictions": {"scores/segmenter-acr"},
+    }[first]
+    assert found.keys() == own | measured | (set() if first == "6-predictions" else of_segmenter)
+    assert {found[folder] for folder in measured} == {"classes changed"}
+
+
+def test_measurements_of_what_a_run_trained_need_no_word_of_the_classes(photos: Photos, tmp_path: Path):
+    recipe = changed(
+        Recipe(methods=("baseline", "acr", "acr_vit")), {"segmenter.supervision": ("pseudo_labels", "masks")}
+    )
+
+    measured = [stage for stage in plan(recipe, photos._replace(val=photos.seed), tmp_path) if stage.level]
+
+    # Else run folders of older versions would be measured anew.
+    assert {name for stage in measured for name in stage.manifest.inputs} == {
+        "photos", "label maps", *(before.folder for stage in measured for before in stage.before),
+    }  # fmt: skip
+
+
 def test_seeds_after_the_crf_are_of_all_photos_where_labels_are_made_of_them(photos: Photos, tmp_path: Path):
     first, rest = photos.seed[:3], photos.seed[3:]
     recipe, photos = Recipe(methods=("acr",)), photos._replace(seed=first, label=rest)

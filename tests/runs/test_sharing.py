@@ -97,6 +97,17 @@ def test_finished_training_is_kept_aside_until_it_is_replaced(finished: Path, tm
     assert not (run / REPLACED).exists()
 
 
+def test_what_a_kill_left_of_a_replaced_training_is_deleted(finished: Path, tmp_path: Path):
+    run = tmp_path / "one"
+    set_aside(stage(), run)
+    aside = run / REPLACED / "1-classifier"
+    (aside / "acr").rename(aside / ".acr.cleared")
+
+    forget_replaced(stage(), run)
+
+    assert not (run / REPLACED).exists()
+
+
 def test_newer_of_two_finished_trainings_is_kept_aside(finished: Path, tmp_path: Path):
     run, newer = tmp_path / "one", Manifest({"acr.epochs": 4}, {}, finished=True)
     set_aside(stage(), run)

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import shutil
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from drawn_segmenter import NAMES, SETTINGS
+from free_memory import expect_given_back
 from lightning_fabric import Fabric
 from PIL import Image
 
@@ -97,6 +99,28 @@ def test_photo_that_needs_too_much_memory_is_named_and_the_others_go_on(
     (line,) = (record.getMessage() for record in caplog.records)
     assert line.startswith(f"skipped {photo_folder / 'turned.jpg'}: out of memory")
     assert "segmenter.long_side" in line
+
+
+def test_photo_longer_than_a_jpeg_has_an_overlay_that_is_brought_down(
+    drawn_network: DeepLab, fabric: Fabric, tmp_path: Path
+):
+    Image.new("RGB", (66_000, 8)).save(tmp_path / "strip.png")
+    segmenter = Segmenter(drawn_network, replace(SETTINGS, scales=(0.1,)), NAMES)
+
+    result = predict_folder(fabric, segmenter, {"strip": tmp_path / "strip.png"}, folder=tmp_path)
+
+    assert result == (1, ())
+    assert Image.open(tmp_path / "masks" / "strip.png").size == (66_000, 8)
+    assert Image.open(tmp_path / "overlays" / "strip.jpg").size == (65_500, 8)
+
+
+def test_memory_of_photos_that_are_done_is_given_back(
+    segmenter: Segmenter, fabric: Fabric, shapes: Path, tmp_path: Path
+):
+    photos = {str(number): shapes / "00.png" for number in range(10)}
+
+    with expect_given_back():
+        predict_folder(fabric, segmenter, photos, folder=tmp_path)
 
 
 def test_other_errors_of_a_network_stop_the_folder(
@@ -275,6 +299,49 @@ def test_predictions_that_are_stopped_are_not_told_to_be_finished(
     assert finished.counts == {"photos": 1}
     with pytest.raises(ValueError, match="found files that this model did not make at this precision"):
         refuse_other_origin(out, origin_of(model, EngineSettings(inference_precision="bf16-mixed")))
+
+
+def test_what_a_killed_call_left_is_no_other_origin_and_is_deleted(
+    segmenter: Segmenter, fabric: Fabric, shapes: Path, tmp_path: Path
+):
+    model, out = tmp_path / "model", tmp_path / "out"
+    segmenter.save(model)
+    origin = origin_of(model, EngineSettings())
+    out.mkdir()
+    for name in (".manifest.json.1.tmp", ".DS_Store"):
+        (out / name).touch()
+
+    refuse_other_origin(out, origin)
+    predict_photos(fabric, segmenter, {"a": shapes / "00.png"}, folder=out, origin=origin)
+    (out / "masks" / ".b.png.1.tmp").touch()
+    predict_photos(fabric, segmenter, {"b": shapes / "01.png"}, folder=out, origin=origin)
+
+    assert not list(out.rglob("*.tmp"))
+    assert (out / ".DS_Store").exists()
+    assert {path.name for path in (out / "masks").iterdir()} == {"a.png", "b.png"}
+
+
+def test_folder_that_another_process_predicts_into_is_refused(
+    segmenter: Segmenter, fabric: Fabric, shapes: Path, tmp_path: Path
+):
+    model, out = tmp_path / "model", tmp_path / "out"
+    segmenter.save(model)
+    (out / "masks").mkdir(parents=True)
+    (out / "masks" / ".a.png.1.tmp").touch()
+    work = "import sys; from pathlib import Path; from tag2mask.runs.folder import alone_in\n"
+    work += "with alone_in(Path(sys.argv[1])): print(flush=True); input()"
+    command = [sys.executable, "-c", work, str(out)]
+
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        with pytest.raises(ValueError, match=f"out is in use by process {process.pid}$"):
+            predict_photos(
+                fabric, segmenter, {"a": shapes / "00.png"}, folder=out, origin=origin_of(model, EngineSettings())
+            )
+        process.communicate("\n")
+
+    assert (out / "masks" / ".a.png.1.tmp").exists()
 
 
 def test_photos_of_a_kind_that_is_not_read_fail_unless_they_were_converted(

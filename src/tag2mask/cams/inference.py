@@ -17,13 +17,10 @@ from tag2mask.config import CamSettings
 from tag2mask.data.photos import open_photo, photo_size
 from tag2mask.data.records import Record
 from tag2mask.data.sizes import Size
-from tag2mask.memory import give_back_free
+from tag2mask.memory import giving_back
 from tag2mask.networks.classifier import PhotoClassifier
 from tag2mask.progress import track
 from tag2mask.workers import around_network, num_threads_beside, refused_together, share_of
-
-# Photos of many sizes at several scales: without it the process grows with their number, by gigabytes.
-_PHOTOS_BETWEEN_GIVING_BACK = 10
 
 
 class _Photos(NamedTuple):
@@ -73,9 +70,8 @@ def infer_cams(
     with refused_together(fabric):
         photos_done = (record for batch, _ in zip(share, written, strict=True) for record in batch)
         total, title = sum(map(len, share)), f"CAMs of {folder.name}"
-        for number, _ in enumerate(track(photos_done, total, title, shown=fabric.is_global_zero), start=1):
-            if number % _PHOTOS_BETWEEN_GIVING_BACK == 0:
-                give_back_free()
+        for _ in giving_back(track(photos_done, total, title, shown=fabric.is_global_zero)):
+            pass
 
 
 def cams_of_batch(classifier: PhotoClassifier, batch: Sequence[Record], settings: CamSettings) -> list[StoredCams]:

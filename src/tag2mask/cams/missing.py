@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from tag2mask.cams.store import stored_names
 from tag2mask.data.records import Record
+from tag2mask.memory import giving_back
 from tag2mask.progress import track
 from tag2mask.workers import around_network, num_threads_beside, refused_together, share_of
 
@@ -39,5 +40,5 @@ def write_missing_maps(
         share, prepare=prepare, infer=infer, finish=write, num_threads=num_threads_beside(fabric.device, num_threads)
     )
     with refused_together(fabric):
-        for _ in track(written, len(share), title, shown=fabric.is_global_zero):
+        for _ in giving_back(track(written, len(share), title, shown=fabric.is_global_zero)):
             pass

@@ -1,5 +1,6 @@
 """Judges the files of a data set: photos, exact copies, label maps."""
 
+import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,8 @@ from tag2mask.data.records import ALL, DataSet, Record
 MIN_SIDE = 32
 """Pixels below which a photo gives no more than one cell of a CAM at stride 32."""
 
+# Bytes of a file name that systems take, less what results add to a photo's.
+_MAX_STEM_BYTES = 240
 _NUM_IDS_SHOWN = 6
 _CONVERSIONS = {
     "1": ("black and white", "its one channel is read three times"),
@@ -36,6 +39,10 @@ def check_photos(data_set: DataSet, facts: Facts, log: FaultLog) -> None:
         if readable(file) != file:
             # Tables of the photos' scores and the report could not name it.
             log.error("photo-name", file, found="a name that is not UTF-8", expected="UTF-8", hint="Rename it.")
+        stem_bytes = len(os.fsencode(image.stem))
+        if stem_bytes > _MAX_STEM_BYTES:
+            expected = f"at most {_MAX_STEM_BYTES}, as results have longer ones"
+            log.error("photo-name", file, found=f"a name of {stem_bytes} bytes", expected=expected, hint="Rename it.")
         if isinstance(photo, FileError):
             log.error(photo.code, file, found=photo.found, expected=photo.expected, hint=photo.hint)
         else:

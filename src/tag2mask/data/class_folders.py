@@ -9,6 +9,7 @@ from tag2mask.data.folder import PHOTO_FOLDERS
 from tag2mask.data.names import PHOTO_SUFFIXES, without_suffix
 from tag2mask.data.photo_files import MASK_FOLDERS, list_label_maps, list_photos, warn_of_leftovers
 from tag2mask.data.records import DataSet, Record, group_in_splits, split_role
+from tag2mask.data.result_folders import holds_results
 from tag2mask.data.tables import TaggedRow, tag_ids
 
 
@@ -58,7 +59,7 @@ def read_class_folders(root: Path, log: FaultLog) -> DataSet:
 
 def _subfolders(folder: Path) -> list[Path]:
     ours = (path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "__MACOSX")))
-    return sorted(path for path in ours if path.name not in MASK_FOLDERS)
+    return sorted(path for path in ours if path.name not in MASK_FOLDERS and not holds_results(path))
 
 
 def _with_photos(folder: Path) -> tuple[Path, ...]:

@@ -1,17 +1,17 @@
 """Data sets in COCO's format, whose outlines give tags and masks."""
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from types import NoneType
 from typing import Any, NamedTuple
 
-from tag2mask.data.classes import is_background
+from tag2mask.data.classes import MAX_CLASSES, is_background
 from tag2mask.data.coco_outlines import Frame, read_outline
 from tag2mask.data.coco_splits import CocoSplit, coco_splits
-from tag2mask.data.drawn_masks import DrawnMask
+from tag2mask.data.drawn_masks import DrawnMask, Outline
 from tag2mask.data.faults import FaultLog
 from tag2mask.data.names import without_suffix
 from tag2mask.data.photo_files import PhotoFiles, list_photos, warn_of_leftovers
@@ -35,14 +35,10 @@ class _Object(NamedTuple):
     """What one annotation tells of a photo."""
 
     class_id: int
-    segmentation: Any
     is_crowd: bool
-    """Whether the outline is that of several objects together."""
-
-    @property
-    def is_only_box(self) -> bool:
-        """Whether it should be in the mask but has no outline."""
-        return not (self.segmentation or self.is_crowd)
+    """Whether it is several objects together, which are not in the mask."""
+    outline: Outline | None
+    """None of a crowd, and where there is none that can be used."""
 
 
 class _Photo(NamedTuple):
@@ -63,16 +59,16 @@ def read_coco(root: Path, log: FaultLog) -> DataSet:
     """The splits whose photos are there, each with and without the photos that have no tag.
 
     A class is a category that does not only group others; ids are 1, 2, ... in the order of the categories' ids. Every
-    annotation, a crowd's too, gives its photo a tag. Label maps that lie in the folder, named as their photo or its id,
-    are taken; the others are drawn from all annotations but the crowds', a later one over those before it. A photo with
-    a box that has no outline has none, nor have those of a split of boxes alone.
+    annotation, a crowd's too, gives its photo a tag. Label maps that lie in the folder, named as their photo or all by
+    its id, are taken; the others are drawn from all annotations but the crowds', a later one over those before it. A
+    photo with an annotation that has no usable outline has none, nor have those of a split of boxes alone.
     """
     annotations = _read_annotations(root, log)
     class_names = _common_class_names(annotations, log)
     if class_names is None:
         return DataSet(root, "COCO folders", (), group_in_splits([], {}, log))
     photos = _list_photos(root, annotations, log)
-    masks = _list_masks(root)
+    masks = _find_masks(root, annotations, photos, log)
     splits: dict[str, tuple[Record, ...]] = {}
     for split, found in annotations.items():
         records = tuple(_make_records(split, found, photos, masks, log))
@@ -81,7 +77,6 @@ def read_coco(root: Path, log: FaultLog) -> DataSet:
     used = [record.image.relative_to(root).as_posix() for record in everything]
     warn_of_leftovers(photos, used, log, place="the annotations")
     files = {record.label_map for record in everything if isinstance(record.label_map, Path)}
-    _warn_of_other_masks(root, [path for path in masks.values() if path not in files], log)
     num_drawn = sum(isinstance(record.label_map, DrawnMask) for record in everything)
     counts = f"{num_drawn:,} masks drawn from them, {len(files):,} from files"
     layout = f"COCO folders, tags from the annotations ({len(class_names)} classes), {counts}"
@@ -114,17 +109,48 @@ def _list_photos(root: Path, splits: Iterable[CocoSplit], log: FaultLog) -> Phot
     return PhotoFiles(root, root, files)
 
 
-def _list_masks(root: Path) -> dict[str, Path]:
-    """Label maps in the folder by their file name without suffix, of two alike the one of the first folder."""
-    paths = [path for folder in reversed(MASKS) for path in sorted((root / folder).rglob("*.png"))]
-    return {path.stem: path for path in paths}
+def _find_masks(
+    root: Path, annotations: Mapping[CocoSplit, _Annotations], photos: PhotoFiles, log: FaultLog
+) -> dict[str, Path]:
+    """Label maps in the folder by the key of their photo, of two of a photo the one of the first folder.
+
+    A label map's path below its folder is the end of its photo's path; in a folder where that fits none, the photo's id
+    stands for its name.
+    """
+    by_name = _by_ends((without_suffix(key), key) for key in photos.files)
+    by_id = _by_ends(
+        (f"{split.photos}/{photo.image_id}", f"{split.photos}/{photo.file_name}")
+        for split, found in annotations.items()
+        for photo in found.photos
+    )
+    masks: dict[str, Path] = {}
+    for folder in MASKS:
+        names = {
+            path: path.relative_to(root / folder).with_suffix("").as_posix()
+            for path in sorted((root / folder).rglob("*.png"))
+        }
+        # All or none: where photos are called by numbers, the name of one may be the id of another.
+        index = by_name if any(name in by_name for name in names.values()) else by_id
+        for path, name in names.items():
+            keys = index.get(name, [])
+            if len(keys) == 1:
+                masks.setdefault(keys[0], path)
+                continue
+            found = f"a name that fits {' and '.join(keys[:3])}" if keys else "another name"
+            hint = f"It is left out. {photos.index.suggest(name)}".rstrip()
+            expected = "the name or the image id of one photo"
+            log.warn("mask-without-photo", path.relative_to(root).as_posix(), found=found, expected=expected, hint=hint)
+    return masks
 
 
-def _warn_of_other_masks(root: Path, paths: Iterable[Path], log: FaultLog) -> None:
-    for path in paths:
-        file = path.relative_to(root).as_posix()
-        expected = "the name or the image id of a photo"
-        log.warn("mask-without-photo", file, found="another name", expected=expected, hint="It is left out.")
+def _by_ends(names: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Keys of photos by each end of the path that a photo is called by: of a/b/c also b/c and c."""
+    keys = defaultdict(list)
+    for name, key in names:
+        folders = name.split("/")
+        for start in range(len(folders)):
+            keys["/".join(folders[start:])].append(key)
+    return keys
 
 
 def _make_records(
@@ -136,8 +162,7 @@ def _make_records(
         if image is None:
             log.error("no-photo", key, found="no such file", expected=f"each photo of {split.annotations}")
             continue
-        file = masks.get(image.stem) or masks.get(str(photo.image_id))
-        yield Record(without_suffix(key), image, photo.tags, file or photo.label_map)
+        yield Record(without_suffix(key), image, photo.tags, masks.get(key) or photo.label_map)
 
 
 def _read_annotations(root: Path, log: FaultLog) -> dict[CocoSplit, _Annotations]:
@@ -148,22 +173,32 @@ def _read_annotations(root: Path, log: FaultLog) -> dict[CocoSplit, _Annotations
     return {split: _annotations_of(root, split, content, headings, log) for split, content in contents.items()}
 
 
-def _headings(contents: Collection[_Content]) -> set[str]:
-    """Names that only group categories, as Roboflow puts one above those of a project: no annotation is of it."""
+def _headings(contents: Collection[_Content]) -> set[tuple[int, str]]:
+    """Categories, by id and name, that only group others, as Roboflow puts one above those of a project.
+
+    No annotation is of them. What they group may be called as they are.
+    """
     above, annotated = set(), set()
     for content in contents:
         used = {annotation["category_id"] for annotation in content["annotations"]}
-        # COCO's person is its own.
-        above |= {name for one in content["categories"] if (name := str(one.get("supercategory"))) != one["name"]}
-        annotated |= {category["name"] for category in content["categories"] if category["id"] in used}
-    names = {category["name"] for content in contents for category in content["categories"]}
-    return (names & above) - annotated
+        for category in content["categories"]:
+            one = (category["id"], category["name"])
+            # COCO's person is its own.
+            others = (other for other in content["categories"] if other is not category)
+            if any(other.get("supercategory") == category["name"] for other in others):
+                above.add(one)
+            if category["id"] in used:
+                annotated.add(one)
+    return above - annotated
 
 
-def _annotations_of(root: Path, split: CocoSplit, content: _Content, headings: set[str], log: FaultLog) -> _Annotations:
+def _annotations_of(
+    root: Path, split: CocoSplit, content: _Content, headings: set[tuple[int, str]], log: FaultLog
+) -> _Annotations:
     """Photos of a split in the order of their names."""
     file = split.annotations
-    listed = [category for category in content["categories"] if category["name"] not in headings]
+    listed = [category for category in content["categories"] if (category["id"], category["name"]) not in headings]
+    _check_that_each_is_once("categories", "name", listed, file, log)
     categories = sorted(listed, key=lambda category: int(category["id"]))
     class_names = tuple(category["name"] for category in categories)
     for name in class_names:
@@ -172,24 +207,29 @@ def _annotations_of(root: Path, split: CocoSplit, content: _Content, headings: s
             log.error("classes", file, found=f"a category {name!r}", expected=expected)
     class_ids = {category["id"]: class_id for class_id, category in enumerate(categories, start=1)}
     images = sorted(content["images"], key=lambda image: str(image["file_name"]))
-    objects = _objects_by_image(content, class_ids, file, log)
-    photos = [_photo(image, objects[image["id"]], root / file, split, log) for image in images]
+    objects = _objects_by_image(content, class_ids, split, log)
+    photos = [_photo(image, objects[image["id"]], root / file) for image in images]
     single = [found for of_image in objects.values() for found in of_image if not found.is_crowd]
-    num_boxes = sum(found.is_only_box for found in single)
+    num_boxes = sum(found.outline is None for found in single)
     if num_boxes:
-        counts = f"{num_boxes:,} of {len(single):,} annotations without segmentation"
+        counts = f"{num_boxes:,} of {len(single):,} annotations without a usable outline"
         hint = "They give tags; of their photos no mask is drawn."
-        log.warn("only-box", file, found=counts, expected="an outline in each", hint=hint)
-        if num_boxes == len(single):
-            photos = [photo._replace(label_map=None) for photo in photos]
+        log.warn("only-box", file, found=counts, expected="one in each", hint=hint)
+    # Label maps have no ids for more classes, which is told of every layout.
+    if num_boxes == len(single) > 0 or len(class_names) > MAX_CLASSES:
+        photos = [photo._replace(label_map=None) for photo in photos]
     return _Annotations(class_names, tuple(photos))
 
 
 def _objects_by_image(
-    content: _Content, class_ids: Mapping[int, int], file: str, log: FaultLog
+    content: _Content, class_ids: Mapping[int, int], split: CocoSplit, log: FaultLog
 ) -> dict[int, list[_Object]]:
     """The objects of every image, by its id; annotations of images or categories that are not there are noted."""
     objects: dict[int, list[_Object]] = {image["id"]: [] for image in content["images"]}
+    frames = {
+        image["id"]: Frame(f"{split.photos}/{image['file_name']}", image["height"], image["width"])
+        for image in content["images"]
+    }
     unknown: Counter[str] = Counter()
     for annotation in content["annotations"]:
         image_id, category_id = annotation["image_id"], annotation["category_id"]
@@ -198,31 +238,23 @@ def _objects_by_image(
         elif category_id not in class_ids:
             unknown[f"category_id {category_id}"] += 1
         else:
+            class_id, segmentation = class_ids[category_id], annotation.get("segmentation")
             is_crowd = bool(annotation.get("iscrowd"))
-            objects[image_id].append(_Object(class_ids[category_id], annotation.get("segmentation"), is_crowd))
+            outline = None if is_crowd else read_outline(segmentation, class_id, frames[image_id], log)
+            objects[image_id].append(_Object(class_id, is_crowd, outline))
     for name, count in unknown.items():
         found = f"{name} in {count:,} annotation{'s' if count > 1 else ''}"
-        log.error("unknown-id", file, found=found, expected="the id of an image and of a category")
+        log.error("unknown-id", split.annotations, found=found, expected="the id of an image and of a category")
     return objects
 
 
-def _photo(
-    image: Mapping[str, Any], objects: Sequence[_Object], annotations: Path, split: CocoSplit, log: FaultLog
-) -> _Photo:
+def _photo(image: Mapping[str, Any], objects: Sequence[_Object], annotations: Path) -> _Photo:
     """A photo with its tags and the label map that is drawn from all of its objects but the crowds, if all can be."""
-    name, height, width = image["file_name"], image["height"], image["width"]
     tags = tuple(sorted({found.class_id for found in objects}))
-    if any(found.is_only_box for found in objects):
-        return _Photo(image["id"], name, tags, None)
-    frame = Frame(f"{split.photos}/{name}", height, width)
-    outlines = (
-        outline
-        for found in objects
-        if not found.is_crowd
-        for outline in read_outline(found.segmentation, found.class_id, frame, log)
-    )
-    label_map = DrawnMask(annotations, image["id"], height, width, tuple(outlines))
-    return _Photo(image["id"], name, tags, label_map)
+    single = [found.outline for found in objects if not found.is_crowd]
+    outlines = tuple(outline for outline in single if outline is not None)
+    drawn = DrawnMask(annotations, image["id"], image["height"], image["width"], outlines)
+    return _Photo(image["id"], image["file_name"], tags, drawn if len(outlines) == len(single) else None)
 
 
 def _read_json(path: Path, file: str, log: FaultLog) -> _Content | None:
@@ -248,7 +280,7 @@ def _read_json(path: Path, file: str, log: FaultLog) -> _Content | None:
 
 
 def _check_entries(section: str, entries: list[Any], file: str, log: FaultLog) -> None:
-    """Note the first entry that lacks a field, else images and categories that are there twice."""
+    """Note the first entry that lacks a field, else ids and photos that are there twice."""
     fields = _FIELDS[section]
     for index, entry in enumerate(entries):
         given = entry if isinstance(entry, dict) else {}
@@ -257,9 +289,13 @@ def _check_entries(section: str, entries: list[Any], file: str, log: FaultLog) -
             found = f"{section}[{index}] without a good {' and '.join(wrong)}"
             log.error("annotations", file, found=found, expected=f"{', '.join(fields)} in each of {section}")
             return
-    for name in ("id", "name", "file_name"):
+    for name in ("id", "file_name"):
         if name in fields:
-            value, count = Counter(entry[name] for entry in entries).most_common(1)[0] if entries else ("", 0)
-            if count > 1:
-                found = f"{section} with {name} {value!r} {count} times"
-                log.error("annotations", file, found=found, expected="each once")
+            _check_that_each_is_once(section, name, entries, file, log)
+
+
+def _check_that_each_is_once(section: str, name: str, entries: list[Any], file: str, log: FaultLog) -> None:
+    value, count = Counter(entry[name] for entry in entries).most_common(1)[0] if entries else ("", 0)
+    if count > 1:
+        found = f"{section} with {name} {value!r} {count} times"
+        log.error("annotations", file, found=found, expected="each once")

@@ -21,13 +21,17 @@ class Frame(NamedTuple):
     width: int
 
 
-def read_outline(segmentation: Any, class_id: int, frame: Frame, log: FaultLog) -> list[Outline]:
-    """One object's outline, or nothing where no part of it can be used, which is noted."""
+def read_outline(segmentation: Any, class_id: int, frame: Frame, log: FaultLog) -> Outline | None:
+    """One object's outline, or none where there is no part of it that can be used; what cannot is noted."""
     if isinstance(segmentation, dict):
         run_lengths = _run_lengths(segmentation, frame, log)
-        return [Outline(class_id, run_lengths=run_lengths)] if run_lengths else []
-    polygons = tuple(polygon for corners in segmentation if (polygon := _polygon(corners, frame, log)))
-    return [Outline(class_id, polygons)] if polygons else []
+        return Outline(class_id, run_lengths=run_lengths) if run_lengths else None
+    listed = segmentation or []
+    # Some tools write the corners of an only polygon without a list around them.
+    if all(isinstance(value, int | float) for value in listed):
+        listed = [listed]
+    polygons = tuple(polygon for corners in listed if corners and (polygon := _polygon(corners, frame, log)))
+    return Outline(class_id, polygons) if polygons else None
 
 
 def _polygon(corners: Any, frame: Frame, log: FaultLog) -> bytes:
@@ -65,9 +69,13 @@ def _fill(counts: list[Any], frame: Frame) -> bool:
 
 
 def _is_whole(counts: bytes, frame: Frame) -> bool:
-    """Whether compressed run lengths speak of every pixel: COCO's code refuses those of more, not those of less."""
+    """Whether compressed run lengths speak of every pixel and of no more: one less has no room for them."""
+    return _have_room(counts, frame.height, frame.width) and not _have_room(counts, frame.height * frame.width - 1, 1)
+
+
+def _have_room(counts: bytes, height: int, width: int) -> bool:
     try:
-        pixels = coco_mask.decode({"size": [frame.height, frame.width], "counts": counts})
+        coco_mask.decode({"size": [height, width], "counts": counts})
     except ValueError:
         return False
-    return bool(coco_mask.encode(pixels)["counts"] == counts)
+    return True

@@ -30,6 +30,7 @@ class PhotoFacts:
     has_alpha: bool
     is_turned: bool
     num_frames: int
+    """At least; counting ends at a damaged one."""
     num_bytes: int
     digest: str
     """Of the file's content; equal for exact copies."""
@@ -78,7 +79,7 @@ def inspect_photo(path: Path) -> PhotoFacts:
         height=upright.height,
         mode=image.mode,
         has_alpha=image.has_transparency_data,
-        is_turned=is_turned(image),
+        is_turned=is_turned(image, content),
         num_frames=_num_frames(image),
         num_bytes=len(content),
         digest=digest_content(content),
@@ -114,5 +115,9 @@ def _inspect(record: Record) -> RecordFacts:
 
 
 def _num_frames(image: Image.Image) -> int:
-    # MPO is a phone's JPEG with previews behind it: one photo.
-    return 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
+    try:
+        # MPO is a phone's JPEG with previews behind it: one photo.
+        return 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
+    # Of a damaged frame behind the first Pillow lets errors of many kinds through, as of a damaged photo.
+    except Exception:
+        return 2

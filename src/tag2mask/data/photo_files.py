@@ -9,6 +9,7 @@ from pathlib import Path
 from tag2mask.data.faults import FaultLog
 from tag2mask.data.lists import ListedPhoto
 from tag2mask.data.names import PHOTO_SUFFIXES, UNREADABLE_SUFFIXES, NameIndex, path_inside, without_suffix
+from tag2mask.data.result_folders import holds_results
 
 MASK_FOLDERS = ("masks", "SegmentationClass", "SegmentationClassAug")
 # Of masks, as people keep them.
@@ -167,13 +168,13 @@ def warn_of_leftovers(photos: PhotoFiles, used: Iterable[str], log: FaultLog, *,
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Files below a folder in sorted order, without hidden ones and what macOS puts into archives."""
+    """Files below a folder in sorted order, without hidden ones, what macOS puts into archives, and results."""
     if not folder.is_dir():
         return
     for path in sorted(folder.iterdir(), key=lambda path: path.name):
         if path.name.startswith(".") or path.name == "__MACOSX":
             continue
         if path.is_dir():
-            yield from _walk(path)
+            yield from () if holds_results(path) else _walk(path)
         else:
             yield path

@@ -103,21 +103,34 @@ def decode(path: Path, content: bytes) -> Image.Image:
         raise
     # Each of Pillow's decoders lets its own parser's errors through: OSError, SyntaxError, struct.error, and others.
     except Exception as error:
-        raise FileError("damaged", path, found=f"a damaged file ({error})", expected="a whole image") from error
+        raise _damaged(path, error) from error
     return image
 
 
-def is_turned(image: Image.Image) -> bool:
-    """Whether EXIF says that the stored picture is not upright."""
-    return _orientation(image) != _UPRIGHT
+def is_turned(image: Image.Image, content: bytes) -> bool:
+    """Whether EXIF says that the picture stored in a file is not upright.
+
+    Args:
+        image: decoded.
+        content: of its file.
+    """
+    # Pillow turns a TIFF itself as it decodes it, and then forgets that it did.
+    stored = Image.open(io.BytesIO(content)) if image.format == "TIFF" else image
+    return _orientation(stored) != _UPRIGHT
 
 
 def to_upright_rgb(image: Image.Image, path: Path) -> Image.Image:
-    """The decoded photo as `open_photo` gives it.
+    """The photo, decoded or opened alone, as `open_photo` gives it.
 
     Raises:
-        FileError: its pixels have no range that means a brightness.
+        FileError: it is damaged, or its pixels have no range that means a brightness.
     """
+    # First, for a TIFF is turned by Pillow as it is decoded.
+    try:
+        image.load()
+    # As in `decode`.
+    except Exception as error:
+        raise _damaged(path, error) from error
     orientation = _orientation(image)
     if orientation != _UPRIGHT:
         image = image.transpose(_TO_UPRIGHT[orientation])
@@ -162,6 +175,10 @@ def _refuse_too_large(path: Path, size: tuple[int, int]) -> None:
 def _too_large(path: Path, num_pixels: str) -> FileError:
     expected = f"at most {Image.MAX_IMAGE_PIXELS:,}"
     return FileError("too-large", path, found=f"{num_pixels} pixels", expected=expected, hint="Shrink it.")
+
+
+def _damaged(path: Path, error: Exception) -> FileError:
+    return FileError("damaged", path, found=f"a damaged file ({error})", expected="a whole image")
 
 
 def _not_an_image(path: Path, content: bytes) -> FileError:

@@ -127,8 +127,8 @@ class _ConvolutionOfOnnx(nn.Module):
 
 
 def _with_padding_of_onnx(network: DeepLab) -> DeepLab:
-    """A copy for the exporter."""
-    network = deepcopy(network)
+    """A copy for the exporter, on the CPU."""
+    network = deepcopy(network).cpu()
     for parent in list(network.modules()):
         for name, child in parent.named_children():
             # With dilation onnxruntime does not know this padding.

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from tag2mask.config import RefinementSettings
 from tag2mask.networks.backbones import Backbone, build_backbone
-from tag2mask.networks.irnet import check_pairs, enlarge, grid_size, shrink
+from tag2mask.networks.backbones.timm_features import resize_to_multiple
+from tag2mask.networks.irnet import check_pairs, enlarge, grid_size, resize_to_grid, shrink
 
 STRIDE = 8
 """Pixels of the image per cell of the features."""
@@ -46,13 +47,14 @@ class AffinityNet(nn.Module):
         Args:
             images: (B, 3, H, W), normalised with the backbone's `mean` and `std`.
         """
-        size = grid_size(images, STRIDE)
-        depths = zip(self.backbone(images)[self.first_depth :], self.backbone.strides[self.first_depth :], strict=True)
+        fitted = resize_to_multiple(images, self.backbone.multiple)
+        grid = grid_size(fitted, STRIDE)
+        depths = zip(self.backbone(fitted)[self.first_depth :], self.backbone.strides[self.first_depth :], strict=True)
         reduced = [
-            enlarge(F.elu(reduce(shrink(feature, stride, STRIDE))), stride, STRIDE, size=size)
+            enlarge(F.elu(reduce(shrink(feature, stride, STRIDE))), stride, STRIDE, size=grid)
             for (feature, stride), reduce in zip(depths, self.reductions, strict=True)
         ]
-        return F.elu(self.fusion(torch.cat(reduced, dim=1)))
+        return resize_to_grid(F.elu(self.fusion(torch.cat(reduced, dim=1))), images, STRIDE)
 
     def new_parameters(self) -> list[nn.Parameter]:
         """Parameters that come from no pretrained weights: all but the backbone's."""

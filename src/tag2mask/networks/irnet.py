@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from tag2mask.config import RefinementSettings
 from tag2mask.networks.backbones import Backbone, build_backbone
+from tag2mask.networks.backbones.timm_features import resize_to_multiple
 
 STRIDE = 4
 """Pixels of the image per cell of the boundary map."""
@@ -44,15 +45,16 @@ class BoundaryNet(nn.Module):
         Args:
             images: (B, 3, H, W), normalised with the backbone's `mean` and `std`.
         """
-        size = grid_size(images, STRIDE)
+        fitted = resize_to_multiple(images, self.backbone.multiple)
+        grid = grid_size(fitted, STRIDE)
         with torch.no_grad():
-            features = self.backbone(images)
+            features = self.backbone(fitted)
         reduced = [
-            F.relu(enlarge(reduce(shrink(feature, stride, STRIDE)), stride, STRIDE, size=size))
+            F.relu(enlarge(reduce(shrink(feature, stride, STRIDE)), stride, STRIDE, size=grid))
             for feature, stride, reduce in zip(features, self.backbone.strides, self.reductions, strict=True)
         ]
         logits: Tensor = self.fusion(torch.cat(reduced, dim=1))
-        return logits
+        return resize_to_grid(logits, images, STRIDE)
 
     def train(self, mode: bool = True) -> "BoundaryNet":
         """Change mode, but for the backbone, which is fixed."""
@@ -86,6 +88,12 @@ def check_pairs(settings: RefinementSettings, stride: int) -> None:
 def grid_size(images: Tensor, stride: int) -> tuple[int, int]:
     """Rows and columns of cells of `stride` pixels that cover images (B, 3, H, W)."""
     return math.ceil(images.shape[2] / stride), math.ceil(images.shape[3] / stride)
+
+
+def resize_to_grid(maps: Tensor, images: Tensor, stride: int) -> Tensor:
+    """Maps (B, D, h, w) that cover images (B, 3, H, W), resized to the grid of cells of `stride` pixels."""
+    size = grid_size(images, stride)
+    return maps if maps.shape[2:] == size else F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
 
 
 def shrink(feature: Tensor, stride: int, grid_stride: int) -> Tensor:

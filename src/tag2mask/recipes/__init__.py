@@ -124,8 +124,8 @@ def _find(name_or_path: str, beside: Path) -> Path:
     listed = ", ".join(shipped)
     if path.is_dir():
         raise RecipeError(
-            f"no recipe {name_or_path}: found a folder that is no run's, expected a file, the folder of a run or one "
-            f"of {listed}; --data.root {name_or_path} names photos"
+            f"no recipe {name_or_path}: found a folder, expected a file, such as the config.yaml of a run, or one of "
+            f"{listed}; --data.root {name_or_path} names photos"
         )
     raise RecipeError(f"no recipe {name_or_path}: neither a file nor one of {listed}{meant(name_or_path, shipped)}")
 

@@ -33,7 +33,7 @@ from tag2mask.report.content import (
 from tag2mask.report.galleries import find_galleries
 from tag2mask.report.measurements import score_rows
 from tag2mask.runs.manifest import FILE_NAME, read_manifest
-from tag2mask.runs.stages import CLASSIFIERS, TRAININGS, Photos, Stage, StageState
+from tag2mask.runs.stages import CLASSIFIERS, FOLDERS, TRAININGS, Photos, Stage, StageState
 from tag2mask.stages.labels import note_on_unlabelled_classes, read_threshold
 from tag2mask.stages.scores import SWEPT_LEVELS
 
@@ -91,10 +91,10 @@ def collect(
 
 def _left_out(stages: Sequence[Stage], run: Path) -> tuple[str, ...]:
     """Stage folders that are not of these stages, or were made with other settings or inputs than theirs."""
-    # Hidden ones are on their way to be deleted or taken over.
-    found = (path.parent.relative_to(run) for path in run.rglob(FILE_NAME))
-    folders = {folder.as_posix() for folder in found if not any(part.startswith(".") for part in folder.parts)}
-    return tuple(sorted(folders - {stage.folder for stage in stages}))
+    # Hidden ones are on their way to be deleted or taken over, and elsewhere may be predictions of other photos.
+    places = ["1-classifier/[!.]*", *(folder.format(method="[!.]*", level="[!.]*") for folder in FOLDERS.values())]
+    found = (path.parent.relative_to(run) for place in places for path in run.glob(f"{place}/{FILE_NAME}"))
+    return tuple(sorted({folder.as_posix() for folder in found} - {stage.folder for stage in stages}))
 
 
 def _settings(recipe: Recipe) -> tuple[Setting, ...]:

@@ -25,7 +25,7 @@ def score_rows(recipe: Recipe, photos: Photos, stages: Sequence[Stage], run: Pat
 
 
 def _rows(recipe: Recipe, photos: Photos, stage: Stage, stages: Sequence[Stage], run: Path) -> list[ScoreRow]:
-    """One row for label maps, one a threshold for activations."""
+    """One row for label maps, one a threshold for activations: the best, the fixed one and that of their labels."""
     assert stage.level is not None
     (source,) = stage.before
     blank = ScoreRow(
@@ -39,18 +39,18 @@ def _rows(recipe: Recipe, photos: Photos, stage: Stage, stages: Sequence[Stage],
         chosen = read_threshold(run / source.folder) if is_ours else None
         return [replace(row, threshold=chosen.used, threshold_source=chosen.source) if chosen else row]
     sweep = read_sweep(run / stage.folder).scores()
-    thresholds: dict[ThresholdSource, float] = {
-        "best on this split": sweep.best(),
-        "fixed": recipe.cams.threshold if stage.level == "seed" else recipe.labels.threshold,
-    }
+    thresholds: list[tuple[ThresholdSource, float]] = [
+        ("best on this split", sweep.best()),
+        ("fixed", recipe.cams.threshold if stage.level == "seed" else recipe.labels.threshold),
+    ]
     for other in stages:
         if other.kind == "labels" and other.before[:1] == (source,):
             made_with = read_threshold(run / other.folder)
-            if made_with and made_with.source == "estimated":
-                thresholds["estimated"] = made_with.used
+            if made_with:
+                thresholds.append((made_with.source, made_with.used))
     return [
         replace(blank, **asdict(sweep.at(value, photos.class_names)), threshold=value, threshold_source=name)
-        for name, value in thresholds.items()
+        for name, value in dict.fromkeys(thresholds)
     ]
 
 

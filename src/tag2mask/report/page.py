@@ -67,10 +67,10 @@ def write_report(
     Args:
         path: of the HTML file.
         content: of a run.
-        num_photos: shown in all; of a run with predictions half of them with these.
+        num_photos: shown in all; of a run with predictions half of them with these. At least one of either is shown.
         max_bytes: of the page; photos are left out, those of the random sample first, until it is small enough.
     """
-    share = num_photos // max(1, len(content.galleries))
+    share = max(1, num_photos // max(1, len(content.galleries)))
     galleries = [_show(gallery, choose_photos(gallery, share)) for gallery in content.galleries]
     page = _render(content, galleries, num_dropped=0)
     num_dropped = _drop(galleries, len(page.encode()) - max_bytes)

@@ -50,9 +50,10 @@ class ScoreRow:
             raise ValueError(fault)
 
     @property
-    def key(self) -> tuple[str, str, str, str | None]:
-        """What was measured: method, level, split and threshold source."""
-        return self.method, self.level, self.split, self.threshold_source
+    def key(self) -> tuple[str, str, str, str | None, float | None]:
+        """What was measured: method, level, split, threshold source, and the threshold where it is fixed."""
+        fixed = self.threshold if self.threshold_source == "fixed" else None
+        return self.method, self.level, self.split, self.threshold_source, fixed
 
 
 def notes_on_absent_classes(rows: Sequence[ScoreRow]) -> list[str]:

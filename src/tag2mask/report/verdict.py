@@ -1,6 +1,7 @@
 """Did each stage help? Measurements compared with what they build on, in numbers and in one paragraph."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal, NamedTuple, get_args
 
 from tag2mask.config import TWIN, Level
@@ -54,8 +55,9 @@ def leading_row(rows: Sequence[ScoreRow], method: str, level: Level, split: str 
 def change(rows: Sequence[ScoreRow], row: ScoreRow, *, plain: str = "baseline") -> Change | None:
     """Against what it is made of on the same photos; a seed against another method's at a threshold of the same source.
 
-    CRF and refinement both begin with the seeds. Maps at another threshold than the best are compared with themselves
-    at the best, pseudo-labels with the maps at the threshold that the labels were made with.
+    A fixed threshold has to be the same one. CRF and refinement both begin with the seeds. Maps at another threshold
+    than the best are compared with themselves at the best, pseudo-labels with the maps or seeds that they are made of,
+    at the threshold that they were made with.
 
     Args:
         rows: measurements of a run.
@@ -135,9 +137,11 @@ def _made_of(level: Level) -> Sequence[Level]:
 
 
 def _maps_of_labels(rows: Sequence[ScoreRow], labels: ScoreRow) -> ScoreRow | None:
-    """The refined maps at the threshold that made pseudo-labels of them; None for labels of another origin."""
-    key = (labels.method, "refined", labels.split, labels.threshold_source)
-    return next((row for row in rows if row.key == key), None)
+    """The refined maps, or seeds, at the threshold that made pseudo-labels of them; None for labels of other origin."""
+    by_key = {row.key: row for row in rows}
+    levels: tuple[Level, ...] = ("refined", "seed")
+    found = (by_key.get(replace(labels, level=level).key) for level in levels)
+    return next((row for row in found if row), None)
 
 
 def _against(row: ScoreRow, before: ScoreRow) -> Change:
@@ -227,11 +231,12 @@ def _on_gain(name: str, gain: Change | None) -> str:
 def _on_labels(rows: Sequence[ScoreRow], row: ScoreRow) -> str:
     """How good they are, what their threshold costs, and what their unsure pixels do."""
     maps = _maps_of_labels(rows, row)
-    price = change(rows, maps) if maps else None
+    best = leading_row(rows, maps.method, maps.level, maps.split) if maps else None
+    price = 100 * (best.miou - maps.miou) if maps and best else 0.0
     unsure = change(rows, row)
     parts = []
-    if price and price.word == "price of the threshold" and price.points <= -_NOTHING:
-        parts.append(f"the threshold, set without masks, costs {-price.points:.1f}")
+    if price >= _NOTHING:
+        parts.append(f"the threshold, set without masks, costs {price:.1f}")
     if unsure and unsure.word == "left unsure (255)":
         verb = "gain" if unsure.points > 0 else "cost"
         parts.append(f"pixels left unsure (255, counted as missed) {verb} {abs(unsure.points):.1f}")

@@ -11,8 +11,8 @@ from tag2mask.data.check import check_data_set
 from tag2mask.data.check_report import fault_lines
 from tag2mask.data.known_facts import read_known_facts, write_known_facts
 from tag2mask.data.records import DataSet
+from tag2mask.data.result_folders import FACTS_FILE
 from tag2mask.progress import is_first_process
-from tag2mask.runs.folder import FACTS_FILE
 
 _logger = logging.getLogger(__name__)
 

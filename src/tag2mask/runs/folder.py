@@ -16,8 +16,6 @@ _logger = logging.getLogger(__name__)
 
 RECIPE_FILE = "config.yaml"
 """All settings of a run: the folder that has this file is a run's."""
-FACTS_FILE = ".checked_files.json"
-"""What the check of the data found in each file, so that the next one opens only what has changed."""
 LOCK_FILE = ".lock"
 """Holds the number of the process that works in the run folder, or was the last one to do so."""
 

@@ -76,6 +76,9 @@ def plan(recipe: Recipe, photos: Photos, run: Path) -> list[Stage]:
         stages += [predictions, *_measured(predictions, "segmenter", photos.val)]
     for stage in stages:
         check_warmup(recipe, stage.kind)
+        if stage.level and not _depends_on_classes(stage):
+            # Files of another origin know the classes by their ids, scores by their names.
+            stage.manifest.inputs["classes"] = digest(photos.class_names)
     return stages
 
 
@@ -216,6 +219,11 @@ def _measured(stage: Stage, level: Level, records: Sequence[Record]) -> list[Sta
     scores = _stage("scores", stage.method, masked, {}, (stage,), level=level)
     scores.manifest.inputs["label maps"] = _digest_label_maps(masked)
     return [scores]
+
+
+def _depends_on_classes(stage: Stage) -> bool:
+    """Whether other class names make the stage anew, or one that it builds on."""
+    return "classes" in stage.manifest.inputs or any(_depends_on_classes(before) for before in stage.before)
 
 
 def _masked(records: Sequence[Record]) -> list[Record]:

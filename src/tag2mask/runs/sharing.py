@@ -28,7 +28,8 @@ def set_aside(stage: Stage, run: Path) -> None:
 def forget_replaced(stage: Stage, run: Path) -> None:
     """Delete what the stage, which is finished, has replaced."""
     aside = run / REPLACED / stage.folder
-    if aside.exists():
+    if aside.parent.exists():
+        # Also where a kill has left it half deleted.
         clear(aside)
         with suppress(OSError):
             # Up to the first folder that holds more.

@@ -9,10 +9,6 @@ from tag2mask.data.folder import find_table
 from tag2mask.data.names import without_suffix
 from tag2mask.data.photo_files import MASK_FOLDERS, list_photos
 from tag2mask.data.voc import is_voc
-from tag2mask.runs.manifest import FILE_NAME
-
-CONTENTS = "photos.json"
-"""File beside predictions: digest of the photo that each mask was made of, by name."""
 
 
 def photos_of_places(places: Sequence[Path], *, without: Path) -> dict[str, Path]:
@@ -46,8 +42,8 @@ def photos_below(folder: Path, *, without: Path) -> dict[str, Path]:
     """All photos of a folder by name, the path below it without suffix; with it where others would be called the same.
 
     Args:
-        folder: is searched with its subfolders, but for those of earlier predictions and the masks of a data set; or a
-            single photo.
+        folder: is searched with its subfolders, but for those of results and the masks of a data set; or a single
+            photo.
         without: subfolder that is left out, for predictions may go there.
 
     Raises:
@@ -69,17 +65,12 @@ def photos_below(folder: Path, *, without: Path) -> dict[str, Path]:
     found = list_photos(folder, folder, FaultLog(), skip=skipped)
     # What is not read either is told where it fails, like a damaged file.
     files = found.files | {path.relative_to(folder).as_posix(): path for path in found.unreadable}
-    subfolders = {parent for key in files for parent in Path(key).parents} - {Path()}
-    predictions = {part for part in subfolders if (folder / part).resolve() == out or _holds_predictions(folder / part)}
-    photos = {key: path for key, path in files.items() if predictions.isdisjoint(Path(key).parents)}
+    photos = {key: path for key, path in files.items() if out not in path.resolve().parents}
     if not photos:
-        beside = " but predictions" if files else ""
-        raise ValueError(f"{folder}: found no photo{beside}, expected files such as photo.jpg in it or its subfolders")
+        raise ValueError(
+            f"{folder}: found no photo, expected files such as photo.jpg in it or its subfolders (results do not count)"
+        )
     return _by_name(photos)
-
-
-def _holds_predictions(folder: Path) -> bool:
-    return (folder / CONTENTS).is_file() and (folder / FILE_NAME).is_file()
 
 
 def _by_name(photos: Mapping[str, Path]) -> dict[str, Path]:

@@ -18,17 +18,21 @@ from tag2mask.data.label_maps import label_map_names, open_label_map, write_labe
 from tag2mask.data.names import without_suffix
 from tag2mask.data.photos import FileError
 from tag2mask.data.records import Record
-from tag2mask.files import replacing
-from tag2mask.memory import is_want_of_memory
+from tag2mask.data.result_folders import CONTENTS_FILE, OVERLAYS
+from tag2mask.data.sizes import reduce_photo
+from tag2mask.files import remove_leftovers, replacing
+from tag2mask.memory import giving_back, is_want_of_memory
 from tag2mask.predicted import Prediction, class_areas
 from tag2mask.prediction import CONFIG, WEIGHTS, Segmenter
 from tag2mask.progress import track
+from tag2mask.runs.folder import alone_in
 from tag2mask.runs.manifest import Manifest, read_manifest, seconds_so_far, why_redo, write_manifest
-from tag2mask.stages.photos_to_label import CONTENTS
 from tag2mask.workers import refused_together, share_of
 
 _NUM_NAMED = 3
 _JPEG_QUALITY = 90
+# Pixels; JPEG has no longer sides.
+_JPEG_LONGEST_SIDE = 65_500
 _logger = logging.getLogger(__name__)
 
 
@@ -55,7 +59,8 @@ def refuse_other_origin(folder: Path, origin: Manifest) -> None:
     Raises:
         ValueError: there are files of another origin.
     """
-    if why_redo(origin, read_manifest(folder)) and folder.is_dir() and any(folder.iterdir()):
+    # Hidden files are left by a call that was killed before it had begun.
+    if why_redo(origin, read_manifest(folder)) and any(folder.glob("[!.]*")):
         raise ValueError(
             f"{folder}: found files that this model did not make at this precision, expected a new folder: "
             "choose another --out"
@@ -73,13 +78,18 @@ def predict_photos(
         photos: as for `predict_folder`.
         folder: as for `predict_folder`.
         origin: of this segmenter, as `origin_of` gives it.
+
+    Raises:
+        ValueError: another process predicts into the folder.
     """
-    earlier, start = seconds_so_far(folder), time.monotonic()
-    write_manifest(folder, replace(origin, seconds=round(earlier, 1)))
-    result = predict_folder(fabric, segmenter, photos, folder=folder)
-    seconds = round(earlier + time.monotonic() - start, 1)
-    counts = {"photos": len(label_map_names(folder / "masks"))}
-    write_manifest(folder, replace(origin, finished=True, seconds=seconds, counts=counts))
+    with alone_in(folder):
+        remove_leftovers(folder)
+        earlier, start = seconds_so_far(folder), time.monotonic()
+        write_manifest(folder, replace(origin, seconds=round(earlier, 1)))
+        result = predict_folder(fabric, segmenter, photos, folder=folder)
+        seconds = round(earlier + time.monotonic() - start, 1)
+        counts = {"photos": len(label_map_names(folder / "masks"))}
+        write_manifest(folder, replace(origin, finished=True, seconds=seconds, counts=counts))
     return result
 
 
@@ -104,7 +114,8 @@ def predict_folder(fabric: Fabric, segmenter: Segmenter, photos: Mapping[str, Pa
     fabric.barrier()
     done = label_map_names(masks)
     share = share_of(fabric, [(name, path) for name, path in photos.items() if name not in done])
-    for name, path in track(share, len(share), f"predictions of {folder.name}", shown=fabric.is_global_zero):
+    tracked = track(share, len(share), f"predictions of {folder.name}", shown=fabric.is_global_zero)
+    for name, path in giving_back(tracked):
         try:
             prediction = segmenter.predict(path)
             _write_prediction(prediction, folder, name)
@@ -167,7 +178,7 @@ def _delete_other_photos(folder: Path, photos: Mapping[str, Path]) -> None:
     ]
     for name in [*others, *renamed]:
         (folder / "masks" / f"{name}.png").unlink()
-        (folder / "overlays" / f"{name}.jpg").unlink(missing_ok=True)
+        (folder / OVERLAYS / f"{name}.jpg").unlink(missing_ok=True)
     if others:
         some = ", ".join(others[:_NUM_NAMED]) + ", ..." * (len(others) > _NUM_NAMED)
         _logger.info(
@@ -175,13 +186,13 @@ def _delete_other_photos(folder: Path, photos: Mapping[str, Path]) -> None:
             len(others), len(photos), folder, some,
         )  # fmt: skip
     # After the masks of others are gone and before one is made: a mask that is there is always of what this file says.
-    with replacing(folder / CONTENTS) as temporary:
+    with replacing(folder / CONTENTS_FILE) as temporary:
         temporary.write_text(json.dumps(before | contents, indent=0) + "\n", encoding="utf-8")
 
 
 def _read_contents(folder: Path) -> dict[str, str]:
     """Digest of each photo that predictions in the folder are of, by name: those of earlier calls too."""
-    path = folder / CONTENTS
+    path = folder / CONTENTS_FILE
     contents: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     return contents
 
@@ -195,8 +206,9 @@ def _digest(photo: Path) -> str:
 
 
 def _write_prediction(prediction: Prediction, folder: Path, name: str) -> None:
-    with replacing(folder / "overlays" / f"{name}.jpg") as temporary:
-        prediction.overlay.save(temporary, format="JPEG", quality=_JPEG_QUALITY)
+    with replacing(folder / OVERLAYS / f"{name}.jpg") as temporary:
+        overlay = reduce_photo(prediction.overlay, _JPEG_LONGEST_SIDE)
+        overlay.save(temporary, format="JPEG", quality=_JPEG_QUALITY)
     # Last, for a photo with a mask counts as done.
     write_label_map(folder / "masks" / f"{name}.png", prediction.label_map, voc_palette())
 

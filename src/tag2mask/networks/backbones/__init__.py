@@ -25,6 +25,8 @@ class Backbone(Normalising, Protocol):
     """Channels of every feature, shallow to deep; the last is what the pretrained classifier pooled."""
     strides: tuple[int, ...]
     """Pixels of the image per cell of every feature."""
+    multiple: int
+    """Pixels that it resizes the sides of images to a multiple of, 1 where it takes any."""
 
     def __call__(self, images: Tensor) -> list[Tensor]:
         """Features (B, `channels[i]`, h, w) of normalised images (B, 3, H, W), shallow to deep."""

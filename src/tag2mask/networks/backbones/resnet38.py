@@ -39,6 +39,7 @@ class ResNet38(nn.Module):
         super().__init__()
         self.channels: tuple[int, ...] = (512, 1024, 4096)
         self.strides: tuple[int, ...] = (OUTPUT_STRIDE,) * 3
+        self.multiple = 1
         self.mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
         self.std: tuple[float, float, float] = (0.229, 0.224, 0.225)
         self.conv1a = nn.Conv2d(3, 64, 3, padding=1, bias=False)

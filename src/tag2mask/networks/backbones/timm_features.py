@@ -35,7 +35,7 @@ class TimmFeatures(nn.Module):
     Attributes:
         channels: of every feature, shallow to deep.
         strides: pixels of the image per cell of every feature.
-        multiple: pixels that the sides of images are padded to a multiple of, 1 where the network itself rounds sizes
+        multiple: pixels that the sides of images are resized to a multiple of, 1 where the network itself rounds sizes
             up.
         mean: of the input normalisation that its weights were trained with, for images in [0, 1].
         std: likewise.
@@ -62,18 +62,16 @@ class TimmFeatures(nn.Module):
         """Features of `images`, shallow to deep.
 
         Args:
-            images: (B, 3, H, W), normalised with `mean` and `std`; padded with zeros below and at the right.
+            images: (B, 3, H, W), normalised with `mean` and `std`.
 
         Returns:
             Maps (B, `channels[i]`, H / `strides[i]`, W / `strides[i]`), sizes rounded up.
         """
         if self.multiple == 1:
             return self._features(images)
-        height, width = images.shape[2:]
-        below, right = (_cells(side, self.multiple) * self.multiple - side for side in (height, width))
-        features = self._features(F.pad(images, (0, right, 0, below)))
+        features = self._features(resize_to_multiple(images, self.multiple))
         return [
-            feature[:, :, : _cells(height, stride), : _cells(width, stride)]
+            _resize(feature, [_cells(side, stride) for side in images.shape[2:]])
             for feature, stride in zip(features, self.strides, strict=True)
         ]
 
@@ -103,6 +101,16 @@ class TimmFeatures(nn.Module):
         super().train(mode)
         freeze_batch_norm(self)
         return self
+
+
+def resize_to_multiple(images: Tensor, multiple: int) -> Tensor:
+    """Images (B, 3, H, W) with sides rounded up to a multiple.
+
+    Not padded: their maps would reach beyond the image, and beyond the other edge of its mirror image.
+    """
+    return (
+        images if multiple == 1 else _resize(images, [_cells(side, multiple) * multiple for side in images.shape[2:]])
+    )
 
 
 def build_timm_features(name: str, output_stride: int, weights: str) -> TimmFeatures:
@@ -232,6 +240,10 @@ def _probe(network: nn.Module, side: int) -> tuple[Tensor, list[Tensor]]:
 
 def _empty_image(side: int) -> Tensor:
     return torch.zeros(1, 3, side, side)
+
+
+def _resize(maps: Tensor, size: list[int]) -> Tensor:
+    return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
 
 
 def _cells(side: int, stride: int) -> int:
