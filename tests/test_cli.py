@@ -398,4 +398,4 @@ def test_table_without_seeds_is_refused(tag2mask: Callable):
     outcome = tag2mask("table", "table1", "demo", "--seeds", 0)
 
     assert outcome.status == 2
-    assert outcome.err.splitlines()[-1].endswith("argument --seeds: found 0, expected 1 or more")
+    assert outcome.err.splitlines()[-1].endswith("argument --seeds: found 0, expected a whole number, 1 or more")
