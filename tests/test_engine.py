@@ -65,7 +65,7 @@ def group_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
     """What is launched is the only process of its group."""
 
     def join(settings: EngineSettings) -> Fabric:
-        distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meeting", rank=0, world_size=1)
+        distributed.init_process_group("gloo", init_method=(tmp_path / "meeting").as_uri(), rank=0, world_size=1)
         return launch(settings)
 
     monkeypatch.setattr("tag2mask.engine.launch", join)

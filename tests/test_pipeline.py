@@ -232,14 +232,27 @@ def test_refused_command_leaves_the_recipe_of_the_run(run: Path, tag2mask: Calla
     assert (run / "config.yaml").read_bytes() == before
 
 
-def test_command_without_anything_to_do_is_refused(run: Path, tag2mask: Callable, tiny_recipe: Path):
-    before = (run / "config.yaml").read_bytes()
+def test_new_run_without_anything_to_do_is_refused(run: Path, tag2mask: Callable, tiny_recipe: Path, tmp_path: Path):
+    flags = ("segment", tiny_recipe, "--segmenter.supervision", "[]", "--run")
 
-    outcome = tag2mask("segment", tiny_recipe, "--run", run, "--segmenter.supervision", "[]")
+    refused = tag2mask(*flags, tmp_path / "new")
+
+    assert refused.status == 1
+    assert refused.err.endswith("/new: nothing to do with these settings, photos and masks\n")
+    assert not (tmp_path / "new").exists()
+    # A script may go through all stages, whatever a recipe has of them.
+    assert tag2mask(*flags, run).status == 0
+
+
+def test_what_can_be_done_is_done_before_what_cannot_is_refused(tag2mask: Callable, tiny_recipe: Path, tmp_path: Path):
+    run = ("--run", tmp_path / "run")
+    assert tag2mask("train", tiny_recipe, *run, "--methods", "[baseline]").status == 0
+
+    outcome = tag2mask("cams", tiny_recipe, *run)
 
     assert outcome.status == 1
-    assert outcome.err.endswith(f"tag2mask: {run}: nothing to do with these settings, photos and masks\n")
-    assert (run / "config.yaml").read_bytes() == before
+    assert outcome.err.splitlines()[-1].startswith("tag2mask: 2-cams/pretrained needs 1-classifier/pretrained")
+    assert json.loads((tmp_path / "run/2-cams/baseline/manifest.json").read_text())["finished"]
 
 
 @pytest.fixture

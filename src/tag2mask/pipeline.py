@@ -16,7 +16,7 @@ from tag2mask.prediction import renew_settings
 from tag2mask.recipes import save_recipe
 from tag2mask.results import renew_model_card, write_results
 from tag2mask.runs.contradictions import unread_label_settings, why_without_twin
-from tag2mask.runs.folder import RECIPE_FILE, alone_in, refuse_other_photos
+from tag2mask.runs.folder import RECIPE_FILE, alone_in, is_run, refuse_other_photos
 from tag2mask.runs.foreign import FOREIGN_FILES, unread_files
 from tag2mask.runs.manifest import FILE_NAME, keep_photos, seconds_so_far, write_manifest
 from tag2mask.runs.plan import plan
@@ -130,19 +130,21 @@ class Pipeline:
         self._check_waiting(stages)
 
     def _check_waiting(self, stages: Sequence[Stage]) -> None:
-        """Refuse where nothing can be done, and what needs a stage that is neither done nor asked for."""
-        if not stages:
+        """Refuse where nothing can be done, as all needs a stage that is neither done nor asked for."""
+        if not stages and not is_run(self._run):
             raise ValueError(f"{self._run}: nothing to do with these settings, photos and masks")
         waiting = [stage for stage in stages if state_of(stage, self._run).state != "up to date"]
         asked = {stage.folder for stage in stages}
         missing = {stage.folder: self._missing_before(stage, but=asked) for stage in waiting}
+        if waiting and all(missing.values()):
+            blocked = f"{waiting[0].folder} {missing[waiting[0].folder]}"
+            if waiting[0].kind != "scores":
+                raise ValueError(blocked)
+            if len(waiting) == len(stages):
+                raise ValueError(f"{self._run}: nothing to measure, {blocked}")
         for stage in waiting:
-            if missing[stage.folder] and stage.kind != "scores":
-                raise ValueError(f"{stage.folder} {missing[stage.folder]}")
-            if stage.kind in TRAININGS and not find_finished(stage, self._sources):
+            if stage.kind in TRAININGS and not missing[stage.folder] and not find_finished(stage, self._sources):
                 self._work.check_training(stage)
-        if len(waiting) == len(stages) and all(missing.values()):
-            raise ValueError(f"{self._run}: nothing to measure, {stages[0].folder} {missing[stages[0].folder]}")
 
     def _check_foreign(self, stage: Stage) -> None:
         folder, num_classes = self._run / stage.folder, len(self._photos.class_names)

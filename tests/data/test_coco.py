@@ -235,6 +235,17 @@ def test_photos_of_one_name_in_two_splits_have_each_its_own_label_map(coco, fold
     }
 
 
+def test_label_map_in_a_folder_of_another_name_is_taken_where_its_own_name_is_of_one_photo(coco):
+    call_photos(coco, train2014="a.jpg b.jpg c.jpg", val2014="d.jpg")
+    add_masks(coco.root, "masks/train/a.png", "masks/first/b.png", "masks/second/b.png")
+
+    assert masks_of(coco.read()) == {"train2014/a": "masks/train/a.png"}
+    assert [fault.file for fault in coco.faults() if fault.code == "mask-without-photo"] == [
+        "masks/first/b.png",
+        "masks/second/b.png",
+    ]
+
+
 @pytest.mark.parametrize("is_id", [False, True])
 def test_label_map_whose_name_fits_two_photos_is_left_out_and_told(coco, is_id):
     call_photos(coco, train2014="a.jpg b.jpg c.jpg", val2014="d.jpg" if is_id else "a.jpg")
@@ -495,6 +506,23 @@ def test_export_of_roboflow_is_read_without_the_category_above_the_others(coco, 
     assert data_set.faults == ()
     next_command = tag2mask("check", coco.root).out.splitlines()[-1]
     assert "--data.train_split train --data.seed_split train --data.val_split valid" in next_command
+
+
+def test_class_that_groups_another_is_one_of_every_split_whatever_its_ids(coco):
+    for split, first in (("train2014", 1), ("val2014", 10)):
+        content = coco.content[split]
+        names = {category["id"]: category["name"] for category in content["categories"]}
+        content["categories"] = [
+            {"id": first, "name": names[1], "supercategory": "none"},
+            {"id": first + 1, "name": names[90], "supercategory": names[1]},
+        ]
+        for annotation in content["annotations"]:
+            annotation["category_id"] = first if annotation["category_id"] == 1 else first + 1
+    val = coco.content["val2014"]
+    val["annotations"] = [annotation for annotation in val["annotations"] if annotation["category_id"] != 10]
+
+    assert coco.read().class_names == ("person", "toothbrush")
+    assert not [fault for fault in coco.faults() if fault.code == "classes"]
 
 
 def test_category_called_as_the_one_that_groups_it_is_a_class(coco):

@@ -28,7 +28,7 @@ def root(tmp_path: Path) -> Path:
         ("mine", (".checked_files.json", "levels.png", "4-pseudo-labels/acr/1.png")),
         ("runs/mine", (".checked_files.json", "levels.png", "4-pseudo-labels/acr/1.png")),
         ("tables", (".checked_files.json", "table1.png", "seed-1/table1/acr/levels.png")),
-        ("labelled", ("photos.json", "overlays/1.jpg", "masks/1.png")),
+        ("labelled", ("photos.json", "manifest.json", "masks/1.png")),
     ],
 )
 def test_results_among_the_photos_change_no_data_set(folder: str, files: tuple[str, ...], root: Path):

@@ -1,7 +1,7 @@
 """Data sets in COCO's format, whose outlines give tags and masks."""
 
 import json
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -9,6 +9,7 @@ from types import NoneType
 from typing import Any, NamedTuple
 
 from tag2mask.data.classes import MAX_CLASSES, is_background
+from tag2mask.data.coco_masks import find_masks
 from tag2mask.data.coco_outlines import Frame, read_outline
 from tag2mask.data.coco_splits import CocoSplit, coco_splits
 from tag2mask.data.drawn_masks import DrawnMask, Outline
@@ -19,7 +20,6 @@ from tag2mask.data.records import DataSet, Record, group_in_splits
 
 NONEMPTY = "_nonempty"
 """Ends the name of a split without the photos that have no tag: of 2014 82,081 of 82,783 and 40,137 of 40,504."""
-MASKS = ("mask", "masks", "SegmentationClass")
 
 # The lists of an annotation file.
 _Content = Mapping[str, list[dict[str, Any]]]
@@ -68,7 +68,12 @@ def read_coco(root: Path, log: FaultLog) -> DataSet:
     if class_names is None:
         return DataSet(root, "COCO folders", (), group_in_splits([], {}, log))
     photos = _list_photos(root, annotations, log)
-    masks = _find_masks(root, annotations, photos, log)
+    ids = (
+        (f"{split.photos}/{photo.image_id}", f"{split.photos}/{photo.file_name}")
+        for split, found in annotations.items()
+        for photo in found.photos
+    )
+    masks = find_masks(root, photos, ids, log)
     splits: dict[str, tuple[Record, ...]] = {}
     for split, found in annotations.items():
         records = tuple(_make_records(split, found, photos, masks, log))
@@ -109,50 +114,6 @@ def _list_photos(root: Path, splits: Iterable[CocoSplit], log: FaultLog) -> Phot
     return PhotoFiles(root, root, files)
 
 
-def _find_masks(
-    root: Path, annotations: Mapping[CocoSplit, _Annotations], photos: PhotoFiles, log: FaultLog
-) -> dict[str, Path]:
-    """Label maps in the folder by the key of their photo, of two of a photo the one of the first folder.
-
-    A label map's path below its folder is the end of its photo's path; in a folder where that fits none, the photo's id
-    stands for its name.
-    """
-    by_name = _by_ends((without_suffix(key), key) for key in photos.files)
-    by_id = _by_ends(
-        (f"{split.photos}/{photo.image_id}", f"{split.photos}/{photo.file_name}")
-        for split, found in annotations.items()
-        for photo in found.photos
-    )
-    masks: dict[str, Path] = {}
-    for folder in MASKS:
-        names = {
-            path: path.relative_to(root / folder).with_suffix("").as_posix()
-            for path in sorted((root / folder).rglob("*.png"))
-        }
-        # All or none: where photos are called by numbers, the name of one may be the id of another.
-        index = by_name if any(name in by_name for name in names.values()) else by_id
-        for path, name in names.items():
-            keys = index.get(name, [])
-            if len(keys) == 1:
-                masks.setdefault(keys[0], path)
-                continue
-            found = f"a name that fits {' and '.join(keys[:3])}" if keys else "another name"
-            hint = f"It is left out. {photos.index.suggest(name)}".rstrip()
-            expected = "the name or the image id of one photo"
-            log.warn("mask-without-photo", path.relative_to(root).as_posix(), found=found, expected=expected, hint=hint)
-    return masks
-
-
-def _by_ends(names: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    """Keys of photos by each end of the path that a photo is called by: of a/b/c also b/c and c."""
-    keys = defaultdict(list)
-    for name, key in names:
-        folders = name.split("/")
-        for start in range(len(folders)):
-            keys["/".join(folders[start:])].append(key)
-    return keys
-
-
 def _make_records(
     split: CocoSplit, annotations: _Annotations, photos: PhotoFiles, masks: Mapping[str, Path], log: FaultLog
 ) -> Iterator[Record]:
@@ -176,20 +137,26 @@ def _read_annotations(root: Path, log: FaultLog) -> dict[CocoSplit, _Annotations
 def _headings(contents: Collection[_Content]) -> set[tuple[int, str]]:
     """Categories, by id and name, that only group others, as Roboflow puts one above those of a project.
 
-    No annotation is of them. What they group may be called as they are.
+    No annotation is of them, nor of others of their name but where a file has both.
     """
-    above, annotated = set(), set()
+    used = [{annotation["category_id"] for annotation in content["annotations"]} for content in contents]
+    annotated = {
+        (category["id"], category["name"])
+        for content, ids in zip(contents, used, strict=True)
+        for category in content["categories"]
+        if category["id"] in ids
+    }
+    names = {name for _, name in annotated}
+    headings = set()
     for content in contents:
-        used = {annotation["category_id"] for annotation in content["annotations"]}
         for category in content["categories"]:
-            one = (category["id"], category["name"])
             # COCO's person is its own.
-            others = (other for other in content["categories"] if other is not category)
-            if any(other.get("supercategory") == category["name"] for other in others):
-                above.add(one)
-            if category["id"] in used:
-                annotated.add(one)
-    return above - annotated
+            others = [other for other in content["categories"] if other is not category]
+            groups = any(other.get("supercategory") == category["name"] for other in others)
+            has_namesake = any(other["name"] == category["name"] for other in others)
+            if groups and (has_namesake or category["name"] not in names):
+                headings.add((category["id"], category["name"]))
+    return headings - annotated
 
 
 def _annotations_of(

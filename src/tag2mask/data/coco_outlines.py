@@ -28,9 +28,9 @@ def read_outline(segmentation: Any, class_id: int, frame: Frame, log: FaultLog) 
         return Outline(class_id, run_lengths=run_lengths) if run_lengths else None
     listed = segmentation or []
     # Some tools write the corners of an only polygon without a list around them.
-    if all(isinstance(value, int | float) for value in listed):
+    if listed and not any(isinstance(value, list) for value in listed):
         listed = [listed]
-    polygons = tuple(polygon for corners in listed if corners and (polygon := _polygon(corners, frame, log)))
+    polygons = tuple(polygon for corners in listed if corners != [] and (polygon := _polygon(corners, frame, log)))
     return Outline(class_id, polygons) if polygons else None
 
 

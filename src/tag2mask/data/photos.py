@@ -99,7 +99,7 @@ def decode(path: Path, content: bytes) -> Image.Image:
         raise _not_an_image(path, content) from error
     except Image.DecompressionBombError as error:
         raise _too_large(path, "too many") from error
-    except FileError:
+    except (FileError, MemoryError):
         raise
     # Each of Pillow's decoders lets its own parser's errors through: OSError, SyntaxError, struct.error, and others.
     except Exception as error:
@@ -128,6 +128,8 @@ def to_upright_rgb(image: Image.Image, path: Path) -> Image.Image:
     # First, for a TIFF is turned by Pillow as it is decoded.
     try:
         image.load()
+    except MemoryError:
+        raise
     # As in `decode`.
     except Exception as error:
         raise _damaged(path, error) from error
@@ -178,7 +180,8 @@ def _too_large(path: Path, num_pixels: str) -> FileError:
 
 
 def _damaged(path: Path, error: Exception) -> FileError:
-    return FileError("damaged", path, found=f"a damaged file ({error})", expected="a whole image")
+    reason = str(error) or type(error).__name__
+    return FileError("damaged", path, found=f"a damaged file ({reason})", expected="a whole image")
 
 
 def _not_an_image(path: Path, content: bytes) -> FileError:

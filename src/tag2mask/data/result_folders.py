@@ -7,10 +7,11 @@ FACTS_FILE = ".checked_files.json"
 what has changed."""
 CONTENTS_FILE = "photos.json"
 """In a folder of predictions: digest of the photo that each mask was made of, by name."""
-OVERLAYS = "overlays"
-"""Subfolder of predictions: photos with their masks laid over them."""
+MANIFEST_FILE = "manifest.json"
+"""In the folder of a stage and of predictions: how they were made."""
 
 
 def holds_results(folder: Path) -> bool:
     """Whether a folder is that of a run, of tables or of predictions."""
-    return (folder / FACTS_FILE).is_file() or ((folder / CONTENTS_FILE).is_file() and (folder / OVERLAYS).is_dir())
+    of_predictions = (folder / CONTENTS_FILE).is_file() and (folder / MANIFEST_FILE).is_file()
+    return of_predictions or (folder / FACTS_FILE).is_file()

@@ -10,9 +10,10 @@ from typing import Any
 from tag2mask import __version__
 from tag2mask.data.digests import digest_content, digest_file
 from tag2mask.data.records import Record
+from tag2mask.data.result_folders import MANIFEST_FILE
 from tag2mask.files import replacing
 
-FILE_NAME = "manifest.json"
+FILE_NAME = MANIFEST_FILE
 
 _SUFFIXES = (".npz", ".png")
 """Of what stages that work photo by photo write: maps, label maps."""

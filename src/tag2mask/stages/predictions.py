@@ -18,7 +18,7 @@ from tag2mask.data.label_maps import label_map_names, open_label_map, write_labe
 from tag2mask.data.names import without_suffix
 from tag2mask.data.photos import FileError
 from tag2mask.data.records import Record
-from tag2mask.data.result_folders import CONTENTS_FILE, OVERLAYS
+from tag2mask.data.result_folders import CONTENTS_FILE
 from tag2mask.data.sizes import reduce_photo
 from tag2mask.files import remove_leftovers, replacing
 from tag2mask.memory import giving_back, is_want_of_memory
@@ -31,7 +31,7 @@ from tag2mask.workers import refused_together, share_of
 
 _NUM_NAMED = 3
 _JPEG_QUALITY = 90
-# Pixels; JPEG has no longer sides.
+# Pixels, of the library that Pillow writes JPEG with.
 _JPEG_LONGEST_SIDE = 65_500
 _logger = logging.getLogger(__name__)
 
@@ -178,7 +178,7 @@ def _delete_other_photos(folder: Path, photos: Mapping[str, Path]) -> None:
     ]
     for name in [*others, *renamed]:
         (folder / "masks" / f"{name}.png").unlink()
-        (folder / OVERLAYS / f"{name}.jpg").unlink(missing_ok=True)
+        (folder / "overlays" / f"{name}.jpg").unlink(missing_ok=True)
     if others:
         some = ", ".join(others[:_NUM_NAMED]) + ", ..." * (len(others) > _NUM_NAMED)
         _logger.info(
@@ -206,7 +206,7 @@ def _digest(photo: Path) -> str:
 
 
 def _write_prediction(prediction: Prediction, folder: Path, name: str) -> None:
-    with replacing(folder / OVERLAYS / f"{name}.jpg") as temporary:
+    with replacing(folder / "overlays" / f"{name}.jpg") as temporary:
         overlay = reduce_photo(prediction.overlay, _JPEG_LONGEST_SIDE)
         overlay.save(temporary, format="JPEG", quality=_JPEG_QUALITY)
     # Last, for a photo with a mask counts as done.
