@@ -501,3 +501,11 @@ def test_evaluating_a_run_without_maps_is_refused_and_leaves_nothing(
         "/run: nothing to measure, scores/seed-baseline needs 2-cams/baseline, which is to do first: not made yet"
     )
     assert not (tmp_path / "run").exists()
+
+
+def test_demo_with_settings_that_contradict_each_other_leaves_nothing(tag2mask: Callable, tmp_path: Path):
+    outcome = tag2mask("demo", "--run", tmp_path / "demo", "--labels.threshold", 0.333)
+
+    assert outcome.status != 0
+    assert "labels.threshold" in outcome.err.splitlines()[-1]
+    assert not (tmp_path / "demo").exists()

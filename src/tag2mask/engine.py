@@ -11,7 +11,7 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from torch.distributed import destroy_process_group, is_initialized
+from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
 from tag2mask.config import EngineSettings
@@ -66,9 +66,9 @@ def launched(settings: EngineSettings) -> Iterator[Fabric]:
         ValueError: this machine does not have what is asked for.
     """
     yield launch(settings)
-    if is_initialized():
+    if distributed.is_available() and distributed.is_initialized():
         # A process that ends with its group's threads still at work may be aborted by them. Fabric sees to NCCL alone.
-        destroy_process_group()
+        distributed.destroy_process_group()
 
 
 def inference_arithmetic(fabric: Fabric, settings: EngineSettings) -> AbstractContextManager[None]:

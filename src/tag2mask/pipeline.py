@@ -130,7 +130,7 @@ class Pipeline:
         self._check_waiting(stages)
 
     def _check_waiting(self, stages: Sequence[Stage]) -> None:
-        """Refuse where nothing can be done, as all needs a stage that is neither done nor asked for."""
+        """Refuse where there is nothing to do, or where all of it needs stages that are neither done nor asked for."""
         if not stages and not is_run(self._run):
             raise ValueError(f"{self._run}: nothing to do with these settings, photos and masks")
         waiting = [stage for stage in stages if state_of(stage, self._run).state != "up to date"]

@@ -149,13 +149,15 @@ def _headings(contents: Collection[_Content]) -> set[tuple[int, str]]:
     names = {name for _, name in annotated}
     headings = set()
     for content in contents:
-        for category in content["categories"]:
+        categories = content["categories"]
+        num_called = Counter(category["name"] for category in categories)
+        num_grouped = Counter(str(category.get("supercategory")) for category in categories)
+        for category in categories:
+            name = category["name"]
             # COCO's person is its own.
-            others = [other for other in content["categories"] if other is not category]
-            groups = any(other.get("supercategory") == category["name"] for other in others)
-            has_namesake = any(other["name"] == category["name"] for other in others)
-            if groups and (has_namesake or category["name"] not in names):
-                headings.add((category["id"], category["name"]))
+            groups_others = num_grouped[name] > (category.get("supercategory") == name)
+            if groups_others and (num_called[name] > 1 or name not in names):
+                headings.add((category["id"], name))
     return headings - annotated
 
 

@@ -174,7 +174,7 @@ def _walk(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.iterdir(), key=lambda path: path.name):
         if path.name.startswith(".") or path.name == "__MACOSX":
             continue
-        if path.is_dir():
-            yield from () if holds_results(path) else _walk(path)
-        else:
+        if not path.is_dir():
             yield path
+        elif not holds_results(path):
+            yield from _walk(path)

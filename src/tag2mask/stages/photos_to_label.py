@@ -56,7 +56,7 @@ def photos_below(folder: Path, *, without: Path) -> dict[str, Path]:
     if folder.is_file():
         return {folder.stem: folder}
     out = without.resolve()
-    if out in (folder.resolve(), *folder.resolve().parents):
+    if out in _with_parents(folder):
         raise ValueError(
             f"{without}: holds the photos of {folder}, expected a folder beside or below it for predictions"
         )
@@ -65,12 +65,19 @@ def photos_below(folder: Path, *, without: Path) -> dict[str, Path]:
     found = list_photos(folder, folder, FaultLog(), skip=skipped)
     # What is not read either is told where it fails, like a damaged file.
     files = found.files | {path.relative_to(folder).as_posix(): path for path in found.unreadable}
-    photos = {key: path for key, path in files.items() if out not in path.resolve().parents}
+    # Folder by folder: there may be very many photos.
+    outside = {place for place in {path.parent for path in files.values()} if out not in _with_parents(place)}
+    photos = {key: path for key, path in files.items() if path.parent in outside}
     if not photos:
         raise ValueError(
             f"{folder}: found no photo, expected files such as photo.jpg in it or its subfolders (results do not count)"
         )
     return _by_name(photos)
+
+
+def _with_parents(folder: Path) -> tuple[Path, ...]:
+    place = folder.resolve()
+    return (place, *place.parents)
 
 
 def _by_name(photos: Mapping[str, Path]) -> dict[str, Path]:

@@ -108,9 +108,9 @@ def resize_to_multiple(images: Tensor, multiple: int) -> Tensor:
 
     Not padded: their maps would reach beyond the image, and beyond the other edge of its mirror image.
     """
-    return (
-        images if multiple == 1 else _resize(images, [_cells(side, multiple) * multiple for side in images.shape[2:]])
-    )
+    if multiple == 1:
+        return images
+    return _resize(images, [_cells(side, multiple) * multiple for side in images.shape[2:]])
 
 
 def build_timm_features(name: str, output_stride: int, weights: str) -> TimmFeatures:
