@@ -100,6 +100,17 @@ def test_run_ends_the_group_of_its_processes(tag2mask: Callable, finished_run: P
     assert not distributed.is_initialized()
 
 
+@pytest.mark.usefixtures("group_of_one")
+def test_table_ends_the_group_of_its_processes(tag2mask: Callable, tiny_recipe: Path, tmp_path: Path):
+    table = tmp_path / "one.yaml"
+    table.write_text("{title: One, source: none, rows: [{name: plain, method: baseline, level: seed}]}")
+
+    outcome = tag2mask("table", table, tiny_recipe, "--classifier.epochs", 1, "--run", tmp_path / "run")
+
+    assert outcome.status == 0, outcome.err
+    assert not distributed.is_initialized()
+
+
 def write_buffer(fabric: Fabric, folder: Path) -> None:
     network = torch.nn.BatchNorm2d(1)
     trained = fabric.setup(network)

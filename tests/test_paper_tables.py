@@ -261,6 +261,7 @@ def test_mistake_in_a_flag_is_not_told_of_a_row():
         (("--methods=[acr]",), "methods"),
         (("--acr.epochs", "3", "--refined_methods", "[]"), "refined_methods"),
         (("--segmenter.supervision", "masks"), "segmenter.supervision"),
+        (("--segmenter", "{supervision: [masks]}"), "segmenter.supervision"),
     ],
 )
 def test_flag_that_every_row_decides_itself_is_refused(flags: tuple[str, ...], name: str):

@@ -12,7 +12,7 @@ import yaml
 
 from tag2mask.config import TWIN, Level, Method, Recipe, Supervision
 from tag2mask.dotted_names import leaves
-from tag2mask.recipes import RecipeError, load_recipe, meant
+from tag2mask.recipes import RecipeError, flag_settings, load_recipe, meant
 
 _METHODS = (*get_args(Method), TWIN)
 _WITHOUT_EFFECT = ("extends", "methods", "refined_methods", "segmenter.supervision")
@@ -110,7 +110,7 @@ def row_recipes(table: Table, recipe: str, flags: Sequence[str] = ()) -> list[Re
         ValueError: a row changes what all rows share.
     """
     base = load_recipe(recipe, flags)
-    for name in (flag.removeprefix("--").partition("=")[0] for flag in flags if flag.startswith("--")):
+    for name in leaves(flag_settings(flags)):
         if name in _WITHOUT_EFFECT:
             raise RecipeError(
                 f"command line: found --{name}, which does nothing in a table; expected method and level in its rows"

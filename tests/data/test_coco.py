@@ -607,6 +607,13 @@ def test_polygon_that_has_no_three_corners_is_left_out_and_told(coco, corners):
     assert isinstance(first.label_map, DrawnMask)
 
 
+def test_only_polygon_without_a_list_around_it_and_with_a_corner_that_is_none_is_told(coco):
+    coco.annotate(30, 90, [0, 0, 2, 0, 2, "2"])
+
+    assert coco.fault("polygon").file == "train2014/COCO_train2014_000000000030.jpg"
+    assert coco.fault("only-box").found == "1 of 4 annotations without a usable outline"
+
+
 def test_corners_of_an_only_polygon_need_no_list_around_them(coco):
     coco.annotate(30, 90, box(0, 2, 3, 4))
 

@@ -219,3 +219,17 @@ def test_error_of_a_file_travels_from_one_process_to_another(tmp_path, hint):
 
     assert str(again) == str(error)
     assert vars(again) == vars(error)
+
+
+def test_want_of_memory_is_not_taken_for_damage(tmp_path, monkeypatch):
+    def load(image: Image.Image) -> None:
+        raise MemoryError
+
+    path = save(tmp_path, Image.new("RGB", (2, 2)), "photo.jpg")
+    opened = Image.open(path)
+    monkeypatch.setattr(type(opened), "load", load)
+
+    with pytest.raises(MemoryError):
+        to_upright_rgb(opened, path)
+    with pytest.raises(MemoryError):
+        open_photo(path)

@@ -90,6 +90,15 @@ def settings_help() -> str:
     return usage_and_settings[usage_and_settings.index("\n\n") :]
 
 
+def flag_settings(flags: Sequence[str]) -> dict[str, Any]:
+    """What the flags of a command line set, by dotted name; a whole section as a mapping.
+
+    Raises:
+        RecipeError: a flag that is no setting, or has no value.
+    """
+    return {name: _value(text) for name, text in _read_flags(flags)}
+
+
 def setting_names() -> list[str]:
     """Every setting and section, by its dotted name."""
     names = [option.removeprefix("--") for action in recipe_parser()._actions for option in action.option_strings]
