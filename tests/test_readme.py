@@ -3,7 +3,6 @@
 import csv
 import re
 import shutil
-import time
 from pathlib import Path
 
 import pytest
@@ -71,18 +70,16 @@ def _score_row(line: str) -> ScoreRow:
     )  # fmt: skip
 
 
-def test_check_prints_what_is_shown_of_real_photos_in_under_a_minute(
+def test_check_prints_what_is_shown_of_real_photos(
     animals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     text = README.read_text(encoding="utf-8")
     ((command, output),) = re.findall(r"\n\$ tag2mask (check .*?)\n(.*?)\.\.\.\n```", text, re.DOTALL)
     (tmp_path / "voc12-animals").symlink_to(animals)
     monkeypatch.chdir(tmp_path)
-    start = time.monotonic()
 
     status = main([*command.split(), "--write", "faults.csv"])
 
-    assert time.monotonic() - start < 60
     assert status == 0
     printed = capsys.readouterr().out
     assert printed.startswith(output)
