@@ -9,7 +9,7 @@ from drawn_run import EVIL_NAME, DrawnRun
 
 from tag2mask.cams.store import read_cams, write_cams
 from tag2mask.config import CamSettings, LabelSettings
-from tag2mask.report.content import ReportContent, Setting
+from tag2mask.report.content import ReportContent
 from tag2mask.runs.manifest import read_manifest, write_manifest
 
 
@@ -35,21 +35,6 @@ def test_photos_are_counted_once(masked_run: DrawnRun, content: ReportContent):
     assert content.data.sizes == "64 × 72 to 80 × 60, most often 80 × 60 (75 %)"
     assert twice.data == content.data
     assert content.warnings == ("look here",)
-
-
-def test_settings_tell_what_departs_from_the_defaults(masked_run: DrawnRun, content: ReportContent):
-    changed = [setting for setting in content.settings if setting.changed]
-
-    root = str(masked_run.folder.parent / "data")
-    assert changed == [
-        Setting("data.root", root, "none"),
-        Setting("data.val_split", "val", "none"),
-        Setting("acr.reconstructor_epochs", "1", "0"),
-        Setting("labels.threshold", "0.31", "0.25"),
-        Setting("segmenter.supervision", "pseudo_labels, masks", "pseudo_labels"),
-    ]
-    assert content.setting("data.resize_range") == "384, 512"
-    assert content.setting("no.such") == ""
 
 
 def test_thresholds_in_use_are_those_of_the_labels_where_these_say(content: ReportContent):

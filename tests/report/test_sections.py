@@ -3,8 +3,16 @@ from dataclasses import replace
 import pytest
 from drawn_run import DrawnRun
 
-from tag2mask.report.content import Setting
-from tag2mask.report.sections import chart_of_levels, duration, level_rows, splits_in_effect, verdict_of
+from tag2mask.config import AcrSettings, DataSettings
+from tag2mask.report.sections import (
+    Setting,
+    chart_of_levels,
+    duration,
+    level_rows,
+    setting_rows,
+    splits_in_effect,
+    verdict_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -29,8 +37,8 @@ def test_change_of_adversarial_seeds_is_against_the_network_of_the_recipe(masked
     scores = (best["baseline"], transformer, best["acr"])
 
     for section, reference in (("classifier", best["baseline"]), ("mctformer", transformer)):
-        settings = (Setting("acr.classifier", section, "classifier"),)
-        rows = level_rows(replace(content, scores=scores, settings=settings))
+        recipe = replace(content.recipe, acr=AcrSettings(classifier=section))
+        rows = level_rows(replace(content, scores=scores, recipe=recipe))
         changes = {row.score.method: row.change for row in rows}
 
         assert changes["acr"] is not None
@@ -73,12 +81,24 @@ def test_classes_without_labels_are_the_headline_where_nothing_is_measured(
     assert both[0] == warning.replace("labels", "labels of ACR")
 
 
-def test_labels_are_said_to_be_made_of_the_training_split_where_no_other_is_named(masked_run: DrawnRun):
-    names = [("train_split", "most"), ("seed_split", "few"), ("label_split", "none"), ("val_split", "none")]
-    unnamed = replace(masked_run.content(), settings=tuple(Setting(f"data.{name}", split, "") for name, split in names))
-    named = replace(unnamed, settings=(Setting("data.label_split", "some", ""),))
+def test_labels_are_said_to_be_made_of_the_training_split_where_no_other_is_named():
+    unnamed = DataSettings(train_split="most", seed_split="few")
 
     assert splits_in_effect(unnamed) == {
         "train split": "most", "seed split": "few", "label split": "most", "val split": "none"
     }  # fmt: skip
-    assert splits_in_effect(named)["label split"] == "some"
+    assert splits_in_effect(replace(unnamed, label_split="some"))["label split"] == "some"
+
+
+def test_settings_tell_what_departs_from_the_defaults(masked_run: DrawnRun):
+    found = setting_rows(masked_run.recipe)
+
+    root = str(masked_run.folder.parent / "data")
+    assert [setting for setting in found if setting.changed] == [
+        Setting("data.root", root, "none"),
+        Setting("data.val_split", "val", "none"),
+        Setting("acr.reconstructor_epochs", "1", "0"),
+        Setting("labels.threshold", "0.31", "0.25"),
+        Setting("segmenter.supervision", "pseudo_labels, masks", "pseudo_labels"),
+    ]
+    assert Setting("data.resize_range", "384, 512", "384, 512") in found

@@ -9,14 +9,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from tag2mask import __version__
 from tag2mask.cams.store import read_cams, stored_names
 from tag2mask.config import Recipe
 from tag2mask.data.photos import photo_size
 from tag2mask.data.records import Record
-from tag2mask.dotted_names import leaves
 from tag2mask.evaluation.sweep import read_sweep
 from tag2mask.report.content import (
     METHODS,
@@ -26,14 +24,13 @@ from tag2mask.report.content import (
     EpochStrip,
     ReportContent,
     Restoration,
-    Setting,
     StageFacts,
     TrainingCurves,
 )
 from tag2mask.report.galleries import find_galleries
 from tag2mask.report.measurements import score_rows
 from tag2mask.runs.manifest import FILE_NAME, read_manifest
-from tag2mask.runs.stages import CLASSIFIERS, FOLDERS, TRAININGS, Photos, Stage, StageState
+from tag2mask.runs.stages import CLASSIFIERS, FOLDERS, TRAININGS, Photos, Stage, StageState, refined_methods
 from tag2mask.stages.labels import note_on_unlabelled_classes, read_threshold
 from tag2mask.stages.scores import SWEPT_LEVELS
 
@@ -57,11 +54,10 @@ def collect(
     ours = [stage for stage, state, _ in states if state != "to do"]
     # Half of a measurement is none.
     kept = [stage for stage, state, _ in states if state == "up to date" or (state == "unfinished" and not stage.level)]
-    # The last method where none is named.
-    refined = recipe.methods[-1:] if recipe.refined_methods is None else recipe.refined_methods
     unique = list({record.name: record for record in (*photos.mapped, *photos.train, *photos.val)}.values())
     return ReportContent(
         run=run,
+        recipe=recipe,
         class_names=photos.class_names,
         data=_count(unique, photos.class_names),
         is_measurable=any(stage.level for stage, _, _ in states),
@@ -73,14 +69,13 @@ def collect(
         },
         curves=_curves(kept, run),
         used=_used_thresholds(recipe, kept, run),
-        galleries=find_galleries(kept, unique, run=run, refined_methods=refined),
+        galleries=find_galleries(kept, unique, run=run, refined_methods=refined_methods(recipe)),
         trainings=_trainings(kept, run),
         strips=_strips(kept, unique, run),
         restorations=_restorations(kept, run),
         stages=_stages(kept, run),
         foreign=tuple(stage.folder for stage in kept if stage.foreign),
         left_out=_left_out(ours, run),
-        settings=_settings(recipe),
         warnings=tuple(warnings),
         commands=_commands(kept, run),
         written=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
@@ -95,27 +90,6 @@ def _left_out(stages: Sequence[Stage], run: Path) -> tuple[str, ...]:
     places = ["1-classifier/[!.]*", *(folder.format(method="[!.]*", level="[!.]*") for folder in FOLDERS.values())]
     found = (path.parent.relative_to(run) for place in places for path in run.glob(f"{place}/{FILE_NAME}"))
     return tuple(sorted({folder.as_posix() for folder in found} - {stage.folder for stage in stages}))
-
-
-def _settings(recipe: Recipe) -> tuple[Setting, ...]:
-    values, defaults = (leaves(dataclasses.asdict(settings)) for settings in (recipe, Recipe()))
-    return tuple(
-        Setting(name, _as_text(value), _as_text(defaults[name])) for name, value in values.items() if name != "extends"
-    )
-
-
-def _as_text(value: Any) -> str:
-    match value:
-        case None:
-            return "none"
-        case bool():
-            return "yes" if value else "no"
-        case list() | tuple():
-            return ", ".join(_as_text(part) for part in value)
-        case float():
-            # A YAML file may hold 384.0 where the default is written 384.
-            return f"{value:.10g}"
-    return str(value)
 
 
 def _count(records: Sequence[Record], class_names: Sequence[str]) -> DataFacts:

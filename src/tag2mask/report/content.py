@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
-from tag2mask.config import Level, Method
+from tag2mask.config import Level, Method, Recipe
 from tag2mask.data.records import Record
 from tag2mask.evaluation.sweep import SweepScores
 from tag2mask.report.tables import ScoreRow
@@ -118,20 +118,6 @@ class StageFacts(NamedTuple):
     """In MiB; None where it was not measured."""
 
 
-class Setting(NamedTuple):
-    """One value of the recipe."""
-
-    name: str
-    """Dotted, as it is typed on a command line."""
-    value: str
-    default: str
-
-    @property
-    def changed(self) -> bool:
-        """Whether it departs from the default."""
-        return self.value != self.default
-
-
 class Command(NamedTuple):
     """Something to do next."""
 
@@ -144,6 +130,7 @@ class ReportContent:
     """All that the report tells of a run."""
 
     run: Path
+    recipe: Recipe
     class_names: tuple[str, ...]
     """Foreground classes in the order of their ids."""
     data: DataFacts
@@ -164,7 +151,6 @@ class ReportContent:
     """Folders of stages below the run folder whose files this run did not make."""
     left_out: tuple[str, ...]
     """Folders of stages below the run folder that are of other settings or inputs than the recipe's."""
-    settings: tuple[Setting, ...]
     warnings: tuple[str, ...]
     """What a check of the data had to say."""
     commands: tuple[Command, ...]
@@ -173,7 +159,3 @@ class ReportContent:
     version: str
     """Of this package."""
     machine: str
-
-    def setting(self, name: str) -> str:
-        """Value of a setting as text; empty where the recipe has none of this name."""
-        return next((setting.value for setting in self.settings if setting.name == name), "")

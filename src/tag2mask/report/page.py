@@ -25,6 +25,7 @@ from tag2mask.report.sections import (
     class_table,
     duration,
     level_rows,
+    setting_rows,
     splits_in_effect,
     start_threshold,
     threshold_panels,
@@ -103,7 +104,7 @@ def _drop(galleries: Sequence[ShownGallery], excess: int) -> int:
 
 def _render(content: ReportContent, galleries: Sequence[ShownGallery], *, num_dropped: int) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    refinement = content.setting("refinement.method")
+    refinement = content.recipe.refinement.method
     environment.globals |= {
         "duration": duration,
         "level_name": lambda level: level_name(level, refinement),
@@ -122,7 +123,7 @@ def _render(content: ReportContent, galleries: Sequence[ShownGallery], *, num_dr
         content=content,
         title=content.run.resolve().name,
         sentences=verdict_of(content),
-        splits=splits_in_effect(content),
+        splits=splits_in_effect(content.recipe.data),
         levels=level_rows(content),
         level_chart=chart_of_levels(content),
         unmeasured=[] if content.scores else _compare(content, labelled),
@@ -133,6 +134,7 @@ def _render(content: ReportContent, galleries: Sequence[ShownGallery], *, num_dr
         num_dropped=num_dropped,
         trainings=[training_charts(training) for training in content.trainings if training.epochs],
         strips=[_strip(strip) for strip in content.strips],
+        settings=setting_rows(content.recipe),
         restorations=[
             (part.name, *(small_picture(file) for file in (part.photo, part.target, part.rest)))
             for part in content.restorations
@@ -195,7 +197,7 @@ def _heat(num_colours: int) -> list[str]:
 
 def _data(content: ReportContent, panels: Sequence[ThresholdPanel], galleries: Sequence[ShownGallery]) -> Any:
     """What the page's script knows."""
-    refinement = content.setting("refinement.method")
+    refinement = content.recipe.refinement.method
     colours = class_colours(len(content.class_names))
     return {
         "classes": [

@@ -1,10 +1,12 @@
 """Content of a run arranged as the sections of the page show it: tables, charts, words."""
 
+import dataclasses
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from tag2mask.config import TWIN, Level
+from tag2mask.config import TWIN, DataSettings, Level, Recipe
 from tag2mask.data.classes import BACKGROUND_NAME
+from tag2mask.dotted_names import leaves
 from tag2mask.evaluation.thresholds import THRESHOLDS
 from tag2mask.report.charts import Chart, level_chart, line_chart
 from tag2mask.report.colours import LINE_COLOURS, METHOD_COLOURS, class_colours
@@ -80,6 +82,20 @@ class TrainingCharts(NamedTuple):
     rates: tuple[tuple[str, Chart], ...]
 
 
+class Setting(NamedTuple):
+    """One value of the recipe."""
+
+    name: str
+    """Dotted, as it is typed on a command line."""
+    value: str
+    default: str
+
+    @property
+    def changed(self) -> bool:
+        """Whether it departs from the default."""
+        return self.value != self.default
+
+
 def verdict_of(content: ReportContent) -> list[str]:
     """Sentences on what each stage gained or lost, or why nothing is known of it, and on classes without labels."""
     several = len(content.unlabelled) > 1
@@ -89,29 +105,26 @@ def verdict_of(content: ReportContent) -> list[str]:
         if note
     ]
     if content.scores:
-        return verdict(content.scores, content.setting("refinement.method"), plain=plain_method(content)) + notes
+        recipe = content.recipe
+        sentences = verdict(content.scores, recipe.refinement.method, plain=PLAIN_TRAININGS[recipe.acr.classifier])
+        return sentences + notes
     reason = "nothing is measured yet" if content.is_measurable else "no masks to measure them with"
     return [*notes, f"Whether the stages helped is not known: {reason}."]
 
 
-def splits_in_effect(content: ReportContent) -> dict[str, str]:
+def splits_in_effect(data: DataSettings) -> dict[str, str]:
     """What the photos are split into, by name: labels are made of the training split where no other is named."""
-    names = ("train_split", "seed_split", "label_split", "val_split")
-    splits = {name.replace("_", " "): content.setting(f"data.{name}") for name in names}
-    if splits["label split"] == "none":
-        splits["label split"] = splits["train split"]
-    return splits
-
-
-def plain_method(content: ReportContent) -> str:
-    """The method that trains on tags alone the network which then learns against a reconstructor."""
-    chosen = content.setting("acr.classifier")
-    return next(method for section, method in PLAIN_TRAININGS.items() if section == chosen)
+    return {
+        "train split": data.train_split,
+        "seed split": data.seed_split,
+        "label split": data.label_split or data.train_split,
+        "val split": data.val_split or "none",
+    }
 
 
 def level_rows(content: ReportContent) -> list[LevelRow]:
     """Every measurement, in the order of the levels and methods."""
-    scores, plain = content.scores, plain_method(content)
+    scores, plain = content.scores, PLAIN_TRAININGS[content.recipe.acr.classifier]
     ordered = sorted(scores, key=lambda row: (LEVELS.index(row.level), (*METHODS, TWIN).index(row.method)))
     return [
         LevelRow(
@@ -137,14 +150,14 @@ def chart_of_levels(content: ReportContent) -> Chart | None:
     ]
     # A method has one colour on every split.
     hollow = [title[method, split] for method, split in keys if split != leading[0].split]
-    names = [level_name(level, content.setting("refinement.method")) for level in levels]
+    names = [level_name(level, content.recipe.refinement.method) for level in levels]
     return level_chart(names, curves, title="mIoU, %", size=_WIDE, hollow=hollow)
 
 
 def class_table(content: ReportContent) -> tuple[list[tuple[str, str]], list[ClassRow]]:
     """Headings (level, method) and rows of the IoU of each class, the background last."""
     leading = [row.score for row in level_rows(content) if row.leads]
-    refinement = content.setting("refinement.method")
+    refinement = content.recipe.refinement.method
     headings = [(level_name(row.level, refinement), method_name(row.method)) for row in leading]
     rows = [
         ClassRow(
@@ -194,6 +207,14 @@ def training_charts(training: TrainingCurves) -> TrainingCharts:
     )
 
 
+def setting_rows(recipe: Recipe) -> list[Setting]:
+    """Every value of the recipe, in words."""
+    values, defaults = (leaves(dataclasses.asdict(settings)) for settings in (recipe, Recipe()))
+    return [
+        Setting(name, _as_text(value), _as_text(defaults[name])) for name, value in values.items() if name != "extends"
+    ]
+
+
 def duration(seconds: float) -> str:
     """In words, with no more digits than matter."""
     if seconds < 10:
@@ -230,7 +251,7 @@ def _panel(content: ReportContent, level: Level) -> ThresholdPanel:
         for curve in curves
         for name, threshold in _marked_thresholds(content, curve).items()
     )  # fmt: skip
-    title = "Seeds" if level == "seed" else f"Maps after {level_name(level, content.setting('refinement.method'))}"
+    title = "Seeds" if level == "seed" else f"Maps after {level_name(level, content.recipe.refinement.method)}"
     return ThresholdPanel(level, title, chart, curves, marks, round(100 * start_threshold(content, level)))
 
 
@@ -242,6 +263,20 @@ def _marked_thresholds(content: ReportContent, curve: Curve) -> dict[str, float]
         if is_estimate and row.threshold is not None and row.threshold != marked["used"]:
             marked["estimated"] = row.threshold
     return marked
+
+
+def _as_text(value: Any) -> str:
+    match value:
+        case None:
+            return "none"
+        case bool():
+            return "yes" if value else "no"
+        case list() | tuple():
+            return ", ".join(_as_text(part) for part in value)
+        case float():
+            # A YAML file may hold 384.0 where the default is written 384.
+            return f"{value:.10g}"
+    return str(value)
 
 
 def _in_words(name: str) -> str:
