@@ -387,7 +387,7 @@ def test_text_stands_out_in_both_colour_schemes(opened: OpenedPage, scheme: Lite
     opened.page.emulate_media(color_scheme=scheme)
     ground = luminance(colour_of(opened.page, "body", "backgroundColor"))
 
-    for selector in ("body", ".lead", "nav a", ".change.helped", ".change.did", "#class-table button", "svg text"):
+    for selector in ("body", ".lead", "nav a", ".change.helped", ".change.harmed", "#class-table button", "svg text"):
         text = luminance(colour_of(opened.page, selector, "fill" if selector == "svg text" else "color"))
         assert contrast(text, ground) >= 4.5, selector
     assert (ground < 0.1) == (scheme == "dark")

@@ -29,7 +29,7 @@ def test_verdict_tells_what_every_stage_gained_and_which_level_is_better():
         "ACR raised the seed from 41.0 to 49.2 mIoU (+8.2).",
         "The CRF helped (+3.1 against the seed).",
         "IRN helped (+2.3 against the seed).",
-        "The CRF's labels are the better level to use: 52.3 mIoU against 51.5 of IRN.",
+        "The CRF's labels are the better level to use: 52.3 mIoU against 51.5 for IRN.",
         "The pseudo-labels reach 50.1 mIoU: the threshold, set without masks, costs 1.4.",
     ]
 
@@ -56,7 +56,7 @@ def test_what_labels_lose_is_told_apart_into_threshold_and_unsure_pixels(miou: f
     assert found is not None
     assert found.against == estimated
     assert found.points == pytest.approx(100 * miou - 58.2)
-    assert found.word == ("no change" if miou == 0.582 else "left unsure (255)")
+    assert found.effect == ("unchanged" if miou == 0.582 else "unlabelled")
 
 
 def test_unsure_pixels_alone_are_told_where_the_threshold_costs_nothing():
@@ -83,7 +83,7 @@ def test_labels_made_of_seeds_tell_what_their_threshold_costs_too(miou: float, t
         f"The pseudo-labels reach {100 * miou:.1f} mIoU: the threshold, set without masks, costs 19.2{told}."
     ]
     assert found is not None
-    assert (found.against, found.word) == (of_labels, "left unsure (255)" if told else "no change")
+    assert (found.against, found.effect) == (of_labels, "unlabelled" if told else "unchanged")
 
 
 def test_labels_of_an_unknown_threshold_are_not_blamed_on_one():
@@ -94,7 +94,7 @@ def test_labels_of_an_unknown_threshold_are_not_blamed_on_one():
 
     assert verdict(rows, "irn")[-1] == "The pseudo-labels reach 50.0 mIoU."
     assert found is not None
-    assert (found.against, found.word) == (REFINED, "did not help")
+    assert (found.against, found.effect) == (REFINED, "harmed")
 
 
 def test_maps_and_labels_are_compared_with_what_they_are_made_of():
@@ -217,7 +217,7 @@ def test_the_best_threshold_stands_for_a_level_and_others_are_its_price():
 
     assert leading_row(rows, "acr", "refined") == REFINED
     assert found is not None
-    assert (found.points, found.against, found.word) == (pytest.approx(-6.9), REFINED, "price of the threshold")
+    assert (found.points, found.against, found.effect) == (pytest.approx(-6.9), REFINED, "threshold")
 
 
 def test_seeds_are_compared_at_thresholds_of_the_same_source():
@@ -227,7 +227,7 @@ def test_seeds_are_compared_at_thresholds_of_the_same_source():
     found = change(rows, fixed)
 
     assert found is not None
-    assert (found.points, found.word) == (pytest.approx(2.0), "helped")
+    assert (found.points, found.effect) == (pytest.approx(2.0), "helped")
     assert change(rows, BASELINE) is None
 
 

@@ -32,7 +32,7 @@ from tag2mask.report.sections import (
     training_charts,
     verdict_of,
 )
-from tag2mask.report.verdict import level_name, method_name
+from tag2mask.report.verdict import EFFECT_WORDS, level_name, method_name
 
 NUM_PHOTOS = 96
 MAX_BYTES = 20 * 2**20
@@ -110,6 +110,7 @@ def _render(content: ReportContent, galleries: Sequence[ShownGallery], *, num_dr
         "level_name": lambda level: level_name(level, refinement),
         "method_name": method_name,
         "column_name": lambda column, gallery: _column_name(column, gallery, refinement),
+        "effect_words": EFFECT_WORDS,
         "colour_of": METHOD_COLOURS.__getitem__,
         "candidates": candidates,
         "start_of": lambda level: start_threshold(content, level),

@@ -11,9 +11,12 @@ from tag2mask.report.tables import ScoreRow, ThresholdSource, notes_on_absent_cl
 LEVELS: tuple[Level, ...] = get_args(Level)
 """In the order of the stages."""
 
-Word = Literal[
-    "helped", "no change", "no clear difference", "did not help", "price of the threshold", "left unsure (255)"
-]
+Effect = Literal["helped", "unchanged", "unclear", "harmed", "threshold", "unlabelled"]
+EFFECT_WORDS: dict[Effect, str] = {
+    "helped": "helped", "unchanged": "no change", "unclear": "no clear difference", "harmed": "did not help",
+    "threshold": "price of the threshold", "unlabelled": "left unsure (255)",
+}  # fmt: skip
+"""As they are shown."""
 
 # In points of mIoU: what rounds to 0.0 is no change.
 _NOTHING = 0.05
@@ -36,7 +39,7 @@ class Change(NamedTuple):
     points: float
     """Of mIoU, 100 for all."""
     against: ScoreRow
-    word: Word
+    effect: Effect
     """What it means for who asks whether the stage is worth its time."""
 
 
@@ -70,12 +73,12 @@ def change(rows: Sequence[ScoreRow], row: ScoreRow, *, plain: str = "baseline") 
         return _against(row, reference) if reference else None
     leading = leading_row(rows, row.method, row.level, row.split)
     if leading and leading != row:
-        return Change(100 * (row.miou - leading.miou), leading, "price of the threshold")
+        return Change(100 * (row.miou - leading.miou), leading, "threshold")
     maps = _maps_of_labels(rows, row) if row.level == "pseudo-label" else None
     if maps:
         found = _against(row, maps)
         # Made of these maps at this threshold, so nothing but the unsure pixels can differ, and nothing is chance.
-        return found if found.word == "no change" else found._replace(word="left unsure (255)")
+        return found if found.effect == "unchanged" else found._replace(effect="unlabelled")
     for level in _made_of(row.level):
         before = leading_row(rows, row.method, level, row.split)
         if before:
@@ -107,7 +110,7 @@ def verdict(rows: Sequence[ScoreRow], refinement: str = "", *, plain: str = "bas
     return _note_on_few_photos(rows) + told + _note_on_chance(rows, plain) + notes_on_absent_classes(rows)
 
 
-def level_name(level: str, refinement: str = "") -> str:
+def level_name(level: str, refinement: str) -> str:
     """A level in the words of the field."""
     return {"cam": "CAM", "crf": "CRF", "refined": _REFINEMENTS.get(refinement, "refined")}.get(level, level)
 
@@ -146,17 +149,17 @@ def _maps_of_labels(rows: Sequence[ScoreRow], labels: ScoreRow) -> ScoreRow | No
 
 def _against(row: ScoreRow, before: ScoreRow) -> Change:
     points = 100 * (row.miou - before.miou)
-    word: Word
+    effect: Effect
     if abs(points) < _NOTHING:
-        word = "no change"
+        effect = "unchanged"
     # As it is shown, with one digit.
     elif round(abs(points), 1) < _CLEAR:
-        word = "no clear difference"
+        effect = "unclear"
     elif points > 0:
-        word = "helped"
+        effect = "helped"
     else:
-        word = "did not help"
-    return Change(points, before, word)
+        effect = "harmed"
+    return Change(points, before, effect)
 
 
 def _on_seed(rows: Sequence[ScoreRow], method: str, plain: str) -> str:
@@ -169,12 +172,12 @@ def _on_seed(rows: Sequence[ScoreRow], method: str, plain: str) -> str:
         return f"{_capital(name)} gives a seed of {after} mIoU."
     of_whom = "" if gain.against.method == "baseline" else f" ({method_name(gain.against.method)})"
     before = f"{100 * gain.against.miou:.1f}{of_whom}"
-    match gain.word:
+    match gain.effect:
         case "helped":
             return f"{_capital(name)} raised the seed from {before} to {after} mIoU ({gain.points:+.1f})."
-        case "no change":
+        case "unchanged":
             return f"{_capital(name)} left the seed at {after} mIoU."
-        case "no clear difference":
+        case "unclear":
             return (
                 f"{_capital(name)} made no clear difference: the seed went from {before} to {after} mIoU "
                 f"({_signed(gain.points)})."
@@ -205,11 +208,11 @@ def _on_sharpening(rows: Sequence[ScoreRow], method: str, refinement: str, of_me
     of_crf, of_refined = (change(rows, row) if row else None for row in (crf, refined))
     name = _REFINEMENTS.get(refinement, "the refinement")
     sentences = [_on_gain("the CRF" + of_method, of_crf), _on_gain(name + of_method, of_refined)]
-    is_harmful = of_crf is not None and of_crf.word == "did not help"
-    if crf and refined and not is_harmful and _against(refined, crf).word == "did not help":
+    is_harmful = of_crf is not None and of_crf.effect == "harmed"
+    if crf and refined and not is_harmful and _against(refined, crf).effect == "harmed":
         sentences.append(
             f"The CRF's labels{of_method} are the better level to use: {100 * crf.miou:.1f} mIoU against "
-            f"{100 * refined.miou:.1f} of {name}."
+            f"{100 * refined.miou:.1f} for {name}."
         )
     return sentences
 
@@ -218,12 +221,12 @@ def _on_gain(name: str, gain: Change | None) -> str:
     if gain is None:
         return ""
     points = f"{_signed(gain.points)} against the {gain.against.level}"
-    match gain.word:
+    match gain.effect:
         case "helped":
             return f"{_capital(name)} helped ({points})."
-        case "no change":
+        case "unchanged":
             return f"{_capital(name)} changed nothing."
-        case "no clear difference":
+        case "unclear":
             return f"{_capital(name)} made no clear difference ({points})."
     return f"{_capital(name)} did not help ({points})."
 
@@ -237,7 +240,7 @@ def _on_labels(rows: Sequence[ScoreRow], row: ScoreRow) -> str:
     parts = []
     if price >= _NOTHING:
         parts.append(f"the threshold, set without masks, costs {price:.1f}")
-    if unsure and unsure.word == "left unsure (255)":
+    if unsure and unsure.effect == "unlabelled":
         verb = "gain" if unsure.points > 0 else "cost"
         parts.append(f"pixels left unsure (255, counted as missed) {verb} {abs(unsure.points):.1f}")
     causes = f": {', and '.join(parts)}" if parts else ""
@@ -253,7 +256,7 @@ def _on_segmenter(rows: Sequence[ScoreRow], row: ScoreRow, of_method: str) -> st
 def _note_on_chance(rows: Sequence[ScoreRow], plain: str) -> list[str]:
     """What is meant by no clear difference, where that is said of a measurement."""
     changes = [change(rows, row, plain=plain) for row in rows]
-    if not any(found and found.word == "no clear difference" for found in changes):
+    if not any(found and found.effect == "unclear" for found in changes):
         return []
     return [f"Less than {_CLEAR} points are no clear difference: another seed alone can make as much."]
 
