@@ -14,9 +14,9 @@ from markupsafe import Markup
 
 from tag2mask.data.records import Record
 from tag2mask.files import replacing
-from tag2mask.report.agreement import compare_levels
+from tag2mask.report.agreement import LevelFacts, compare_levels
 from tag2mask.report.colours import METHOD_COLOURS, class_colours
-from tag2mask.report.content import Column, EpochStrip, Gallery, ReportContent
+from tag2mask.report.content import Column, EpochStrip, Gallery, ReportContent, Restoration
 from tag2mask.report.galleries import Group, GroupKey, candidates, choose_photos, evenly_spaced
 from tag2mask.report.pictures import PhotoPictures, photo_pictures, small_picture, strip_pictures
 from tag2mask.report.sections import (
@@ -103,6 +103,35 @@ def _drop(galleries: Sequence[ShownGallery], excess: int) -> int:
 
 
 def _render(content: ReportContent, galleries: Sequence[ShownGallery], *, num_dropped: int) -> str:
+    headings, classes = class_table(content)
+    panels = threshold_panels(content)
+    template = _environment(content, galleries).from_string(_asset("page.html"))
+    return template.render(
+        content=content,
+        title=content.run.resolve().name,
+        sentences=verdict_of(content),
+        splits=splits_in_effect(content.recipe.data),
+        levels=level_rows(content),
+        level_chart=chart_of_levels(content),
+        unmeasured=[] if content.scores else _compare(content, galleries),
+        headings=headings,
+        classes=classes,
+        panels=panels,
+        galleries=galleries,
+        num_dropped=num_dropped,
+        trainings=[training_charts(training) for training in content.trainings if training.epochs],
+        strips=[_strip(strip) for strip in content.strips],
+        restorations=[_restored(restoration) for restoration in content.restorations],
+        settings=setting_rows(content.recipe),
+        heat=_heat(9),
+        data=_json(_data(content, panels, galleries)),
+        script=Markup(_asset("viewer.js")),
+        style=Markup(_asset("viewer.css")),
+    )
+
+
+def _environment(content: ReportContent, galleries: Sequence[ShownGallery]) -> Environment:
+    """What the template calls, and how it is read."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     refinement = content.recipe.refinement.method
     environment.globals |= {
@@ -117,34 +146,7 @@ def _render(content: ReportContent, galleries: Sequence[ShownGallery], *, num_dr
         "levels_of_maps": _levels_of_maps(galleries),
         "tag_names": lambda record: _tag_names(record, content.class_names),
     }
-    headings, classes = class_table(content)
-    panels = threshold_panels(content)
-    labelled = [shown for shown in galleries if shown.gallery.key == "labels"]
-    return environment.from_string(_asset("page.html")).render(
-        content=content,
-        title=content.run.resolve().name,
-        sentences=verdict_of(content),
-        splits=splits_in_effect(content.recipe.data),
-        levels=level_rows(content),
-        level_chart=chart_of_levels(content),
-        unmeasured=[] if content.scores else _compare(content, labelled),
-        headings=headings,
-        classes=classes,
-        panels=panels,
-        galleries=galleries,
-        num_dropped=num_dropped,
-        trainings=[training_charts(training) for training in content.trainings if training.epochs],
-        strips=[_strip(strip) for strip in content.strips],
-        settings=setting_rows(content.recipe),
-        restorations=[
-            (part.name, *(small_picture(file) for file in (part.photo, part.target, part.rest)))
-            for part in content.restorations
-        ],
-        heat=_heat(9),
-        data=_json(_data(content, panels, galleries)),
-        script=Markup(_asset("viewer.js")),
-        style=Markup(_asset("viewer.css")),
-    )  # fmt: skip
+    return environment
 
 
 def _asset(name: str) -> str:
@@ -168,10 +170,12 @@ def _levels_of_maps(galleries: Sequence[ShownGallery]) -> list[str]:
     return list(dict.fromkeys(column.level for column in columns))
 
 
-def _compare(content: ReportContent, labelled: Sequence[ShownGallery]) -> list[Any]:
+def _compare(content: ReportContent, galleries: Sequence[ShownGallery]) -> list[LevelFacts]:
+    """Levels of labels compared with one another, where there are no masks to measure them with."""
     return [
         facts
-        for shown in labelled
+        for shown in galleries
+        if shown.gallery.key == "labels"
         for facts in compare_levels(
             shown.gallery, [photo.record for group in shown.groups for photo in group.photos], content.used
         )
@@ -188,6 +192,12 @@ def _strip(strip: EpochStrip) -> dict[str, Any]:
         "epochs": epochs,
         "rows": [(record, strip_pictures(strip, record, epochs)) for record in records],
     }
+
+
+def _restored(restoration: Restoration) -> tuple[str, str, str, str]:
+    """Name, photo, and what is restored of it from the target segment and from the rest."""
+    photo, target, rest = (small_picture(path) for path in (restoration.photo, restoration.target, restoration.rest))
+    return restoration.name, photo, target, rest
 
 
 def _heat(num_colours: int) -> list[str]:
