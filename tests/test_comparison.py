@@ -143,7 +143,7 @@ def test_further_seed_is_added_to_those_that_are_done(run: Path, tag2mask: Calla
 
     assert "two 2/2, against each other, seed 4242" in one_alone.err
     assert mious(run) == after
-    assert "standard deviation over seeds 4242, 4243" in (run / "two.md").read_text()
+    assert "standard deviation over random seeds 4242, 4243" in (run / "two.md").read_text()
 
 
 def test_seed_of_other_settings_or_half_done_is_not_added(

@@ -79,7 +79,7 @@ def test_markdown_shows_the_same(comparison: Comparison):
     lines = comparison_markdown(comparison).splitlines()
 
     assert lines[0] == "**A title**"
-    assert lines[2] == "| row | mIoU | paper | seeds |"
+    assert lines[2] == "| row | mIoU | paper | runs |"
     assert lines[3] == "| --- | ---: | ---: | ---: |"
     assert lines[4] == "| all \\| of it | 43.0 ± 2.6 | 60.3 | 3 of 3 |"
     assert lines[6] == "| none | not done | - | 0 of 3 |"
@@ -91,19 +91,19 @@ def test_precision_and_recall_are_shown_where_the_paper_has_them(comparison: Com
 
     lines = [line for line in comparison_markdown(with_all).splitlines() if line.startswith("|")]
 
-    assert lines[0] == "| row | mIoU | paper | precision | paper | recall | paper | seeds |"
+    assert lines[0] == "| row | mIoU | paper | precision | paper | recall | paper | runs |"
     assert lines[2] == "| one | 50.0 | 48.4 | 61.0 | 63.0 | 72.0 | 74.0 | 1 of 3 |"
     assert lines[3] == "| none | not done | - | not done | - | not done | - | 0 of 3 |"
 
 
 def test_notes_say_what_was_measured_and_how(comparison: Comparison):
     assert comparison_notes(comparison) == [
-        "Ours, in percent: recipe mine, train (1,464 photos), mean ± standard deviation over seeds 1, 2, 3.",
+        "Ours, in percent: recipe mine, train (1,464 photos), mean ± standard deviation over random seeds 1, 2, 3.",
         "Maps are measured at the background threshold that is best on these photos.",
         "Paper: a paper, table 1.",
     ]
     single = replace(comparison, seeds=(1,), rows=comparison.rows[2:])
-    assert comparison_notes(single)[0] == "Ours, in percent: recipe mine, seed 1."
+    assert comparison_notes(single)[0] == "Ours, in percent: recipe mine, random seed 1."
 
 
 def test_notes_name_classes_that_no_measured_photo_shows(comparison: Comparison):

@@ -1,4 +1,4 @@
-"""A paper's table with our scores: mean and spread over the seeds that are done, the paper's figures beside them."""
+"""A paper's table with our scores: mean and spread over the runs that are done, the paper's figures beside them."""
 
 import json
 import statistics
@@ -21,11 +21,11 @@ METRIC_NAMES: dict[Metric, str] = {"miou": "mIoU", "precision": "precision", "re
 
 
 class Spread(NamedTuple):
-    """A score over several seeds, in [0, 1]."""
+    """A score over runs with different random seeds, in [0, 1]."""
 
     mean: float
     deviation: float | None
-    """Sample standard deviation; None for a single seed."""
+    """Sample standard deviation; None for a single run."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,10 @@ class ComparedRow:
     paper: PaperScores | None
     """The paper's figures, where it has this row."""
     scores: Mapping[int, ScoreRow]
-    """Ours of each seed that is done."""
+    """Ours, by the random seed of each run that is done."""
 
     def spread(self, metric: Metric) -> Spread | None:
-        """Mean and spread over the seeds, None while none is done."""
+        """Mean and spread over the runs, None while none is done."""
         values = [getattr(row, metric) for row in self.scores.values()]
         if not values:
             return None
@@ -64,7 +64,7 @@ class Comparison:
     recipe: str
     """Name of the recipe that the rows were run with."""
     seeds: tuple[int, ...]
-    """Asked for, and further ones of which every row is done."""
+    """Random seeds asked for, and further ones of which every row is done."""
     rows: tuple[ComparedRow, ...]
     """In the order of the paper."""
 
@@ -98,9 +98,9 @@ def comparison_notes(comparison: Comparison) -> list[str]:
     """What the numbers are, in sentences."""
     done = [score for row in comparison.rows for score in row.scores.values()]
     measured = dict.fromkeys(f"{score.split} ({score.num_photos:,} photos)" for score in done)
-    of_seeds = f"mean ± standard deviation over seeds {_listed(comparison.seeds)}"
+    of_seeds = f"mean ± standard deviation over random seeds {_listed(comparison.seeds)}"
     if len(comparison.seeds) == 1:
-        of_seeds = f"seed {comparison.seeds[0]}"
+        of_seeds = f"random seed {comparison.seeds[0]}"
     notes = [f"Ours, in percent: {', '.join([f'recipe {comparison.recipe}', *measured, of_seeds])}."]
     if any(score.threshold_source == "best on this split" for score in done):
         notes.append("Maps are measured at the background threshold that is best on these photos.")
@@ -117,7 +117,7 @@ def write_comparison(folder: Path, comparison: Comparison) -> None:
 
 def _headings(comparison: Comparison) -> list[str]:
     of_metrics = [heading for metric in comparison.metrics for heading in (METRIC_NAMES[metric], "paper")]
-    return ["row", *of_metrics, "seeds"]
+    return ["row", *of_metrics, "runs"]
 
 
 def _cells(comparison: Comparison, row: ComparedRow) -> list[str]:

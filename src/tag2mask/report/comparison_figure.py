@@ -16,7 +16,7 @@ _SHIFT = 0.14
 
 
 def draw_comparison(path: Path, comparison: Comparison) -> None:
-    """Draw a panel a metric: each seed, mean and standard deviation of ours, and the paper's figure, a row a row."""
+    """Draw a panel a metric: each run, mean and standard deviation of ours, and the paper's figure, a row a row."""
     metrics = comparison.metrics
     size = (3.2 + 3.2 * len(metrics), 1.5 + _ROW_INCHES * len(comparison.rows))
     figure = Figure(figsize=size, dpi=_DOTS_PER_INCH, layout="constrained")
@@ -48,7 +48,7 @@ def _draw_panel(panel: Axes, comparison: Comparison, metric: Metric) -> None:
             )  # fmt: skip
             if deviation is not None:
                 values = [100 * getattr(score, metric) for score in row.scores.values()]
-                panel.plot(values, [place - _SHIFT] * len(values), ".", color=OURS, alpha=0.4, label="each seed")
+                panel.plot(values, [place - _SHIFT] * len(values), ".", color=OURS, alpha=0.4, label="each run")
         value = getattr(row.paper, metric) if row.paper else None
         if value is not None:
             panel.plot(100 * value, place + _SHIFT, "D", color=PAPER, markerfacecolor="none", label="paper")
