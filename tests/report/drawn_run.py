@@ -93,7 +93,7 @@ def draw_run(folder: Path, *, with_masks: bool) -> DrawnRun:
         _write_maps(run / "2-cams" / method, train, reach, generator)
     _write_maps(run / "3-refined" / "acr" / "maps", train, REACH["refined"], generator)
     for level, part in (("crf", "3-refined/acr/crf"), ("pseudo-label", "4-pseudo-labels/acr")):
-        _write_labels(run / part, train, REACH[level], unsure=level == "pseudo-label")
+        _write_labels(run / part, train, REACH[level], uncertain=level == "pseudo-label")
     for method in ("acr", "masks"):
         _write_labels(run / "6-predictions" / method / "masks", val, REACH["segmenter"] * (method == "acr"))
     write_threshold(run / "4-pseudo-labels" / "acr", ChosenThreshold(0.31, "fixed"))
@@ -142,7 +142,7 @@ def _write_maps(folder: Path, records: list[Record], reach: float, generator: np
         write_cams(folder, record.name, cams_from_full_size(record.tags, maps.astype(np.float32)))
 
 
-def _write_labels(folder: Path, records: list[Record], reach: int, *, unsure: bool = False) -> None:
+def _write_labels(folder: Path, records: list[Record], reach: int, *, uncertain: bool = False) -> None:
     for number, record in enumerate(records):
         assert record.label_map is not None
         labels = np.zeros_like(open_label_map(record.label_map))
@@ -151,7 +151,7 @@ def _write_labels(folder: Path, records: list[Record], reach: int, *, unsure: bo
             # Photos differ, so that there is a best and a worst one.
             edge = 11 + reach * (1 + number / len(records))
             labels[far < edge] = tag
-            labels[(far >= edge) & (far < edge + 2)] = 255 if unsure else 0
+            labels[(far >= edge) & (far < edge + 2)] = 255 if uncertain else 0
         write_label_map(folder / f"{record.name}.png", labels, voc_palette())
 
 

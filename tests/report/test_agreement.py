@@ -10,7 +10,7 @@ from tag2mask.report.agreement import compare_levels
 from tag2mask.report.content import Column, Gallery
 
 
-def test_foreground_and_agreement_are_counted_without_unsure_pixels(tmp_path: Path):
+def test_foreground_and_agreement_are_counted_without_unlabelled_pixels(tmp_path: Path):
     maps = np.zeros((1, 1, 1), np.uint8)
     maps[0] = 102
     write_cams(tmp_path / "cams", "a", StoredCams(np.array([2], np.uint8), maps, 4, 4))
@@ -37,5 +37,5 @@ def test_foreground_and_agreement_are_counted_without_unsure_pixels(tmp_path: Pa
     assert (crf.column.level, crf.num_photos) == ("crf", 1)
     assert crf.foreground == pytest.approx(10 / 14)
     assert crf.agreement == pytest.approx(10 / 14)
-    assert (seed.unsure, crf.unsure) == (0, 2 / 16)
+    assert (seed.unlabelled, crf.unlabelled) == (0, 2 / 16)
     assert at_the_activation.foreground == 0

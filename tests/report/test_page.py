@@ -98,8 +98,8 @@ def test_cells_equal_the_scores(masked_run: DrawnRun, opened: OpenedPage):
         for row in rows
     }
     assert len(found) == len(rows) == 10
-    assert [cells[3].partition(" ")[2].partition(" ")[2] for cells in found if "unsure" in cells[3]] == [
-        "left unsure (255) against IRN, fixed"
+    assert [cells[3].partition(" ")[2].partition(" ")[2] for cells in found if "unlabelled" in cells[3]] == [
+        "left unlabelled (255) against IRN, fixed"
     ]
     assert {(cells[2], *cells[4:8]) for cells in found} == expected
 

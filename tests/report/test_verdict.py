@@ -37,12 +37,12 @@ def test_verdict_tells_what_every_stage_gained_and_which_level_is_better():
 @pytest.mark.parametrize(
     ("miou", "told"),
     [
-        (0.540, "54.0 mIoU: the threshold, set without masks, costs 0.5, and {unsure} cost 4.2."),
-        (0.590, "59.0 mIoU: the threshold, set without masks, costs 0.5, and {unsure} gain 0.8."),
+        (0.540, "54.0 mIoU: the threshold, set without masks, costs 0.5, and {unlabelled} cost 4.2."),
+        (0.590, "59.0 mIoU: the threshold, set without masks, costs 0.5, and {unlabelled} gain 0.8."),
         (0.582, "58.2 mIoU: the threshold, set without masks, costs 0.5."),
     ],
 )
-def test_what_labels_lose_is_told_apart_into_threshold_and_unsure_pixels(miou: float, told: str):
+def test_what_labels_lose_is_told_apart_into_threshold_and_unlabelled_pixels(miou: float, told: str):
     best, fixed, estimated = (
         row("refined", value, source=source)
         for value, source in ((0.587, "best on this split"), (0.4, "fixed"), (0.582, "estimated"))
@@ -51,24 +51,24 @@ def test_what_labels_lose_is_told_apart_into_threshold_and_unsure_pixels(miou: f
 
     found = change(rows, rows[-1])
 
-    unsure = "pixels left unsure (255, counted as missed)"
-    assert verdict(rows, "irn")[-1] == "The pseudo-labels reach " + told.format(unsure=unsure)
+    unlabelled = "pixels left unlabelled (255, counted as missed)"
+    assert verdict(rows, "irn")[-1] == "The pseudo-labels reach " + told.format(unlabelled=unlabelled)
     assert found is not None
     assert found.against == estimated
     assert found.points == pytest.approx(100 * miou - 58.2)
     assert found.effect == ("unchanged" if miou == 0.582 else "unlabelled")
 
 
-def test_unsure_pixels_alone_are_told_where_the_threshold_costs_nothing():
+def test_unlabelled_pixels_alone_are_told_where_the_threshold_costs_nothing():
     rows = [SEED, REFINED, row("refined", 0.519, source="fixed"), row("pseudo-label", 0.5, source="fixed")]
 
     assert verdict(rows, "irn")[-1] == (
-        "The pseudo-labels reach 50.0 mIoU: pixels left unsure (255, counted as missed) cost 1.9."
+        "The pseudo-labels reach 50.0 mIoU: pixels left unlabelled (255, counted as missed) cost 1.9."
     )
 
 
 @pytest.mark.parametrize(
-    ("miou", "told"), [(0.3, ""), (0.27, ", and pixels left unsure (255, counted as missed) cost 3.0")]
+    ("miou", "told"), [(0.3, ""), (0.27, ", and pixels left unlabelled (255, counted as missed) cost 3.0")]
 )
 def test_labels_made_of_seeds_tell_what_their_threshold_costs_too(miou: float, told: str):
     fixed, of_labels = (
@@ -123,7 +123,7 @@ def test_no_level_is_called_better_where_none_is_better_than_the_seed(crf: float
     assert verdict(rows, "affinity")[1:] == told
 
 
-def test_segmenter_is_compared_with_its_twin_on_true_masks():
+def test_segmenter_is_compared_with_a_fully_supervised_one():
     segmenter = row("segmenter", 0.54, split="val")
     rows = [SEED, segmenter, row("segmenter", 0.6, method="masks", split="val")]
 

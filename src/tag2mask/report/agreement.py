@@ -20,11 +20,11 @@ class LevelFacts(NamedTuple):
     column: Column
     num_photos: int
     foreground: float
-    """Share of the pixels that are of a class, in [0, 1]; those that are unsure do not count."""
-    unsure: float
+    """Share of the pixels that are of a class, in [0, 1]; those left unlabelled do not count."""
+    unlabelled: float
     """Share of all pixels that are 255, in [0, 1]."""
     agreement: float | None
-    """Share of the pixels that are labelled as on the level before, where both are sure; None on the first level."""
+    """Share of the pixels that both label which are labelled as on the level before; None on the first level."""
 
 
 def compare_levels(gallery: Gallery, records: Sequence[Record], thresholds: Mapping[str, float]) -> list[LevelFacts]:
@@ -69,12 +69,12 @@ def _label_map(record: Record, column: Column, thresholds: Mapping[str, float]) 
 
 
 def _foreground(labels: NDArray[np.uint8]) -> tuple[int, int, int]:
-    """Pixels of a class, pixels that are sure, and all."""
+    """Pixels of a class, pixels that have a label, and all."""
     known = labels != IGNORE
     return int((known & (labels != BACKGROUND)).sum()), int(known.sum()), labels.size
 
 
 def _equal(labels: NDArray[np.uint8], others: NDArray[np.uint8]) -> tuple[int, int]:
-    """Pixels labelled alike, and pixels that are sure in both."""
+    """Pixels labelled alike, and pixels that have a label in both."""
     known = (labels != IGNORE) & (others != IGNORE)
     return int((known & (labels == others)).sum()), int(known.sum())

@@ -108,7 +108,7 @@ def comparison_notes(comparison: Comparison) -> list[str]:
 
 
 def write_comparison(folder: Path, comparison: Comparison) -> None:
-    """Write the table as NAME.json and NAME.md, in the place of those before."""
+    """Write the table as NAME.json and NAME.md, replacing those before."""
     text = json.dumps(_as_json(comparison), indent=2, ensure_ascii=False)
     for suffix, content in ((".json", f"{text}\n"), (".md", comparison_markdown(comparison))):
         with replacing(folder / f"{comparison.name}{suffix}") as path:

@@ -33,7 +33,7 @@ class LevelRow(NamedTuple):
     score: ScoreRow
     change: Change | None
     share: float | None
-    """Of full supervision, for a segmenter with a twin."""
+    """Of the fully supervised segmenter's mIoU, for the others, where that is known."""
     leads: bool
     """Whether it stands for its level in plots and verdict."""
 
@@ -240,7 +240,7 @@ def _panel(content: ReportContent, level: Level) -> ThresholdPanel:
         {curve.method: [100 * float(value) for value in curve.scores.miou] for curve in curves},
         titles=("background threshold", "mIoU, %"),
         size=_WIDE,
-        # Room for the IoU of every class, which takes the place of the mIoU when a class is chosen.
+        # Room for the IoU of every class, which is drawn instead of the mIoU when a class is chosen.
         y_range=(0, 100 * top),
         colours=[METHOD_COLOURS[curve.method] for curve in curves],
     )

@@ -14,7 +14,7 @@ LEVELS: tuple[Level, ...] = get_args(Level)
 Effect = Literal["helped", "unchanged", "unclear", "harmed", "threshold", "unlabelled"]
 EFFECT_WORDS: dict[Effect, str] = {
     "helped": "helped", "unchanged": "no change", "unclear": "no clear difference", "harmed": "did not help",
-    "threshold": "price of the threshold", "unlabelled": "left unsure (255)",
+    "threshold": "price of the threshold", "unlabelled": "left unlabelled (255)",
 }  # fmt: skip
 """As they are shown."""
 
@@ -77,7 +77,7 @@ def change(rows: Sequence[ScoreRow], row: ScoreRow, *, plain: str = "baseline") 
     maps = _maps_of_labels(rows, row) if row.level == "pseudo-label" else None
     if maps:
         found = _against(row, maps)
-        # Made of these maps at this threshold, so nothing but the unsure pixels can differ, and nothing is chance.
+        # Made of these maps at this threshold, so only pixels left unlabelled can differ, and nothing is chance.
         return found if found.effect == "unchanged" else found._replace(effect="unlabelled")
     for level in _made_of(row.level):
         before = leading_row(rows, row.method, level, row.split)
@@ -87,9 +87,9 @@ def change(rows: Sequence[ScoreRow], row: ScoreRow, *, plain: str = "baseline") 
 
 
 def share_of_full_supervision(rows: Sequence[ScoreRow], row: ScoreRow) -> float | None:
-    """A segmenter's mIoU over that of its twin that learned from the true masks."""
-    twin = leading_row(rows, TWIN, "segmenter", row.split)
-    return row.miou / twin.miou if twin and twin.miou and row.level == "segmenter" and row.method != TWIN else None
+    """A segmenter's mIoU over that of the fully supervised one, which learned from the true masks."""
+    full = leading_row(rows, TWIN, "segmenter", row.split)
+    return row.miou / full.miou if full and full.miou and row.level == "segmenter" and row.method != TWIN else None
 
 
 def verdict(rows: Sequence[ScoreRow], refinement: str = "", *, plain: str = "baseline") -> list[str]:
@@ -232,17 +232,17 @@ def _on_gain(name: str, gain: Change | None) -> str:
 
 
 def _on_labels(rows: Sequence[ScoreRow], row: ScoreRow) -> str:
-    """How good they are, what their threshold costs, and what their unsure pixels do."""
+    """How good they are, what their threshold costs, and what the pixels left unlabelled do."""
     maps = _maps_of_labels(rows, row)
     best = leading_row(rows, maps.method, maps.level, maps.split) if maps else None
     price = 100 * (best.miou - maps.miou) if maps and best else 0.0
-    unsure = change(rows, row)
+    found = change(rows, row)
     parts = []
     if price >= _NOTHING:
         parts.append(f"the threshold, set without masks, costs {price:.1f}")
-    if unsure and unsure.effect == "unlabelled":
-        verb = "gain" if unsure.points > 0 else "cost"
-        parts.append(f"pixels left unsure (255, counted as missed) {verb} {abs(unsure.points):.1f}")
+    if found and found.effect == "unlabelled":
+        verb = "gain" if found.points > 0 else "cost"
+        parts.append(f"pixels left unlabelled (255, counted as missed) {verb} {abs(found.points):.1f}")
     causes = f": {', and '.join(parts)}" if parts else ""
     return f"The pseudo-labels reach {100 * row.miou:.1f} mIoU{causes}."
 
