@@ -237,7 +237,7 @@ def test_groups_show_the_worst_photos_first(masked_run: DrawnRun, tmp_path: Path
         page = opened.page
         buttons = page.locator("[data-gallery='0'] button[data-group]")
         assert texts(buttons) == ["Random sample 2", "Worst 2", "Middle 2", "Best 2"]
-        assert texts(page.locator("[data-gallery='0'] h4"))[0] == "Random sample 2 of 12, seed 0, not chosen"
+        assert texts(page.locator("[data-gallery='0'] h4"))[0] == "Random sample 2 of 12, drawn with random seed 0"
         buttons.nth(1).click()
         assert visible_articles(page) == ranked[:2]
         buttons.nth(3).click()
@@ -257,6 +257,7 @@ def test_score_at_a_picture_is_called_what_it_is(masked_run: DrawnRun, opened: O
     caption = article(opened.page, "train_01").locator("[data-column='pseudo-label-acr'] figcaption")
 
     assert texts(caption.locator("span")) == ["pseudo-label", f"mIoU {100 * miou:.1f}"]
+    assert opened.page.get_by_text("The mIoU under a picture").count() == 1
 
 
 def test_columns_can_be_hidden_and_shown(opened: OpenedPage):
@@ -297,7 +298,7 @@ def test_large_pictures_are_walked_by_arrow_keys(opened: OpenedPage):
 def test_verdict_and_pictures_need_no_script(masked_report: Path, open_page: OpenPage):
     with open_page(masked_report, java_script=False) as opened:
         page = opened.page
-        assert page.locator(".verdict").inner_text().startswith("Only 12 photos of train are measured")
+        assert page.locator(".verdict").inner_text().startswith("Only 12 photos of train were measured")
         assert page.locator("#scores tbody tr").count() == 10
         assert page.locator("article img:visible").count() == sum(NUM_PHOTOS.values())
         assert page.locator("[data-panel] svg:visible").count() > 0
@@ -317,9 +318,10 @@ def test_without_masks_the_page_says_so_and_compares_levels(unmasked_report: Pat
     with open_page(unmasked_report) as opened:
         page = opened.page
         assert page.locator(".verdict").inner_text() == (
-            "Whether the stages helped is not known: no masks to measure them with."
+            "Whether the stages helped is not known: there are no masks to measure them with."
         )
         assert page.locator("#scores, #threshold").count() == 0
+        assert page.get_by_text("The mIoU under a picture").count() == 0
         assert page.get_by_text("Choose a class").inner_text() == "Choose a class to see only its photos below."
         rows = [texts(row.locator("th, td")) for row in page.locator("#agreement tbody tr").all()]
         assert [row[:2] for row in rows] == [

@@ -71,7 +71,7 @@ def test_report_of_a_changed_recipe_names_what_it_leaves_out(run: DrawnRun, capl
     (line,) = (record.getMessage() for record in caplog.records if told in record.getMessage())
     assert line.startswith(f"not in the report, as {told}: 2-cams/acr, 2-cams/baseline, ")
     page = (run.folder / "report.html").read_text(encoding="utf-8")
-    assert f"Not shown, as {told} than the recipe's: 2-cams/acr, 2-cams/baseline, " in page
+    assert f"Not shown, because they were {told} than the recipe's: 2-cams/acr, 2-cams/baseline, " in page
     assert 'data-panel="seed"' not in page
 
 

@@ -64,9 +64,9 @@ def test_where_nothing_is_measured_it_is_said_why(masked_run: DrawnRun, unmasked
     begun = replace(masked_run.content(), scores=())
 
     assert verdict_of(unmasked_run.content()) == [
-        "Whether the stages helped is not known: no masks to measure them with."
+        "Whether the stages helped is not known: there are no masks to measure them with."
     ]
-    assert verdict_of(begun) == ["Whether the stages helped is not known: nothing is measured yet."]
+    assert verdict_of(begun) == ["Whether the stages helped is not known: nothing has been measured yet."]
 
 
 def test_classes_without_labels_are_the_headline_where_nothing_is_measured(

@@ -130,7 +130,7 @@ def test_segmenter_is_compared_with_a_fully_supervised_one():
     assert share_of_full_supervision(rows, segmenter) == pytest.approx(0.9)
     assert share_of_full_supervision(rows, rows[-1]) is None
     assert verdict(rows)[-1] == (
-        "The segmenter reaches 54.0 mIoU on val, 90 % of the same network trained on true masks."
+        "The segmenter reaches 54.0 mIoU on val, 90 % of what the same network reaches with true masks."
     )
     assert change(rows, segmenter) is None
 
@@ -161,10 +161,10 @@ def test_on_few_photos_the_headline_says_that_they_are_too_few():
     rows += [replace(part, num_photos=29) for part in (BASELINE, SEED)]
 
     assert verdict(rows)[:2] == [
-        "Only 29 photos of train are measured, too few to tell what helped: what follows holds for these alone.",
+        "Only 29 photos of train were measured, too few to tell what helped: what follows holds for these alone.",
         "ACR raised the seed from 41.0 to 49.2 mIoU (+8.2).",
     ]
-    assert verdict([replace(SEED, num_photos=1)])[0].startswith("Only 1 photo of train is measured, ")
+    assert verdict([replace(SEED, num_photos=1)])[0].startswith("Only 1 photo of train was measured, ")
     assert verdict([BASELINE, SEED])[0].startswith("ACR raised")
 
 
@@ -183,13 +183,13 @@ def test_a_loss_and_no_change_are_called_so():
             0.413, 0.411,
             ["ACR made no clear difference: the seed went from 41.0 to 41.3 mIoU (+0.3).",
              "The CRF made no clear difference (−0.2 against the seed).",
-             "Less than 0.5 points are no clear difference: another seed alone can make as much."],
+             "A difference below 0.5 points is not clear: another random seed alone can make one as large."],
         ),
         (
             0.406, 0.406,
             ["ACR made no clear difference: the seed went from 41.0 to 40.6 mIoU (−0.4).",
              "The CRF changed nothing.",
-             "Less than 0.5 points are no clear difference: another seed alone can make as much."],
+             "A difference below 0.5 points is not clear: another random seed alone can make one as large."],
         ),
         (
             0.415, 0.42,

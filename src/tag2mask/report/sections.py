@@ -108,7 +108,7 @@ def verdict_of(content: ReportContent) -> list[str]:
         recipe = content.recipe
         sentences = verdict(content.scores, recipe.refinement.method, plain=PLAIN_TRAININGS[recipe.acr.classifier])
         return sentences + notes
-    reason = "nothing is measured yet" if content.is_measurable else "no masks to measure them with"
+    reason = "nothing has been measured yet" if content.is_measurable else "there are no masks to measure them with"
     return [*notes, f"Whether the stages helped is not known: {reason}."]
 
 

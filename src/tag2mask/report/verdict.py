@@ -14,7 +14,7 @@ LEVELS: tuple[Level, ...] = get_args(Level)
 Effect = Literal["helped", "unchanged", "unclear", "harmed", "threshold", "unlabelled"]
 EFFECT_WORDS: dict[Effect, str] = {
     "helped": "helped", "unchanged": "no change", "unclear": "no clear difference", "harmed": "did not help",
-    "threshold": "price of the threshold", "unlabelled": "left unlabelled (255)",
+    "threshold": "cost of the threshold", "unlabelled": "left unlabelled (255)",
 }  # fmt: skip
 """As they are shown."""
 
@@ -249,7 +249,7 @@ def _on_labels(rows: Sequence[ScoreRow], row: ScoreRow) -> str:
 
 def _on_segmenter(rows: Sequence[ScoreRow], row: ScoreRow, of_method: str) -> str:
     share = share_of_full_supervision(rows, row)
-    full = f", {100 * share:.0f} % of the same network trained on true masks" if share else ""
+    full = f", {100 * share:.0f} % of what the same network reaches with true masks" if share else ""
     return f"The segmenter{of_method} reaches {100 * row.miou:.1f} mIoU on {row.split}{full}."
 
 
@@ -258,7 +258,7 @@ def _note_on_chance(rows: Sequence[ScoreRow], plain: str) -> list[str]:
     changes = [change(rows, row, plain=plain) for row in rows]
     if not any(found and found.effect == "unclear" for found in changes):
         return []
-    return [f"Less than {_CLEAR} points are no clear difference: another seed alone can make as much."]
+    return [f"A difference below {_CLEAR} points is not clear: another random seed alone can make one as large."]
 
 
 def _note_on_few_photos(rows: Sequence[ScoreRow]) -> list[str]:
@@ -266,9 +266,9 @@ def _note_on_few_photos(rows: Sequence[ScoreRow]) -> list[str]:
     first = min(rows, key=lambda row: LEVELS.index(row.level))
     if first.num_photos >= _FEW_PHOTOS:
         return []
-    photos, are = ("photo", "is") if first.num_photos == 1 else ("photos", "are")
-    measured = f"Only {first.num_photos} {photos} of {first.split} {are} measured"
-    return [f"{measured}, too few to tell what helped: what follows holds for these alone."]
+    photos, were, these = ("photo", "was", "it") if first.num_photos == 1 else ("photos", "were", "these")
+    measured = f"Only {first.num_photos} {photos} of {first.split} {were} measured"
+    return [f"{measured}, too few to tell what helped: what follows holds for {these} alone."]
 
 
 def _signed(points: float) -> str:
