@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
     from tag2mask.networks.deeplab import DeepLab
-    from tag2mask.prediction import Segmenter
+    from tag2mask.segmenter import Segmenter
 
 # What the tests compile is small: starting processes for it takes longer than compiling it.
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
@@ -180,7 +180,7 @@ def segmenter(drawn_network: "DeepLab") -> "Segmenter":
     """Segmenter of the drawn network."""
     from drawn_segmenter import NAMES, SETTINGS
 
-    from tag2mask.prediction import Segmenter
+    from tag2mask.segmenter import Segmenter
 
     return Segmenter(drawn_network, SETTINGS, NAMES)
 

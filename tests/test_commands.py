@@ -24,7 +24,7 @@ from tag2mask.runs.folder import alone_in
 
 # What needs no network starts without torch.
 if TYPE_CHECKING:
-    from tag2mask.prediction import Segmenter
+    from tag2mask.segmenter import Segmenter
 
 
 def opened_files(root: Path, told: Path, *arguments: object) -> set[str]:
@@ -397,7 +397,7 @@ def test_predict_works_at_the_precision_and_on_the_device_that_are_asked_for(
     import torch
     from lightning_fabric import Fabric
 
-    from tag2mask.prediction import Segmenter
+    from tag2mask.segmenter import Segmenter
     from tag2mask.stages.predictions import predict_folder
 
     photo, model = shapes / "00.png", tmp_path / "model"

@@ -24,10 +24,8 @@ MAY_IMPORT = {
     "training": {"config", "files", "progress", "data", "networks", "neighbours", "workers", "training"},
     "refinement": {"config", "data", "neighbours", "refinement"},
     "pseudo_labels": {"data", "evaluation"},
-    "predicted": {"data"},
-    "prediction": {
-        "config", "files", "data", "dotted_names", "networks", "cams", "refinement", "model_card", "predicted",
-    },
+    "prediction": {"data"},
+    "segmenter": {"config", "files", "data", "dotted_names", "networks", "refinement", "model_card", "prediction"},
     "evaluation": {"config", "files", "progress", "data", "evaluation"},
     "recipes": {"config", "files", "data", "dotted_names", "recipes"},
     "runs": {"config", "files", "progress", "data", "dotted_names", "recipes", "evaluation", "runs"},
@@ -53,7 +51,7 @@ WITH_TORCH = {
     "engine.py",
     "export/onnx.py",
     "pipeline.py",
-    "prediction.py",
+    "segmenter.py",
     "stages/examples.py",
     "stages/predictions.py",
     "stages/walked_maps.py",
@@ -133,7 +131,7 @@ def test_public_names_are_there_and_are_imported_when_they_are_asked_for():
 
     public = {name: getattr(tag2mask, name) for name in tag2mask.__all__}
 
-    assert public["Segmenter"].__module__ == "tag2mask.prediction"
+    assert public["Segmenter"].__module__ == "tag2mask.segmenter"
     assert all(found.__name__ == name for name, found in public.items())
     with pytest.raises(AttributeError, match="module 'tag2mask' has no attribute 'Segmentor'"):
         tag2mask.Segmentor  # noqa: B018

@@ -13,9 +13,9 @@ from PIL import Image
 from tag2mask.cams.store import full_size_maps, read_cams, stored_names
 from tag2mask.data.label_maps import label_map_names, open_label_map
 from tag2mask.evaluation.confusion import confusion_matrix, scores_from_confusion
-from tag2mask.prediction import Segmenter
 from tag2mask.pseudo_labels import label_map_from_maps
 from tag2mask.report.tables import read_scores
+from tag2mask.segmenter import Segmenter
 from tag2mask.stages.labels import read_threshold
 
 NAMES = {f"{index:02}" for index in range(13)}

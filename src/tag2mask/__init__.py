@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tag2mask.commands import Job
-    from tag2mask.predicted import Prediction
-    from tag2mask.prediction import Segmenter
+    from tag2mask.prediction import Prediction
     from tag2mask.recipes import load_recipe
     from tag2mask.report.tables import ScoreRow, read_scores
+    from tag2mask.segmenter import Segmenter
 
 __all__ = ["Job", "Prediction", "ScoreRow", "Segmenter", "load_recipe", "read_scores"]
 __version__ = version("tag2mask")
@@ -17,9 +17,9 @@ __version__ = version("tag2mask")
 # Imported when they are asked for: a segmenter brings torch, which takes seconds.
 _MODULES = {
     "Job": "commands",
-    "Prediction": "predicted",
+    "Prediction": "prediction",
     "ScoreRow": "report.tables",
-    "Segmenter": "prediction",
+    "Segmenter": "segmenter",
     "load_recipe": "recipes",
     "read_scores": "report.tables",
 }

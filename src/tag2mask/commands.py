@@ -127,7 +127,7 @@ def predict(photos: Sequence[Path], model: Path, folder: Path, engine: EngineSet
         0 if every photo was labelled, else 1.
     """
     from tag2mask.engine import inference_arithmetic, launch
-    from tag2mask.prediction import Segmenter, model_folder
+    from tag2mask.segmenter import Segmenter, model_folder
     from tag2mask.stages.photos_to_label import photos_of_places
     from tag2mask.stages.predictions import origin_of, predict_photos, refuse_other_origin
 
@@ -149,7 +149,7 @@ def predict(photos: Sequence[Path], model: Path, folder: Path, engine: EngineSet
 
 def export(model: Path, out: Path, to: ExportFormat, *, masks: Path | None, names: Path | None) -> None:
     """Write a trained segmenter as ONNX, or its predictions as a package for the VOC test server."""
-    from tag2mask.prediction import Segmenter
+    from tag2mask.segmenter import Segmenter
 
     segmenter = Segmenter.load(model)
     match to:

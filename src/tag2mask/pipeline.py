@@ -12,7 +12,6 @@ from lightning_fabric import Fabric
 from tag2mask.config import TWIN, Recipe
 from tag2mask.files import remove_leftovers
 from tag2mask.memory import peak_mib, restart_peak
-from tag2mask.prediction import renew_settings
 from tag2mask.recipes import save_recipe
 from tag2mask.results import renew_model_card, write_results
 from tag2mask.runs.contradictions import unread_label_settings, why_without_twin
@@ -22,6 +21,7 @@ from tag2mask.runs.manifest import FILE_NAME, keep_photos, seconds_so_far, write
 from tag2mask.runs.plan import plan
 from tag2mask.runs.sharing import REPLACED, find_finished, forget_replaced, set_aside, take_over
 from tag2mask.runs.stages import TRAININGS, Kind, Photos, Stage, state_of
+from tag2mask.segmenter import renew_settings
 from tag2mask.stages.labels import check_label_maps, check_maps, check_predictions, note_on_unlabelled_classes
 from tag2mask.stages.work import StageWork
 from tag2mask.training.loop import CHECKPOINT

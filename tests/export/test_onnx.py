@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tag2mask.config import SegmenterSettings
 from tag2mask.export.onnx import PhotoToLabels, differences, export_onnx
 from tag2mask.networks.deeplab import DeepLab, build_deeplab
-from tag2mask.prediction import Segmenter
+from tag2mask.segmenter import Segmenter
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")

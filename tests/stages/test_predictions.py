@@ -21,8 +21,8 @@ from tag2mask.config import EngineSettings
 from tag2mask.data.photos import open_photo
 from tag2mask.data.records import Record
 from tag2mask.networks.deeplab import DeepLab
-from tag2mask.prediction import Segmenter, predict_scores
 from tag2mask.runs.manifest import read_manifest
+from tag2mask.segmenter import Segmenter, predict_scores
 from tag2mask.stages.photos_to_label import photos_below
 from tag2mask.stages.predictions import (
     origin_of,

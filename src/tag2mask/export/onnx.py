@@ -17,7 +17,7 @@ from tag2mask.data.classes import BACKGROUND_NAME
 from tag2mask.export.destination import check_destination
 from tag2mask.files import replacing
 from tag2mask.networks.deeplab import DeepLab
-from tag2mask.prediction import Segmenter
+from tag2mask.segmenter import Segmenter
 
 _logger = logging.getLogger(__name__)
 # Any photos will do to trace the network with: odd sides, so that none is taken for a multiple of the stride, and two,

@@ -22,11 +22,11 @@ from tag2mask.data.result_folders import CONTENTS_FILE
 from tag2mask.data.sizes import reduce_photo
 from tag2mask.files import remove_leftovers, replacing
 from tag2mask.memory import giving_back, is_want_of_memory
-from tag2mask.predicted import Prediction, class_areas
-from tag2mask.prediction import CONFIG, WEIGHTS, Segmenter
+from tag2mask.prediction import Prediction, class_areas
 from tag2mask.progress import track
 from tag2mask.runs.folder import alone_in
 from tag2mask.runs.manifest import Manifest, read_manifest, seconds_so_far, why_redo, write_manifest
+from tag2mask.segmenter import CONFIG, WEIGHTS, Segmenter
 from tag2mask.workers import refused_together, share_of
 
 _NUM_NAMED = 3

@@ -13,9 +13,9 @@ from tag2mask.engine import inference_arithmetic
 from tag2mask.networks.backbones.hybrid_vit import HYBRID_BACKBONE
 from tag2mask.networks.classifier import PhotoClassifier
 from tag2mask.networks.mctformer import Mctformer
-from tag2mask.prediction import Segmenter
 from tag2mask.recipes.paths import WithWeights, with_weights
 from tag2mask.runs.stages import PLAIN_TRAININGS, Photos, Stage, cam_settings_of, section_of
+from tag2mask.segmenter import Segmenter
 from tag2mask.stages.crf_labels import write_crf_labels, write_relations
 from tag2mask.stages.examples import keep_epochs, keep_restorations, one_a_class
 from tag2mask.stages.labels import copy_label_maps, write_pseudo_labels
