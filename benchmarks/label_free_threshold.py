@@ -23,7 +23,7 @@ from tag2mask.data.label_maps import open_label_map
 from tag2mask.data.photos import open_photo
 from tag2mask.data.read import read_data_set
 from tag2mask.data.records import Record
-from tag2mask.evaluation.sweep import ThresholdSweep
+from tag2mask.evaluation.sweep import ThresholdSweep, sweep_photo
 from tag2mask.pseudo_labels import estimate_threshold, foreground_shares, threshold_of_share
 
 FIXED = 0.25
@@ -41,7 +41,8 @@ def swept(records: Sequence[Record], cams: Sequence[StoredCams], num_classes: in
     sweep = ThresholdSweep(num_classes)
     for record, stored in zip(records, cams, strict=True):
         assert record.label_map is not None
-        sweep.add(full_size_maps(stored), stored.class_ids, open_label_map(record.label_map))
+        truth = open_label_map(record.label_map)
+        sweep.add(sweep_photo(full_size_maps(stored), stored.class_ids, truth, num_classes=num_classes))
     return sweep
 
 

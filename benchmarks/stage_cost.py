@@ -20,7 +20,7 @@ from PIL import Image
 from tag2mask.cams.store import stored_size
 from tag2mask.config import CrfSettings, RefinementSettings
 from tag2mask.data.sizes import resize_maps
-from tag2mask.evaluation.sweep import ThresholdSweep
+from tag2mask.evaluation.sweep import sweep_photo
 from tag2mask.pseudo_labels import estimate_threshold, label_map_from_maps
 from tag2mask.refinement.crf import irn_relations, seed_labels
 from tag2mask.refinement.random_walk import walk_from_boundaries
@@ -53,7 +53,7 @@ def edges(photo: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 def count(photo: NDArray[np.uint8], maps: NDArray[np.float32]) -> None:
     truth = label_map_from_maps(maps, ids(maps), threshold=0.5, uncertain=0)
-    ThresholdSweep(max(CLASSES)).add(maps, ids(maps), truth)
+    sweep_photo(maps, ids(maps), truth, num_classes=max(CLASSES))
 
 
 STAGES: dict[str, Stage] = {

@@ -9,7 +9,7 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from tag2mask.evaluation.sweep import ThresholdSweep
+from tag2mask.evaluation.sweep import ThresholdSweep, sweep_photo
 from tag2mask.evaluation.thresholds import THRESHOLDS
 
 HEIGHT, WIDTH = 375, 500
@@ -66,7 +66,7 @@ def main() -> None:
     for _ in range(PASSES):
         sweep = ThresholdSweep(arguments.classes)
         for photo in photos:
-            sweep.add(*photo)
+            sweep.add(sweep_photo(*photo, num_classes=arguments.classes))
         confusion = sweep.confusion()
     sweep_seconds = (time.perf_counter() - start) / len(photos) / PASSES
 

@@ -14,7 +14,7 @@ from command_process import ready_processes
 
 from tag2mask.command_line import split_settings
 from tag2mask.config import DataSettings
-from tag2mask.data.check import check_data_set
+from tag2mask.data.check import check_data_set, check_used_splits
 from tag2mask.data.check_report import fault_lines
 from tag2mask.data.faults import Fault
 from tag2mask.data.known_facts import read_known_facts, write_known_facts
@@ -277,7 +277,7 @@ def test_second_run_opens_only_the_photos_that_have_changed(
     (root / "03.png").write_bytes(b"?" * size)
     os.utime(root / "03.png", ns=(time, time))
 
-    unopened = check_data_set(DataSettings(root=root), known=read_known_facts(run / FACTS_FILE))
+    unopened = check_used_splits(DataSettings(root=root), read_known_facts(run / FACTS_FILE))
     os.utime(root / "03.png", ns=(time, time + 1))
     outcome = tag2mask("run", *flags)
 

@@ -11,7 +11,7 @@ import pytest
 
 from tag2mask.cams.store import StoredCams, full_size_maps, read_cams, stored_names, write_cams
 from tag2mask.data.label_maps import open_label_map
-from tag2mask.evaluation.sweep import ThresholdSweep
+from tag2mask.evaluation.sweep import ThresholdSweep, sweep_photo
 from tag2mask.recipes import load_recipe
 from tag2mask.report.tables import read_scores
 
@@ -79,7 +79,8 @@ def test_scores_are_those_of_the_stored_cams(finished_run: Path, shapes: Path):
     sweep = ThresholdSweep(2)
     for name in NAMES:
         cams = read_cams(finished_run / "2-cams" / "acr", name)
-        sweep.add(full_size_maps(cams), cams.class_ids, open_label_map(shapes / "masks" / f"{name}.png"))
+        truth = open_label_map(shapes / "masks" / f"{name}.png")
+        sweep.add(sweep_photo(full_size_maps(cams), cams.class_ids, truth, num_classes=2))
 
     best, fixed = (row for row in read_scores(finished_run / "scores.json") if row.method == "acr")
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tag2mask.evaluation.confusion import confusion_matrix
-from tag2mask.evaluation.sweep import ThresholdSweep
+from tag2mask.evaluation.sweep import ThresholdSweep, sweep_photo
 from tag2mask.evaluation.thresholds import THRESHOLDS
 from tag2mask.pseudo_labels import estimate_threshold, foreground_shares, label_map_from_maps, threshold_of_share
 
@@ -97,7 +97,7 @@ def test_labels_are_those_that_the_sweep_counts(index: int):
     rng = np.random.default_rng(index)
     maps, truth = rng.choice(THRESHOLDS, (3, 20, 30)), rng.integers(0, 5, (20, 30), np.uint8)
     sweep = ThresholdSweep(4)
-    sweep.add(maps, [4, 1, 3], truth)
+    sweep.add(sweep_photo(maps, [4, 1, 3], truth, num_classes=4))
 
     label_map = label_map_from_maps(maps, [4, 1, 3], threshold=index / 100, uncertain=0)
 

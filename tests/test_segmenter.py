@@ -18,6 +18,7 @@ from tag2mask.config import SegmenterSettings
 from tag2mask.data.photos import FileError, open_photo
 from tag2mask.data.sizes import reduce_photo
 from tag2mask.data.transforms import normalise
+from tag2mask.model_card import write_model_card
 from tag2mask.networks.deeplab import DeepLab
 from tag2mask.segmenter import Segmenter, model_folder, predict_scores, renew_settings
 from tag2mask.stages.predictions import predict_folder
@@ -226,7 +227,9 @@ def test_model_folder_with_these_settings_is_left_alone(segmenter: Segmenter, tm
 
 def test_model_folder_tells_all_about_itself(drawn_network: DeepLab, tmp_path: Path):
     settings = replace(SETTINGS, weights=str(tmp_path / "secret.safetensors"))
-    Segmenter(drawn_network, settings, ("a|b", "Vögel")).save(tmp_path / "model", {"mIoU on val": "52.0 %"})
+    names = ("a|b", "Vögel")
+    Segmenter(drawn_network, settings, names).save(tmp_path / "model")
+    write_model_card(tmp_path / "model", settings, names, facts={"mIoU on val": "52.0 %"})
 
     config = json.loads((tmp_path / "model" / "config.json").read_text(encoding="utf-8"))
     card = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")

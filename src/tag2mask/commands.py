@@ -104,13 +104,13 @@ def table(name: str, recipe: str, flags: Sequence[str], *, num_seeds: int, run: 
 
 def report(job: Job, num_photos: int) -> None:
     """Write the report of a run: one HTML page that needs no other file."""
-    from tag2mask.data.check import check_data_set
+    from tag2mask.data.check import check_used_splits
     from tag2mask.data.known_facts import read_known_facts
     from tag2mask.results import write_run_report
     from tag2mask.runs.stages import photos_of
 
     data = job.recipe.data
-    result = check_data_set(data, splits=[], known=read_known_facts(job.run / FACTS_FILE))
+    result = check_used_splits(data, read_known_facts(job.run / FACTS_FILE))
     result.raise_errors()
     warnings = [warning.line for warning in result.warnings]
     photos = photos_of(result.data_set, data)

@@ -77,17 +77,16 @@ class Segmenter:
         load_strictly(network, read_weights(folder / WEIGHTS), source=str(folder / WEIGHTS))
         return cls(network.to(device), settings, class_names)
 
-    def save(self, folder: Path, facts: Mapping[str, str] | None = None) -> None:
+    def save(self, folder: Path) -> None:
         """Keep everything in a folder that can be copied anywhere.
 
         Args:
             folder: for settings, weights and model card.
-            facts: for the card, by their names: what it was trained on, how good it is.
         """
         weights = {name: tensor.cpu().contiguous() for name, tensor in self.network.state_dict().items()}
         with replacing(folder / WEIGHTS) as path:
             save_file(weights, path)
-        write_model_card(folder, self.settings, self.class_names, facts=facts or {})
+        write_model_card(folder, self.settings, self.class_names, facts={})
         settings = asdict(self.settings)
         config = {
             "version": __version__,

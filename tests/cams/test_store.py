@@ -16,7 +16,7 @@ from tag2mask.cams.store import (
     write_cams,
 )
 from tag2mask.data.sizes import resize_maps
-from tag2mask.evaluation.sweep import ThresholdSweep
+from tag2mask.evaluation.sweep import ThresholdSweep, sweep_photo
 
 
 def smooth_maps(seed: int, height: int, width: int, num_classes: int) -> np.ndarray:
@@ -94,8 +94,9 @@ def test_miou_stays_within_a_tenth_of_a_point_of_full_size_float32():
         maps = smooth_maps(seed, 375, 500, 2)
         noisy = maps + 0.5 * (smooth_maps(100 + seed, 375, 500, 2) - 0.5)
         label_map = np.where(noisy.max(axis=0) > 0.4, noisy.argmax(axis=0) + 1, 0).astype(np.uint8)
-        full.add(maps, [1, 2], label_map)
-        stored.add(full_size_maps(cams_from_full_size([1, 2], maps)), [1, 2], label_map)
+        restored = full_size_maps(cams_from_full_size([1, 2], maps))
+        full.add(sweep_photo(maps, [1, 2], label_map, num_classes=2))
+        stored.add(sweep_photo(restored, [1, 2], label_map, num_classes=2))
 
     difference = np.abs(full.scores().miou - stored.scores().miou)
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from terminal import show_on_terminal
 
-from tag2mask.data.check import check_data_set
+from tag2mask.data.check import check_used_splits
 from tag2mask.data.check_report import render, to_json, to_records, write_faults
 from tag2mask.data.faults import DataError
 
@@ -168,7 +168,7 @@ def test_only_photos_of_the_splits_that_a_run_uses_are_opened(folder):
     folder.photos("train/cat/1.png", "train/dog/2.png", "val/dog/3.png", "test/cat/4.png")
     (folder.root / "test/cat/4.png").write_bytes(b"")
 
-    result = check_data_set(folder.settings(), splits=["val"])
+    result = check_used_splits(folder.settings(val_split="val"), {})
 
     assert result.errors == ()
     assert [row["photo"] for row in to_records(result)] == ["1.png", "2.png", "3.png"]
@@ -179,7 +179,7 @@ def test_every_photo_is_opened_where_a_split_cannot_be_read(folder):
     folder.photos("train/cat/1.png", "train/dog/2.png", "val/dog/3.png", "test/cat/4.png")
     (folder.root / "test/cat/4.png").write_bytes(b"")
 
-    result = check_data_set(folder.settings(train_split="trian"), splits=[])
+    result = check_used_splits(folder.settings(train_split="trian"), {})
 
     assert sorted(fault.code for fault in result.errors) == ["empty-file", "unknown-split"]
 

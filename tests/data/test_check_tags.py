@@ -5,7 +5,7 @@ import unicodedata
 import pytest
 
 from tag2mask.config import DataSettings
-from tag2mask.data.check import check_data_set
+from tag2mask.data.check import check_data_set, check_used_splits
 from tag2mask.data.check_tags import check_classes, check_overlap, check_tags, check_unlearned, count_tags
 from tag2mask.data.faults import FaultLog
 from tag2mask.data.read import read_data_set
@@ -210,11 +210,10 @@ def write_lists(folder, **lists):
 )
 def test_photo_that_is_learned_and_measured_is_a_warning_whatever_the_splits_are_called(folder, splits, where):
     write_lists(folder, most="abcef", some="fd", rest="d")
+    settings = folder.settings(seed_split="all", **splits)
 
-    for opened in (None, []):
-        faults = check_data_set(folder.settings(seed_split="all", **splits), splits=opened).faults
-
-        assert [fault.file for fault in faults if fault.code == "split-overlap"] == [where]
+    for result in (check_data_set(settings), check_used_splits(settings, {})):
+        assert [fault.file for fault in result.faults if fault.code == "split-overlap"] == [where]
 
 
 def test_seeds_of_photos_that_were_learned_are_no_fault(folder):
@@ -227,7 +226,7 @@ def test_class_that_is_used_but_not_learned_stops_whatever_the_splits_are_called
     write_lists(folder, one="abcd", other="abcdef", third="af")
 
     settings = folder.settings(train_split="one.txt", seed_split="other.txt", val_split="third.txt")
-    faults = [fault for fault in check_data_set(settings, splits=[]).faults if fault.code == "val-only"]
+    faults = [fault for fault in check_used_splits(settings, {}).faults if fault.code == "val-only"]
 
     assert [(fault.severity, fault.file, fault.found, fault.expected) for fault in faults] == [
         ("error", "cow", "photos in other.txt and third.txt only", "photos in one.txt too")
@@ -238,7 +237,7 @@ def test_class_that_is_used_but_not_learned_stops_whatever_the_splits_are_called
 def test_split_that_a_run_does_not_use_is_not_judged(folder, val_split):
     write(folder, ["cat", "dog", "cat", "cow"], ["train", "train", "val", "test"])
 
-    result = check_data_set(folder.settings(val_split=val_split), splits=[])
+    result = check_used_splits(folder.settings(val_split=val_split), {})
 
     assert result.errors == ()
 

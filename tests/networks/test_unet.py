@@ -21,7 +21,8 @@ def test_output_levels_and_gradients_equal_the_released_decoder(golden: Path, we
     state = rename_released(weights_by_rule(path))
     decoder = UNetDecoder(448, ReconstructorSettings()).eval()
     decoder_state = {name.removeprefix("decoder."): tensor for name, tensor in state.items()}
-    assert load_strictly(decoder, decoder_state, source="the rule") == []
+    assert decoder_state.keys() <= decoder.state_dict().keys()
+    load_strictly(decoder, decoder_state, source="the rule")
     levels: list[Tensor] = []
     for level in [*decoder.down, *decoder.up]:
         level.register_forward_hook(lambda _module, _inputs, output: levels.append(output.detach()))

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from tag2mask.evaluation.sweep import SweepScores, ThresholdSweep
+from tag2mask.evaluation.sweep import SweepScores, ThresholdSweep, sweep_photo
 from tag2mask.report.colours import class_colours
 from tag2mask.report.figures import (
     ComparisonRow,
@@ -30,7 +30,8 @@ def sweeps() -> dict[str, SweepScores]:
     result = {}
     for method in ("baseline", "acr"):
         sweep = ThresholdSweep(2)
-        sweep.add(rng.random((2, 30, 40), np.float32), [1, 2], rng.integers(0, 3, (30, 40)).astype(np.uint8))
+        maps, label_map = rng.random((2, 30, 40), np.float32), rng.integers(0, 3, (30, 40)).astype(np.uint8)
+        sweep.add(sweep_photo(maps, [1, 2], label_map, num_classes=2))
         result[method] = sweep.scores()
     return result
 

@@ -55,26 +55,35 @@ class CheckResult:
             raise DataError(self.errors)
 
 
-def check_data_set(
-    settings: DataSettings, *, splits: Sequence[str] | None = None, known: KnownFacts | None = None
-) -> CheckResult:
+def check_data_set(settings: DataSettings) -> CheckResult:
     """Read a data set, open every photo and label map, which shows its progress, and judge them.
 
     Args:
-        settings: which data set; its training split is what tags are judged on.
-        splits: open only the photos of these splits and of those in the settings; without, or where one of them cannot
-            be read, every photo. Where the settings name no `val_split`, those among them that are called like one are
-            taken for it.
+        settings: which data set; its training split is what tags are judged on. Where they name no `val_split`, splits
+            that are called like one are taken for it.
+    """
+    data_set = read_with_faults(settings)
+    return _check(data_set, settings, tuple(data_set.splits), {})
+
+
+def check_used_splits(settings: DataSettings, known: KnownFacts) -> CheckResult:
+    """`check_data_set`, but only photos of splits that the settings name are opened, or all where one cannot be read.
+
+    Args:
+        settings: as for `check_data_set`, but no split is taken for one that they do not name.
         known: facts that an earlier check found; files that have not changed since are not opened.
     """
-    remember(known or {})
-    data_set = read_with_faults(settings)
+    remember(known)
+    return _check(read_with_faults(settings), settings, (), known)
+
+
+def _check(data_set: DataSet, settings: DataSettings, others: Sequence[str], known: KnownFacts) -> CheckResult:
+    """Open and judge the photos of the splits that the settings name, and of the others."""
     log = FaultLog()
     log.faults.extend(data_set.faults)
     num_faults = len(log.faults)
     train = _split(data_set, settings.train_split, settings, log)
     chosen = [getattr(settings, field) for field in _SPLIT_SETTINGS]
-    others = tuple(data_set.splits) if splits is None else splits
     names = dict.fromkeys(name for name in (*chosen, *others) if name)
     used = {name: train if name == settings.train_split else _split(data_set, name, settings, log) for name in names}
     learned = {name: used[name] for name in (settings.train_split, settings.label_split) if name}
@@ -82,7 +91,7 @@ def check_data_set(
     # A split that cannot be read may mean any of them.
     opened = used if len(log.faults) == num_faults else data_set.splits
     records = list(dict.fromkeys(record for photos in opened.values() for record in photos))
-    facts, lasting = inspect_changed(records, known or {})
+    facts, lasting = inspect_changed(records, known)
 
     check_photos(data_set, facts, log)
     check_copies(data_set, facts, used, log)

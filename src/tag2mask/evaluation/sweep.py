@@ -85,20 +85,13 @@ class ThresholdSweep:
     """
 
     def __init__(self, num_classes: int) -> None:
-        self.num_classes = num_classes
-        self.num_photos = 0
         num_bins, num_labels = len(THRESHOLDS) + 1, num_classes + 1
         # As in `PhotoSweep`, for all classes.
         self.counts = np.zeros((num_bins, num_labels, num_labels), np.int64)
 
-    def add(self, cams: NDArray[np.float32], class_ids: ArrayLike, label_map: NDArray[np.uint8]) -> None:
-        """Counts one photo, as `sweep_photo` does."""
-        self.add_counted(sweep_photo(cams, class_ids, label_map, num_classes=self.num_classes))
-
-    def add_counted(self, photo: PhotoSweep) -> None:
+    def add(self, photo: PhotoSweep) -> None:
         """Adds what was counted of one photo."""
         self.counts[:, photo.classes] += photo.counts
-        self.num_photos += 1
 
     def confusion(self) -> NDArray[np.int64]:
         """Pixels by threshold, predicted class and true class: (T, C + 1, C + 1)."""
@@ -148,7 +141,7 @@ def sweep_photo(
 def write_sweep(folder: Path, sweep: ThresholdSweep) -> None:
     """Keep the counts, from which every score follows."""
     with replacing(folder / _FILE_NAME) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, counts=sweep.counts, num_photos=np.int64(sweep.num_photos))
+        np.savez_compressed(file, counts=sweep.counts)
 
 
 def read_sweep(folder: Path) -> ThresholdSweep:
@@ -156,7 +149,6 @@ def read_sweep(folder: Path) -> ThresholdSweep:
     with np.load(folder / _FILE_NAME, allow_pickle=False) as arrays:
         sweep = ThresholdSweep(arrays["counts"].shape[-1] - 1)
         sweep.counts = arrays["counts"]
-        sweep.num_photos = int(arrays["num_photos"])
     return sweep
 
 

@@ -17,6 +17,11 @@ from tag2mask.refinement.lattice import build_lattice
 LOWEST_SCORE = 1e-5
 """Lower scores count as this, for their logarithm is taken; the floor of pydensecrf's unary_from_softmax."""
 
+# Rounds of message passing in all published settings.
+_NUM_ITERATIONS = 10
+# Probability that a label of a seed is right; IRN's code.
+_CERTAINTY = 0.7
+
 
 @dataclass(frozen=True)
 class Kernels:
@@ -71,19 +76,18 @@ class DenseCrf:
         self._near = near.normalised(kernels.gaussian_compat)
         self._alike = alike.normalised(kernels.bilateral_compat)
 
-    def infer(self, unary: NDArray[np.float32], num_iterations: int = 10) -> NDArray[np.float32]:
+    def infer(self, unary: NDArray[np.float32]) -> NDArray[np.float32]:
         """Approximate marginals (L, H, W), summing to 1 over the labels, by mean field: algorithm 1.
 
         Args:
             unary: -log p (L, H, W).
-            num_iterations: rounds of message passing; all published settings have 10.
 
         Raises:
             ValueError: the potentials are not as large as the photo, or not finite.
         """
-        return self.infer_each([unary], num_iterations)[0]
+        return self.infer_each([unary])[0]
 
-    def infer_each(self, unaries: Sequence[NDArray[np.float32]], num_iterations: int = 10) -> list[NDArray[np.float32]]:
+    def infer_each(self, unaries: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
         """What `infer` gives for each of several label sets; small ones take hardly longer together than one alone."""
         for unary in unaries:
             if unary.shape[1:] != self._size:
@@ -94,7 +98,7 @@ class DenseCrf:
         evidence = -np.concatenate([unary.reshape(len(unary), -1) for unary in unaries]).astype(np.float32, copy=False)
         ends = np.cumsum([len(unary) for unary in unaries])[:-1]
         marginals = _softmax(evidence.copy(), ends)
-        for _ in range(num_iterations):
+        for _ in range(_NUM_ITERATIONS):
             # With Potts compatibilities a label gains what its own marginals send, and no other label's.
             logits = self._near.filter(marginals)
             logits += self._alike.filter(marginals)
@@ -127,17 +131,16 @@ def unary_from_maps(maps: NDArray[np.float32], background: NDArray[np.float32]) 
     return unary
 
 
-def unary_from_labels(labels: NDArray[np.integer], num_labels: int, certainty: float = 0.7) -> NDArray[np.float32]:
-    """Unary potentials (L, H, W) of labels that are right with that probability, all others being equally likely.
+def unary_from_labels(labels: NDArray[np.integer], num_labels: int) -> NDArray[np.float32]:
+    """Unary potentials (L, H, W) of labels that are right with probability 0.7, all others being equally likely.
 
     Args:
         labels: (H, W) from 0 to L - 1.
         num_labels: L.
-        certainty: above 0, below 1; IRN's code: 0.7.
     """
-    others = (1 - certainty) / max(num_labels - 1, 1)
+    others = (1 - _CERTAINTY) / max(num_labels - 1, 1)
     chosen = labels == np.arange(num_labels)[:, None, None]
-    return np.where(chosen, np.float32(-np.log(certainty)), np.float32(-np.log(others)))
+    return np.where(chosen, np.float32(-np.log(_CERTAINTY)), np.float32(-np.log(others)))
 
 
 def seed_labels(

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tag2mask.config import DataSettings
-from tag2mask.data.check import check_data_set
+from tag2mask.data.check import check_used_splits
 from tag2mask.data.check_report import fault_lines
 from tag2mask.data.known_facts import read_known_facts, write_known_facts
 from tag2mask.data.records import DataSet
@@ -29,7 +29,7 @@ def checked_data(settings: DataSettings, run: Path) -> Iterator[tuple[DataSet, l
         DataError: what the check found wrong.
     """
     known = read_known_facts(run / FACTS_FILE)
-    result = check_data_set(settings, splits=[], known=known)
+    result = check_used_splits(settings, known)
     result.raise_errors()
     for severity, line in fault_lines(result.warnings):
         _logger.info("%s: %s", severity, line)

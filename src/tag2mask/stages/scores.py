@@ -78,7 +78,7 @@ def _measure_maps(stage: Stage, maps: Path, folder: Path, class_names: Sequence[
 
     def add(photo: tuple[str, PhotoSweep, NDArray[np.float64]]) -> None:
         name, counted, iou[name] = photo
-        sweep.add_counted(counted)
+        sweep.add(counted)
 
     _for_each_photo(partial(_sweep, maps=maps, num_classes=len(class_names)), stage, num_processes, take=add)
     write_sweep(folder, sweep)

@@ -35,7 +35,8 @@ def networks(golden_file: Path, weights_by_rule) -> Networks:
     classifier = Classifier(backbone, num_classes=20, head="two_layer")
     reconstructor = Reconstructor(backbone, classifier.head, ReconstructorSettings())
     state = rename_released(weights_by_rule(golden_file))
-    assert load_strictly(reconstructor, state, source="the rule") == []
+    assert state.keys() <= reconstructor.state_dict().keys()
+    load_strictly(reconstructor, state, source="the rule")
     return Networks(backbone, classifier.eval(), reconstructor.eval())
 
 

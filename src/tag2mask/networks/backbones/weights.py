@@ -7,7 +7,6 @@ import logging
 import re
 from functools import cache
 from pathlib import Path
-from typing import Literal
 
 import torch
 from safetensors import SafetensorError
@@ -74,31 +73,25 @@ def rename_mxnet(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {_rename_mxnet(name): tensor for name, tensor in state.items()}
 
 
-def rename_released(
-    state: dict[str, Tensor], network: Literal["net_main", "net_recon"] = "net_main"
-) -> dict[str, Tensor]:
+def rename_released(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Bring the names of PSA, SEAM, OC-CSE and ACR to those of our Classifier and Reconstructor.
 
     Args:
-        state: a network's, or those of both networks of ACR under `net_main.` and `net_recon.`.
-        network: which of the two is meant, `net_main` (the classifier) or `net_recon`.
+        state: a network's, or those of both networks of ACR, of which the classifier's are brought, under `net_main.`.
     """
-    wanted = {name.removeprefix(f"{network}."): tensor for name, tensor in state.items()}
+    wanted = {name.removeprefix("net_main."): tensor for name, tensor in state.items()}
     # A head of one layer is a convolution, one of two a sequence.
     layers = _RELEASED_LAYERS if "fc9.weight" in wanted else _RELEASED_LAYERS | {"fc8": "head"}
     return {_rename_released(name, layers): tensor for name, tensor in wanted.items()}
 
 
-def load_strictly(network: nn.Module, state: dict[str, Tensor], *, source: str) -> list[str]:
-    """Load all that `network` has from `state`.
+def load_strictly(network: nn.Module, state: dict[str, Tensor], *, source: str) -> None:
+    """Load all that `network` has from `state`; what was skipped is told.
 
     Args:
         network: changed in place.
         state: names as in `network.state_dict()`, and any others.
         source: where `state` is from, for messages.
-
-    Returns:
-        The names in `state` that were skipped.
     """
     own = network.state_dict()
     missing = [name for name in own if name not in state and not name.endswith("num_batches_tracked")]
@@ -111,7 +104,6 @@ def load_strictly(network: nn.Module, state: dict[str, Tensor], *, source: str) 
     skipped = [name for name in state if name not in own]
     if skipped:
         _tell_once(f"{source}: skipped {len(skipped)} entries that have no place here: {_some(skipped)}")
-    return skipped
 
 
 @cache
