@@ -9,17 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    Positive = float
-    NonNegative = float
-    Fraction = float
-    Count = int
-    Index = int
+    ClosedUnitInterval = float
+    NonNegativeFloat = float
+    PositiveFloat = float
+    NonNegativeInt = int
+    PositiveInt = int
 else:
-    from jsonargparse.typing import ClosedUnitInterval as Fraction
-    from jsonargparse.typing import NonNegativeFloat as NonNegative
-    from jsonargparse.typing import NonNegativeInt as Index
-    from jsonargparse.typing import PositiveFloat as Positive
-    from jsonargparse.typing import PositiveInt as Count
+    from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 Layout = Literal["auto", "voc", "coco", "csv", "class_folders"]
 TagSource = Literal["auto", "csv", "boxes", "masks"]
@@ -58,11 +54,11 @@ class DataSettings:
     """Split that the segmenter predicts and, where masks exist, is measured on; none named: no predictions."""
     resize: Literal["long_side", "scale"] = "long_side"
     """What `resize_range` means: the long side in pixels (released code), or a factor on the photo's sides (paper)."""
-    resize_range: tuple[Positive, Positive] = (384, 512)
+    resize_range: tuple[PositiveFloat, PositiveFloat] = (384, 512)
     """Uniform range of the random resizing; released code: 384 to 512 pixels; paper, section 5.2: 0.5 to 1.3."""
-    crop: Count = 256
+    crop: PositiveInt = 256
     """Side in pixels of the square training crop, zero-padded where the photo is smaller; paper, section 5.2."""
-    num_workers: Index = 4
+    num_workers: NonNegativeInt = 4
     """Processes that load photos; 0 loads in the training process."""
 
 
@@ -72,23 +68,23 @@ class OptimizerSettings:
 
     name: Literal["sgd", "adam", "adamw"] = "sgd"
     """Stochastic gradient descent (paper), Adam, or Adam with decoupled weight decay (vision transformers)."""
-    learning_rate: Positive = 0.01
+    learning_rate: PositiveFloat = 0.01
     """Initial learning rate; paper, section 5.2."""
-    momentum: Fraction = 0.9
+    momentum: ClosedUnitInterval = 0.9
     """Momentum of SGD, first moment of Adam and AdamW; the released code runs with 0.0005 by a slip (see docs)."""
-    weight_decay: NonNegative = 5e-4
+    weight_decay: NonNegativeFloat = 5e-4
     """L2 penalty on weights, none on biases; released code."""
-    new_layers_factor: Positive = 1.0
+    new_layers_factor: PositiveFloat = 1.0
     """Learning-rate factor of layers that do not come from pretrained weights; released code: 1."""
-    bias_factor: Positive = 2.0
+    bias_factor: PositiveFloat = 2.0
     """Learning-rate factor of biases, which carry no weight decay; released code."""
-    transposed_factor: Positive = 1.0
+    transposed_factor: PositiveFloat = 1.0
     """Extra learning-rate factor of transposed convolutions; released code: 10."""
     schedule: Literal["poly", "cosine"] = "poly"
     """How the learning rate falls: by the power of `poly_power` (paper), or along half a cosine to 0 (transformers)."""
-    poly_power: NonNegative = 0.9
+    poly_power: NonNegativeFloat = 0.9
     """Learning rate falls as (1 - step / steps) ** power; paper, section 5.2. 0 keeps it constant."""
-    warmup_epochs: Index = 0
+    warmup_epochs: NonNegativeInt = 0
     """Epochs over which the learning rate first rises in even steps from near 0, which transformers need."""
 
 
@@ -105,9 +101,9 @@ class ClassifierSettings:
     """Pixels of the photo per CAM cell; ResNet38 has 8."""
     head: Literal["linear", "two_layer"] = "linear"
     """`linear`: one 1x1 convolution (paper); `two_layer`: 1x1 to 256, ReLU, 1x1 (released code)."""
-    epochs: Count = 40
+    epochs: PositiveInt = 40
     """Passes over the training photos of the plain classifier; paper, section 5.2."""
-    batch_size: Count = 8
+    batch_size: PositiveInt = 8
     """Photos a step, over all processes; released code."""
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     """How the plain classifier is optimised."""
@@ -122,25 +118,25 @@ class MctformerSettings:
     embedded EfficientNet-Lite0, for machines without pretrained transformers."""
     weights: str = "timm"
     """Pretrained weights: `none`, `timm` (timm's own, downloaded), `embedded` (`hybrid_lite0`), or a file's path."""
-    drop_path: Fraction = 0.1
+    drop_path: ClosedUnitInterval = 0.1
     """Share of photos for which the last block is left out in training, less for earlier ones; MCTformer's code."""
-    fused_blocks: Count = 3
+    fused_blocks: PositiveInt = 3
     """Last blocks whose attention of class tokens to patches is multiplied with the patches' maps; MCTformer's code:
     all 12 unless told, and its script asks for 3 for the first version."""
     patch_affinity: bool = True
     """Whether its seeds are spread along the attention between patches; MCTformer's code: yes."""
-    scales: tuple[Positive, ...] = (1.0,)
+    scales: tuple[PositiveFloat, ...] = (1.0,)
     """In the place of `cams.scales` for its own seeds; MCTformer's code: the photo's size and its mirror image."""
-    long_side: Index = 0
+    long_side: NonNegativeInt = 0
     """`acr_vit`: long side in pixels of the photos along whose attention seeds are spread; 0 = their own size. Memory
     grows with its fourth power."""
     augmentation: Augmentation = "deit"
     """`flip`: as `data` has it for the other networks; `deit`: DeiT's, with RandAugment and erasing."""
-    crop: Count = 224
+    crop: PositiveInt = 224
     """Side in pixels of the square training crop; MCTformer's code."""
-    epochs: Count = 60
+    epochs: PositiveInt = 60
     """Passes over the training photos; MCTformer's code."""
-    batch_size: Count = 64
+    batch_size: PositiveInt = 64
     """Photos a step, over all processes; MCTformer's code."""
     optimizer: OptimizerSettings = field(
         default_factory=lambda: OptimizerSettings(
@@ -156,19 +152,19 @@ class ReconstructorSettings:
 
     features: tuple[int, ...] = (-3, -2, -1)
     """Tapped depths of the backbone: 0 is its shallowest feature, -1 its last; released code: the last three."""
-    feature_channels: tuple[Count, ...] = (64, 128, 256)
+    feature_channels: tuple[PositiveInt, ...] = (64, 128, 256)
     """Channels each tapped depth is reduced to by a 1x1 convolution, shallow to deep; released code."""
     reduction_init: Initialisation = "pytorch"
     """How these convolutions begin; released code: as PyTorch has it. `xavier`: as the heads, larger. Ours."""
-    width: Count = 64
+    width: PositiveInt = 64
     """Channels of the first U-Net level; they double to at most 8 times this; released code (pix2pix)."""
-    depth: Count = 8
+    depth: PositiveInt = 8
     """Levels of the U-Net; its input side must be a multiple of 2 ** depth; released code."""
-    max_width_factor: Count = 8
+    max_width_factor: PositiveInt = 8
     """Channels grow to at most this times `width`; released code (pix2pix)."""
-    dropout: Fraction = 0.5
+    dropout: ClosedUnitInterval = 0.5
     """Dropout in the U-Net's deep levels; released code."""
-    image_side: Index = 0
+    image_side: NonNegativeInt = 0
     """Side in pixels at which photos are restored; 0 = the crop's own side (released code)."""
     classify: bool = True
     """Whether the reconstructor has a classification head and learns the tags too; released code: yes, paper: no."""
@@ -182,9 +178,9 @@ class RemnantSettings:
 
     enabled: bool = True
     """Off: the plain formulation of section 4.2.1."""
-    grid: Count = 16
+    grid: PositiveInt = 16
     """Cells a side of the random grid; released code. The paper calls it s and gives no value."""
-    probability: Fraction = 0.8
+    probability: ClosedUnitInterval = 0.8
     """Probability q of Eq. (8) that a cell keeps its remnant, in the first epoch; released code."""
     probability_step: float = -0.01
     """Change of q with each epoch; released code. The paper has a constant q: 0."""
@@ -194,13 +190,13 @@ class RemnantSettings:
 class ReconstructorLoss:
     """Weights of the terms of the reconstructor-updating (RU) phase; a term of weight 0 is not computed."""
 
-    classification: NonNegative = 1.0
+    classification: NonNegativeFloat = 1.0
     """Tags from the reconstructor's own head; released code. Absent from the paper's Eq. (7): 0."""
-    whole: NonNegative = 0.2
+    whole: NonNegativeFloat = 0.2
     """Photo restored from all features, which trains the decoder alone; released code. Absent from Eq. (7): 0."""
-    target: NonNegative = 0.5
+    target: NonNegativeFloat = 0.5
     """Lambda_t of Eq. (7): what the target segment restores of the other one; paper, section 5.2."""
-    non_target: NonNegative = 0.3
+    non_target: NonNegativeFloat = 0.3
     """Lambda_nt of Eq. (7): what the other segment restores of the target; released code. Paper: 0.5."""
 
 
@@ -208,11 +204,11 @@ class ReconstructorLoss:
 class ClassifierLoss:
     """Weights and masks of the classifier-updating (CU) phase, Eq. (14)."""
 
-    classification: NonNegative = 1.0
+    classification: NonNegativeFloat = 1.0
     """Binary cross-entropy of the tags."""
-    target: NonNegative = 0.8
+    target: NonNegativeFloat = 0.8
     """Lambda_t of Eq. (14); paper, section 5.2."""
-    non_target: NonNegative = 0.3
+    non_target: NonNegativeFloat = 0.3
     """Lambda_nt of Eq. (14); paper, section 5.2."""
     target_mask: Literal["soft", "zero"] = "zero"
     """Where Eq. (12) counts: `soft` 1 - A (paper) or `zero`, where A is exactly 0 (released code)."""
@@ -226,18 +222,18 @@ class ClassifierLoss:
 class AcrSettings:
     """Adversarial learning of classifier and reconstructor, section 4 of the paper."""
 
-    epochs: Count = 40
+    epochs: PositiveInt = 40
     """Passes over the training photos in which both networks learn; paper, section 5.2."""
-    decay_epochs: Index = 0
+    decay_epochs: NonNegativeInt = 0
     """Epochs over which the learning rate decays, 0 = all; the released code trains 100 and decays over 40."""
-    batch_size: Count = 8
+    batch_size: PositiveInt = 8
     """Photos a step, over all processes; released code."""
     warm_start: bool = False
     """Begin with the classifier after its plain training, not its pretrained weights. Ours, for short trainings."""
-    reconstructor_epochs: Index = 0
+    reconstructor_epochs: NonNegativeInt = 0
     """Epochs before in which the reconstructor learns alone on the frozen classifier after its plain training: the
     pre-trained variant of table 1 needs them, `acr` may begin with them (ours, for short trainings)."""
-    reconstructor_rate_factor: Positive = 1.0
+    reconstructor_rate_factor: PositiveFloat = 1.0
     """Factor on the rate of `reconstructor_optimizer` while both networks learn. Ours, for one that has learned alone:
     far below 1 it follows the classifier slowly."""
     classifier: ClassifierSection = "classifier"
@@ -264,17 +260,17 @@ class AcrSettings:
 class CamSettings:
     """Inference of class activation maps."""
 
-    scales: tuple[Positive, ...] = (0.5, 1.0, 1.5, 2.0)
+    scales: tuple[PositiveFloat, ...] = (0.5, 1.0, 1.5, 2.0)
     """Factors on the photo's size whose maps are summed, each with its mirror image; released code."""
-    long_side: Index = 0
+    long_side: NonNegativeInt = 0
     """Long side in pixels of the photo at scale 1; 0 = its own size (released code)."""
     classes: Literal["tags", "predicted"] = "tags"
     """Maps of the classes a photo is tagged with, or of those the classifier predicts."""
-    predicted_score: Fraction = 0.5
+    predicted_score: ClosedUnitInterval = 0.5
     """Score from which a class counts as predicted."""
-    batch_pixels: Count = 2_000_000
+    batch_pixels: PositiveInt = 2_000_000
     """Photos of one size go through the network together up to this many pixels."""
-    threshold: Fraction = 0.25
+    threshold: ClosedUnitInterval = 0.25
     """Background score of the seeds, fixed beforehand."""
 
 
@@ -288,9 +284,9 @@ class CrfSettings:
     """Kernels: `cams` (PSA, SEAM, OC-CSE, ACR on CAMs), `irn` (its labels), `deeplab`, `mctformer` (predictions)."""
     background: Literal["power", "constant"] = "power"
     """Score of the background: (1 - highest map) ** alpha (PSA and what follows it), or `cams.threshold`."""
-    alpha: Positive = 6.0
+    alpha: PositiveFloat = 6.0
     """Exponent of the background's score; released code: 6 and 24."""
-    long_side: Index = 0
+    long_side: NonNegativeInt = 0
     """Photos whose long side has more pixels are brought down to it first; 0 = none (released code). Memory grows with
     the square of it; label maps are given at the photo's own size."""
 
@@ -309,40 +305,40 @@ class RefinementSettings:
     output_stride: Literal[8, 16, 32] = 16
     """Pixels of the photo per cell of its last feature; IRN's code: 16, by a last stage without stride, which timm
     dilates besides."""
-    foreground: Fraction = 0.30
+    foreground: ClosedUnitInterval = 0.30
     """Pixels above this activation, sharpened by the CRF, are of their class for sure; IRN's code."""
-    uncertain: Fraction = 0.05
+    uncertain: ClosedUnitInterval = 0.05
     """Those below this, sharpened likewise, are background for sure, those between teach nothing; IRN's code."""
-    low_alpha: Positive = 4.0
+    low_alpha: PositiveFloat = 4.0
     """`affinity`: exponent of the background's score that favours the background; PSA's code."""
-    high_alpha: Positive = 32.0
+    high_alpha: PositiveFloat = 32.0
     """`affinity`: exponent that favours the foreground; PSA's code."""
-    long_side: Index = 0
+    long_side: NonNegativeInt = 0
     """Photos whose long side has more pixels are brought down to it first, to learn from and to walk on; 0 = none
     (IRN's code). Memory grows with the square of it; maps are kept for the photo's own size."""
-    resize_range: tuple[Positive, Positive] = (0.5, 1.5)
+    resize_range: tuple[PositiveFloat, PositiveFloat] = (0.5, 1.5)
     """Uniform range of the random factor on the photo's sides; IRN's code."""
-    crop: Count = 512
+    crop: PositiveInt = 512
     """Side in pixels of the square training crop; IRN's code."""
-    epochs: Count = 3
+    epochs: PositiveInt = 3
     """Passes over the photos with pseudo-labels; IRN's code."""
-    batch_size: Count = 32
+    batch_size: PositiveInt = 32
     """Photos a step, over all processes; IRN's code."""
-    radius: Count = 10
+    radius: PositiveInt = 10
     """Pairs of pixels closer than this, in cells, are compared in training; IRN's code."""
     optimizer: OptimizerSettings = field(
         default_factory=lambda: OptimizerSettings(learning_rate=0.1, momentum=1e-4, weight_decay=1e-4, bias_factor=1.0)
     )
     """How it learns; IRN's code, which has its weight decay in the place of the momentum too. There biases decay as
     well, here never."""
-    power: Positive = 1.0
+    power: PositiveFloat = 1.0
     """Maps are raised to it before they walk, with either method; IRN's and PSA's code: 1, RIB's, to which the released
     code refers: 1.3."""
-    walk_radius: Count = 5
+    walk_radius: PositiveInt = 5
     """A step of the random walk reaches cells closer than this; IRN's and PSA's code."""
-    beta: Positive = 10.0
+    beta: PositiveFloat = 10.0
     """Exponent that sharpens affinities into transitions; IRN's code. PSA: 8."""
-    log_steps: Index = 8
+    log_steps: NonNegativeInt = 8
     """The walk takes 2 to this power steps; IRN's and PSA's code."""
 
 
@@ -356,9 +352,9 @@ class LabelSettings:
     threshold_source: Literal["fixed", "estimated"] = "fixed"
     """`fixed`: `threshold`; `estimated`: chosen from photos and seeds alone, no mask is read, and as much of the photos
     is foreground in the labels. Not for labels of the CRF."""
-    threshold: Fraction = 0.25
+    threshold: ClosedUnitInterval = 0.25
     """Background score against the refined maps; IRN's code. Not for labels of the CRF."""
-    uncertain: Fraction = 0.0
+    uncertain: ClosedUnitInterval = 0.0
     """Pixels whose highest map is nearer than this to the threshold become 255, which trains nothing; where an
     estimated threshold leaves no room for so much, half of the way from it to 0 or 1. Not for labels of the CRF."""
 
@@ -380,16 +376,16 @@ class SegmenterSettings:
     one that began with `embedded` photos were normalised by (x - 127) / 128, and now are by (x - 127.5) / 127.5."""
     output_stride: Literal[8, 16, 32] = 8
     """Pixels of the photo per cell of the last feature."""
-    long_side: Index = 0
+    long_side: NonNegativeInt = 0
     """Photos whose long side has more pixels are brought down to it first, to learn from and to predict; 0 = none (the
     field). Memory grows with the square of it; label maps are given at the photo's own size."""
-    resize_range: tuple[Positive, Positive] = (0.7, 1.3)
+    resize_range: tuple[PositiveFloat, PositiveFloat] = (0.7, 1.3)
     """Uniform range of the random factor on the photo's sides; MCTformer's segmentation code."""
-    crop: Count = 321
+    crop: PositiveInt = 321
     """Side in pixels of the square training crop; the field's."""
-    epochs: Count = 30
+    epochs: PositiveInt = 30
     """Passes over the photos with pseudo-labels; MCTformer's segmentation code."""
-    batch_size: Count = 4
+    batch_size: PositiveInt = 4
     """Photos a step, over all processes; MCTformer's segmentation code."""
     loss: Literal["cross_entropy", "balanced"] = "cross_entropy"
     """Mean over all labelled pixels, or half over the background's and half over the foreground's."""
@@ -398,7 +394,7 @@ class SegmenterSettings:
     )
     """How it learns; paper, section 5.2: 0.001, poly 0.9; SEAM's author: weight decay and the factor of new layers. No
     source for the momentum."""
-    scales: tuple[Positive, ...] = (0.5, 0.75, 1.0, 1.25, 1.5)
+    scales: tuple[PositiveFloat, ...] = (0.5, 0.75, 1.0, 1.25, 1.5)
     """Factors on the photo's size whose scores are joined; MCTformer's code. Their mirror images too, which is ours."""
     fuse: Literal["max", "mean"] = "max"
     """How scores of the scales are joined; the field: the highest."""
@@ -414,15 +410,15 @@ PREDICTION_SETTINGS = ("scales", "fuse", "long_side", "crf")
 class EngineSettings:
     """Seed, machines and arithmetic."""
 
-    seed: Index = 4242
+    seed: NonNegativeInt = 4242
     """Seed of every random draw; released code."""
     accelerator: str = "auto"
     """Lightning Fabric's accelerator: auto, cpu, gpu, ..."""
-    devices: Count = 1
+    devices: PositiveInt = 1
     """Processes that work together on a machine."""
-    num_nodes: Count = 1
+    num_nodes: PositiveInt = 1
     """Machines that work together."""
-    workers: Index = 0
+    workers: NonNegativeInt = 0
     """Processes that share photo-by-photo work without a network (CRF, labels, scores), and threads in which maps walk
     beside a GPU; 0 = one a core."""
     precision: Precision = "32-true"

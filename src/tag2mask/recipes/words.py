@@ -8,14 +8,14 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import yaml
 
-from tag2mask.config import Count, Fraction, Index, NonNegative, Positive, Recipe
+from tag2mask.config import ClosedUnitInterval, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Recipe
 
 _WORDS: dict[Any, str] = {
-    Count: "a whole number above 0",
-    Index: "a whole number from 0",
-    Positive: "a number above 0",
-    NonNegative: "a number from 0",
-    Fraction: "a number from 0 to 1",
+    PositiveInt: "a whole number above 0",
+    NonNegativeInt: "a whole number from 0",
+    PositiveFloat: "a number above 0",
+    NonNegativeFloat: "a number from 0",
+    ClosedUnitInterval: "a number from 0 to 1",
     int: "a whole number",
     float: "a number",
     bool: "true or false",
