@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tag2mask.data.classes import is_background, read_class_names
+from tag2mask.data.csv_layout import PHOTO_FOLDERS
 from tag2mask.data.faults import FaultLog
-from tag2mask.data.folder import PHOTO_FOLDERS
 from tag2mask.data.names import PHOTO_SUFFIXES, without_suffix
 from tag2mask.data.photo_files import MASK_FOLDERS, list_label_maps, list_photos, warn_of_leftovers
 from tag2mask.data.records import DataSet, Record, group_in_splits, split_role

@@ -8,11 +8,11 @@ from tag2mask.data.class_folders import are_splits, find_class_folders, read_cla
 from tag2mask.data.classes import MAX_CLASSES
 from tag2mask.data.coco import read_coco
 from tag2mask.data.coco_splits import coco_splits, is_coco, unread_annotations
+from tag2mask.data.csv_layout import TABLES, find_table, other_tables, read_csv_layout
 from tag2mask.data.faults import DataError, FaultLog, did_you_mean
-from tag2mask.data.folder import TABLES, find_table, other_tables, read_photos_with_table
 from tag2mask.data.names import UNREADABLE_SUFFIXES
 from tag2mask.data.records import ALL, TRAIN, DataSet
-from tag2mask.data.voc import PHOTOS, is_voc, read_voc
+from tag2mask.data.voc import PHOTOS, TABLE, is_voc, read_voc
 
 _NUM_ENTRIES_SHOWN = 10
 _LAYOUTS = (
@@ -73,7 +73,7 @@ def _read(settings: DataSettings, log: FaultLog) -> DataSet:
         case "coco":
             return _read_as_coco(root, log)
         case "csv":
-            return _read_as_table(root, log)
+            return _read_as_csv(root, log)
         case "class_folders":
             return _read_as_class_folders(root, log)
         case _:
@@ -85,7 +85,7 @@ def _recognise(root: Path, log: FaultLog) -> Layout | None:
     table = find_table(root)
     folders: Layout | None = "voc" if is_voc(root) else "coco" if is_coco(root) else None
     # VOC's own labels.csv may lie beside its folders.
-    is_own = folders == "voc" and table == root / TABLES[1]
+    is_own = folders == "voc" and table == root / TABLE
     if folders and table and not is_own:
         found, hint = f"{folders.upper()} folders and {table.name}", f"Choose layout {folders} or csv."
         log.error("two-layouts", str(root), found=found, expected="one layout", hint=hint)
@@ -151,13 +151,13 @@ def _read_as_coco(root: Path, log: FaultLog) -> DataSet:
     return read_coco(root, log)
 
 
-def _read_as_table(root: Path, log: FaultLog) -> DataSet:
+def _read_as_csv(root: Path, log: FaultLog) -> DataSet:
     table = find_table(root)
     if table is None:
         found = f"no {' or '.join(TABLES)}"
         log.error("no-layout", str(root), found=found, expected="a table, as layout csv asks for it")
         return _nothing(root)
-    return read_photos_with_table(root, table, log)
+    return read_csv_layout(root, table, log)
 
 
 def _read_as_class_folders(root: Path, log: FaultLog) -> DataSet:

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tag2mask.data.csv_layout import find_table
 from tag2mask.data.faults import FaultLog
-from tag2mask.data.folder import find_table
 from tag2mask.data.names import without_suffix
 from tag2mask.data.photo_files import MASK_FOLDERS, list_photos
 from tag2mask.data.voc import is_voc

@@ -1,4 +1,4 @@
-"""Photos with a table of tags beside them, as people have them: `tags.csv`, and `masks/` where there are label maps."""
+"""Layout csv: photos, a table of their tags such as `tags.csv`, and `masks/` where there are label maps."""
 
 from collections import defaultdict
 from pathlib import Path
@@ -26,7 +26,7 @@ def other_tables(root: Path) -> list[str]:
     return sorted(path.name for path in paths if not path.name.startswith((".", "~$")))
 
 
-def read_photos_with_table(root: Path, path: Path, log: FaultLog) -> DataSet:
+def read_csv_layout(root: Path, path: Path, log: FaultLog) -> DataSet:
     """Photos anywhere below the folder, with the tags of the table at `path`."""
     given = read_class_names(root / "classes.txt", log)
     table = read_tag_table(path, log, class_names=given)
