@@ -117,7 +117,7 @@ def choose_threshold(records: Sequence[Record], maps: Path, seeds: Path, setting
 
 
 def _estimate(records: Sequence[Record], maps: Path, seeds: Path) -> float:
-    threshold = estimate_threshold(_small_photos(records, seeds))
+    threshold = estimate_threshold(_photos_with_maps(records, seeds))
     if maps == seeds:
         return threshold
     shares = foreground_shares(_maps(records, seeds))
@@ -248,7 +248,7 @@ def _ids_in_label_map(record: Record, folder: Path, num_classes: int) -> set[int
     return set(np.unique(label_map).tolist())
 
 
-def _small_photos(records: Sequence[Record], maps: Path) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
+def _photos_with_maps(records: Sequence[Record], maps: Path) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
     for record in track(records, len(records), "threshold"):
         yield np.asarray(open_photo(record.image)), stored_maps(read_cams(maps, record.name))
 
