@@ -6,6 +6,7 @@ take that in. Head and body of an animal share a colour that nothing else has, a
 own all over: who sees a part of either can tell the rest of it, and nothing of the other.
 """
 
+import colorsys
 import csv
 import io
 from pathlib import Path
@@ -247,8 +248,7 @@ def _wave(x: Floats) -> Floats:
 
 def _rgb(hue: float, saturation: float, value: float) -> Floats:
     """Red, green and blue; 1 of hue is once around."""
-    position = (np.array([5, 3, 1]) + 6 * hue) % 6
-    return value * (1 - saturation * np.minimum(position, 4 - position).clip(0, 1))
+    return np.array(colorsys.hsv_to_rgb(hue, saturation, value))
 
 
 def _parts(fine: NDArray[Any], grid: _Grid) -> NDArray[Any]:
