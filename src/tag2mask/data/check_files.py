@@ -20,13 +20,13 @@ MIN_SIDE = 32
 _MAX_STEM_BYTES = 240
 _NUM_IDS_SHOWN = 6
 _CONVERSIONS = {
-    "1": ("black and white", "its one channel is read three times"),
-    "L": ("grey", "its one channel is read three times"),
-    "LA": ("grey", "its one channel is read three times"),
-    "CMYK": ("CMYK", "it is converted to RGB without a colour profile"),
-    "YCbCr": ("YCbCr", "it is converted to RGB"),
-    "LAB": ("LAB", "it is converted to RGB"),
-    "HSV": ("HSV", "it is converted to RGB"),
+    "1": ("black and white", "Its one channel is read three times."),
+    "L": ("grey", "Its one channel is read three times."),
+    "LA": ("grey", "Its one channel is read three times."),
+    "CMYK": ("CMYK", "It is converted to RGB without a colour profile."),
+    "YCbCr": ("YCbCr", "It is converted to RGB."),
+    "LAB": ("LAB", "It is converted to RGB."),
+    "HSV": ("HSV", "It is converted to RGB."),
 }
 
 Facts = Mapping[Record, RecordFacts]
@@ -95,11 +95,11 @@ def _photos(facts: Facts) -> dict[Path, PhotoFacts | FileError]:
 
 def _check_photo(file: str, photo: PhotoFacts, log: FaultLog) -> None:
     if photo.mode.startswith("I"):
-        found, done = "16-bit grey", "its values are divided by 257 and read three times"
-        log.warn("mode", file, found=found, expected="8-bit RGB", hint=_sentence(done))
+        hint = "Its values are divided by 257 and read three times."
+        log.warn("mode", file, found="16-bit grey", expected="8-bit RGB", hint=hint)
     elif photo.mode in _CONVERSIONS:
-        found, done = _CONVERSIONS[photo.mode]
-        log.warn("mode", file, found=found, expected="RGB", hint=_sentence(done))
+        found, hint = _CONVERSIONS[photo.mode]
+        log.warn("mode", file, found=found, expected="RGB", hint=hint)
     if photo.has_alpha:
         log.warn("alpha", file, found="transparency", expected="none", hint="It is laid on white.")
     if photo.num_frames > 1:
@@ -196,7 +196,3 @@ def _shown(label_map: LabelMapFacts) -> set[int]:
 
 def _names(data_set: DataSet, tags: tuple[int, ...]) -> str:
     return ", ".join(data_set.class_names[class_id - 1] for class_id in tags) or "nothing"
-
-
-def _sentence(text: str) -> str:
-    return f"{text[0].upper()}{text[1:]}."
