@@ -83,9 +83,13 @@ def readable(name: str) -> str:
 
 def nearest(word: str, words: Iterable[str], *, cutoff: float = 0.6) -> str | None:
     """The word that `word` was probably meant to be, or none."""
+    return next(iter(all_near(word, words, cutoff=cutoff)), None)
+
+
+def all_near(word: str, words: Iterable[str], *, cutoff: float = 0.6) -> list[str]:
+    """Up to three words that `word` may have been meant to be, the nearest first."""
     by_fold = {fold(candidate): candidate for candidate in words}
-    close = difflib.get_close_matches(fold(word), by_fold, n=1, cutoff=cutoff)
-    return by_fold[close[0]] if close else None
+    return [by_fold[near] for near in difflib.get_close_matches(fold(word), by_fold, n=3, cutoff=cutoff)]
 
 
 def did_you_mean(word: str, words: Iterable[str]) -> str:

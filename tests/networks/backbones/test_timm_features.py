@@ -199,6 +199,7 @@ def test_truncation_at_the_last_feature_changes_nothing():
         ("test_vit", 16, "none", "no feature map at output stride 16; others would do, such as resnet18"),
         ("resnet81", 8, "none", "no backbone is called resnet81; did you mean resnet38 or"),
         ("resnet18.a9_in1k", 8, "none", "did you mean resnet18.a"),
+        ("ResNet18", 8, "none", "no backbone is called ResNet18; did you mean resnet18 or"),
         ("qqq", 8, "none", "no backbone is called qqq; take resnet38 or a name of timm.list_models"),
         ("test_resnet", 8, "embedded", "embedded fit backbone tf_efficientnet_lite0 only, not test_resnet"),
         ("test_byobnet", 8, "/nowhere/weights.pth", "/nowhere/weights.pth: no such file"),

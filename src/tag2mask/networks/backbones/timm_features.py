@@ -1,6 +1,5 @@
 """Features of any timm network at an output stride of choice."""
 
-import difflib
 import logging
 import math
 from collections.abc import Callable, Sequence
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tag2mask.data.faults import all_near
 from tag2mask.networks.backbones.batch_norm import freeze_batch_norm
 from tag2mask.networks.backbones.embedded import EMBEDDED_BACKBONE, EMBEDDED_MEAN, EMBEDDED_STD, read_embedded
 from tag2mask.networks.backbones.pruning import drop_unused
@@ -155,11 +155,9 @@ def check_name(name: str, *, example: str) -> None:
     """
     known = timm.list_pretrained() if "." in name else timm.list_models()
     if name not in known:
-        nearest = difflib.get_close_matches(name, {*known, example}, n=3)
-        meant = (
-            f"did you mean {' or '.join(nearest)}?" if nearest else f"take {example} or a name of timm.list_models()"
-        )
-        raise ValueError(f"no backbone is called {name}; {meant}")
+        near = all_near(name, (*known, example))
+        hint = f"did you mean {' or '.join(near)}?" if near else f"take {example} or a name of timm.list_models()"
+        raise ValueError(f"no backbone is called {name}; {hint}")
 
 
 def download_weights(name: str, otherwise: str) -> dict[str, Tensor]:
