@@ -1,6 +1,5 @@
 """The trainings that end in a classifier, each from its settings to a folder with weights."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from tag2mask.training.acr import Acr, ClassifierAlone, ReconstructorAlone
 from tag2mask.training.classification import Classification
 from tag2mask.training.loop import TrainingMethod
 from tag2mask.training.training import (
+    Networks,
     Training,
     build_fixed,
     build_learner,
@@ -24,8 +24,6 @@ from tag2mask.training.training import (
     seed_network,
     train_networks,
 )
-
-Networks = Mapping[str, PhotoClassifier | Reconstructor]
 
 
 def check_plain(training: Training, section: ClassifierSection) -> None:
