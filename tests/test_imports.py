@@ -58,9 +58,9 @@ WITH_TORCH = {
     "stages/work.py",
 }
 WITH_FABRIC = {
-    "cams/attention.py", "cams/inference.py", "cams/missing.py", "engine.py", "pipeline.py", "stages/crf_labels.py",
-    "stages/examples.py", "stages/labels.py", "stages/missing.py", "stages/predictions.py", "stages/walked_maps.py",
-    "stages/work.py", "workers.py",
+    "cams/attention.py", "cams/inference.py", "cams/missing_maps.py", "engine.py", "pipeline.py",
+    "stages/crf_labels.py", "stages/examples.py", "stages/labels.py", "stages/missing.py", "stages/predictions.py",
+    "stages/walked_maps.py", "stages/work.py", "workers.py",
 }  # fmt: skip
 
 

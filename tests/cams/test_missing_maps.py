@@ -4,7 +4,7 @@ import numpy as np
 from free_memory import expect_given_back
 from lightning_fabric import Fabric
 
-from tag2mask.cams.missing import write_missing_maps
+from tag2mask.cams.missing_maps import write_missing_maps
 from tag2mask.cams.store import cams_from_full_size, stored_names, write_cams
 from tag2mask.data.records import Record
 

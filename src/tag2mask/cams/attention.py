@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from tag2mask.cams.missing import write_missing_maps
+from tag2mask.cams.missing_maps import write_missing_maps
 from tag2mask.cams.multiscale import inference_size
 from tag2mask.cams.store import StoredCams, cams_from_stored_size, read_cams, stored_maps, write_cams
 from tag2mask.config import MctformerSettings

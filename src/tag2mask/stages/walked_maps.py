@@ -11,7 +11,7 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tag2mask.cams.missing import write_missing_maps
+from tag2mask.cams.missing_maps import write_missing_maps
 from tag2mask.cams.store import StoredCams, cams_from_stored_size, read_cams, stored_maps, stored_size, write_cams
 from tag2mask.config import RefinementSettings
 from tag2mask.data.photos import open_photo
