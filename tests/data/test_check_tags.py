@@ -46,7 +46,8 @@ def test_class_of_no_photo_is_a_warning_of_its_own(folder):
 def test_class_in_every_photo_stops(folder):
     fault = write(folder, ["cat", "cat;dog", "cat"]).fault("everywhere")
 
-    assert (fault.severity, fault.file, fault.expected) == ("error", "cat", "photos without cat")
+    assert (fault.severity, fault.file) == ("error", "cat")
+    assert (fault.found, fault.expected) == ("it in all 3 photos", "some without it")
 
 
 def test_single_class_without_negatives_stops_and_with_one_does_not(folder):
@@ -67,7 +68,8 @@ def test_class_that_is_seldom_alone_is_told_with_what_stands_beside_it(folder):
 
     fault = write(folder, rows).fault("seldom-alone")
 
-    assert (fault.severity, fault.file, fault.found) == ("warning", "rider", "the only tag in 0 of 21 photos")
+    assert (fault.severity, fault.file) == ("warning", "rider")
+    assert (fault.found, fault.expected) == ("it alone in 0 of 21 photos", "at least 5% of them")
     assert "(horse 71%, dog 29%)" in fault.hint
 
 

@@ -121,8 +121,8 @@ def _check_counts(data_set: DataSet, counts: Counter[str], num_photos: int, log:
         if count == num_photos:
             code = "no-negatives" if single else "everywhere"
             hint = "There is nothing to contrast it with, so no CAM can be learned."
-            expected = f"photos without {name}"
-            log.error(code, name, found=f"it in each of {_photos(num_photos)}", expected=expected, hint=hint)
+            found = f"it in all {num_photos:,} photos" if num_photos > 1 else "it in the only photo"
+            log.error(code, name, found=found, expected="some without it", hint=hint)
         elif count == 0:
             hint = "It cannot be learned."
             log.warn("unseen-class", name, found="no photo of it", expected=f"at least {MIN_PHOTOS}", hint=hint)
@@ -154,8 +154,8 @@ def _check_company(data_set: DataSet, train: tuple[Record, ...], counts: Counter
             f"Its CAM will include what stands beside it ({company}). "
             f'Add photos tagged only "{name}", or expect low precision for it.'
         )
-        found = f"the only tag in {alone[tag]:,} of {_photos(total)}"
-        log.warn("seldom-alone", name, found=found, expected=f"at least {MIN_SHARE_ALONE:.0%}", hint=hint)
+        found = f"it alone in {alone[tag]:,} of {_photos(total)}"
+        log.warn("seldom-alone", name, found=found, expected=f"at least {MIN_SHARE_ALONE:.0%} of them", hint=hint)
 
 
 def _photos(count: int) -> str:
