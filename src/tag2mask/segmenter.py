@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import save_file
@@ -25,6 +24,7 @@ from tag2mask.files import replacing
 from tag2mask.model_card import write_model_card
 from tag2mask.networks.backbones.weights import load_strictly, read_weights
 from tag2mask.networks.deeplab import DeepLab, build_deeplab
+from tag2mask.networks.grids import resize
 from tag2mask.prediction import Prediction, ScoredPrediction
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -180,7 +180,7 @@ def predict_scores(network: DeepLab, photo: Image.Image, settings: SegmenterSett
         resized = photo.resize(scaled_size(photo.size, scale), Image.Resampling.BICUBIC)
         image = normalise(resized, network.backbone.mean, network.backbone.std).to(device)
         logits = network(torch.stack([image, image.flip(2)])).float()
-        logits = F.interpolate(logits, size=(photo.height, photo.width), mode="bilinear", align_corners=False)
+        logits = resize(logits, (photo.height, photo.width))
         plain, mirrored = logits.softmax(1)
         both = join(plain, mirrored.flip(2))
         joined = both if joined is None else join(joined, both)
@@ -237,7 +237,7 @@ def _highest_label(scores: Tensor, size: tuple[int, int]) -> Tensor:
 
 def _enlarged(score: Tensor, shape: tuple[int, int]) -> Tensor:
     """Score (h, w) of a label at every pixel of a photo of H rows and W columns: (H, W)."""
-    return F.interpolate(score[None, None], size=shape, mode="bilinear", align_corners=False)[0, 0]
+    return resize(score[None, None], shape)[0, 0]
 
 
 def _write_config(folder: Path, config: Mapping[str, Any]) -> None:

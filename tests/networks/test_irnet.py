@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from tag2mask.config import RefinementSettings
-from tag2mask.networks.irnet import BoundaryNet, build_boundary_net, enlarge, shrink
+from tag2mask.networks.irnet import BoundaryNet, build_boundary_net
 
 SETTINGS = RefinementSettings(backbone="test_resnet", weights="none", output_stride=16, crop=128)
 
@@ -70,16 +70,6 @@ def test_a_backbone_without_a_depth_at_stride_4_will_do():
             return [F.avg_pool2d(images, 8, ceil_mode=True)] * 2
 
     assert BoundaryNet(Blocks())(torch.rand(1, 3, 33, 41)).shape == (1, 1, 9, 11)
-
-
-def test_features_stay_above_their_pixels():
-    ramp = torch.arange(4.0).view(1, 1, 1, 4).expand(1, 1, 2, 4)
-
-    fine = enlarge(ramp, 8, 4, size=(4, 7))
-    coarse = shrink(ramp, 2, 4)
-
-    assert fine[0, 0, 0].tolist() == [0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75]
-    assert coarse.tolist() == [[[[0.5, 2.5]]]]
 
 
 def test_crop_too_small_for_the_radius_is_refused():

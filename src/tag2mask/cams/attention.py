@@ -24,6 +24,7 @@ from tag2mask.config import MctformerSettings
 from tag2mask.data.photos import open_photo
 from tag2mask.data.records import Record
 from tag2mask.data.transforms import normalise_pixels, photo_pixels
+from tag2mask.networks.grids import resize
 from tag2mask.networks.mctformer import Mctformer, spread
 from tag2mask.networks.normalisation import normalise_cams
 
@@ -105,5 +106,5 @@ def spread_maps(maps: Tensor, network: Mctformer, images: Tensor) -> Tensor:
         return maps
     coarse = F.adaptive_avg_pool2d(torch.stack([maps, maps.flip(2)]), network.backbone.grid(images))
     plain, mirrored = spread(coarse, network.patch_affinity(images))
-    fine = F.interpolate((plain + mirrored.flip(2))[None], size=maps.shape[1:], mode="bilinear", align_corners=False)
+    fine = resize((plain + mirrored.flip(2))[None], maps.shape[1:])
     return normalise_cams(fine)[0]

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 
 from tag2mask.config import CamSettings
 from tag2mask.data.sizes import Size, scaled_size
 from tag2mask.data.transforms import Channels, normalise_pixels
 from tag2mask.networks.classifier import PhotoClassifier
+from tag2mask.networks.grids import resize
 from tag2mask.networks.normalisation import normalise_cams
 
 
@@ -119,6 +119,6 @@ def multiscale_cams(maps: Sequence[Tensor], height: int, width: int) -> Tensor:
     if len(total) == 0:
         return total
     for scale in maps:
-        plain, mirrored = F.interpolate(scale, size=(height, width), mode="bilinear", align_corners=False).relu()
+        plain, mirrored = resize(scale, (height, width)).relu()
         total += plain + mirrored.flip(2)
     return normalise_cams(total[None])[0]

@@ -7,7 +7,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
@@ -17,6 +16,7 @@ from tag2mask.data.classes import BACKGROUND_NAME
 from tag2mask.export.destination import check_destination
 from tag2mask.files import replacing
 from tag2mask.networks.deeplab import DeepLab
+from tag2mask.networks.grids import resize
 from tag2mask.segmenter import Segmenter
 
 _logger = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class PhotoToLabels(nn.Module):
     def forward(self, photo: Tensor) -> Tensor:
         """Class ids (B, H, W), uint8, of RGB photos (B, 3, H, W) in [0, 1]."""
         logits = self.network((photo - self.mean) / self.std)
-        logits = F.interpolate(logits, size=photo.shape[2:], mode="bilinear", align_corners=False)
+        logits = resize(logits, photo.shape[2:])
         return logits.argmax(1).to(torch.uint8)
 
 

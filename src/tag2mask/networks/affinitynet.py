@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tag2mask.config import RefinementSettings
 from tag2mask.networks.backbones import Backbone, build_backbone
 from tag2mask.networks.backbones.timm_features import resize_to_multiple
-from tag2mask.networks.irnet import check_pairs, enlarge, grid_size, resize_to_grid, shrink
+from tag2mask.networks.grids import check_pairs, enlarge, grid_size, resize_to_grid, shrink
 
 STRIDE = 8
 """Pixels of the image per cell of the features."""

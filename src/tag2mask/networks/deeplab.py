@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from tag2mask.config import SegmenterSettings
 from tag2mask.networks.backbones import Backbone, build_backbone
+from tag2mask.networks.grids import resize
 
 Head = Literal["deeplab_v1", "deeplab_v2", "deeplab_v3plus"]
 
@@ -140,7 +141,7 @@ class PyramidAndDecoder(nn.Module):
         low, deep = features[self.low], features[-1]
         pooled = self.pooled(deep.mean((2, 3), keepdim=True)).expand(-1, -1, *deep.shape[2:])
         pyramid = self.join(torch.cat([*(branch(deep) for branch in self.branches), pooled], dim=1))
-        pyramid = F.interpolate(pyramid, size=low.shape[2:], mode="bilinear", align_corners=False)
+        pyramid = resize(pyramid, low.shape[2:])
         logits: Tensor = self.classify(self.decode(torch.cat([pyramid, self.reduce(low)], dim=1)))
         return logits
 

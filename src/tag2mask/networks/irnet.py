@@ -4,8 +4,6 @@ Ahn, Cho and Kwak, "Weakly Supervised Learning of Instance Segmentation with Int
 1904.05044. Its displacement branch tells instances of a class apart and is left out.
 """
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,6 +11,7 @@ from torch import Tensor, nn
 from tag2mask.config import RefinementSettings
 from tag2mask.networks.backbones import Backbone, build_backbone
 from tag2mask.networks.backbones.timm_features import resize_to_multiple
+from tag2mask.networks.grids import check_pairs, enlarge, grid_size, resize_to_grid, shrink
 
 STRIDE = 4
 """Pixels of the image per cell of the boundary map."""
@@ -71,43 +70,3 @@ def build_boundary_net(settings: RefinementSettings) -> BoundaryNet:
     """Build the boundary network of `settings`, its backbone with pretrained weights."""
     check_pairs(settings, STRIDE)
     return BoundaryNet(build_backbone(settings))
-
-
-def check_pairs(settings: RefinementSettings, stride: int) -> None:
-    """Refuse settings that leave no pairs of cells of `stride` pixels to learn from; for the border."""
-    if settings.radius == 1:
-        raise ValueError("refinement.radius is 1, nearer than which no two cells are: expected at least 2")
-    needed = 2 * settings.radius - 1
-    if math.ceil(settings.crop / stride) < needed:
-        raise ValueError(
-            f"refinement.crop is {settings.crop}, {math.ceil(settings.crop / stride)} cells of {stride} pixels, but "
-            f"refinement.radius {settings.radius} needs {needed} cells: take a crop of at least {needed * stride}"
-        )
-
-
-def grid_size(images: Tensor, stride: int) -> tuple[int, int]:
-    """Rows and columns of cells of `stride` pixels that cover images (B, 3, H, W)."""
-    return math.ceil(images.shape[2] / stride), math.ceil(images.shape[3] / stride)
-
-
-def resize_to_grid(maps: Tensor, images: Tensor, stride: int) -> Tensor:
-    """Maps (B, D, h, w) that cover images (B, 3, H, W), resized to the grid of cells of `stride` pixels."""
-    size = grid_size(images, stride)
-    return maps if maps.shape[2:] == size else F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
-
-
-def shrink(feature: Tensor, stride: int, grid_stride: int) -> Tensor:
-    """A feature (B, D, h, w) finer than the grid averaged over the grid's cells; a coarser one as it is."""
-    factor = grid_stride // stride
-    return F.avg_pool2d(feature, factor, ceil_mode=True) if factor > 1 else feature
-
-
-def enlarge(feature: Tensor, stride: int, grid_stride: int, *, size: tuple[int, int]) -> Tensor:
-    """A feature (B, D, h, w) coarser than the grid interpolated; all are cut to the grid's `size`.
-
-    By the factor of the strides, not to the size: so every cell stays above its pixels, whatever the image's size.
-    """
-    factor = stride / grid_stride
-    if factor > 1:
-        feature = F.interpolate(feature, scale_factor=factor, mode="bilinear", align_corners=False)
-    return feature[:, :, : size[0], : size[1]]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from tag2mask.config import ClassifierSettings, Initialisation, ReconstructorSettings
 from tag2mask.networks.backbones import Backbone, Normalising, build_backbone
 from tag2mask.networks.classifier import build_head, xavier_1x1
+from tag2mask.networks.grids import resize
 from tag2mask.networks.unet import UNetDecoder
 
 
@@ -96,7 +97,7 @@ class Reconstructor(nn.Module):
             return Restoration(logits, None, self._decode(parts), depths)
         # Detached: this term trains the decoder only and must not shape the features.
         side = self._restored_side(features)
-        everything, *segments = self._decode([_resize(features.detach(), (side, side)), *parts])
+        everything, *segments = self._decode([_at_size(features.detach(), (side, side)), *parts])
         return Restoration(logits, everything, segments, depths)
 
     def train(self, mode: bool = True) -> "Reconstructor":
@@ -117,7 +118,7 @@ class Reconstructor(nn.Module):
         reduced = [reduce(depths[tap]) for tap, reduce in zip(self.taps, self.reductions, strict=True)]
         finest = max((feature.shape[2:] for feature in reduced), key=math.prod)
         logits = None if self.head is None else self.head(depths[-1]).mean((2, 3))
-        return Encoding(torch.cat([_resize(feature, finest) for feature in reduced], dim=1), logits)
+        return Encoding(torch.cat([_at_size(feature, finest) for feature in reduced], dim=1), logits)
 
     def restore(self, features: Tensor, fed: Sequence[Tensor]) -> list[Tensor]:
         """Restore photos (B, 3, S, S) from each part of their features.
@@ -156,7 +157,7 @@ class Reconstructor(nn.Module):
     def _cut(self, features: Tensor, fed: Sequence[Tensor]) -> list[Tensor]:
         """Each part of the features, at side S."""
         side = self._restored_side(features)
-        return [_resize(_resize(features, part.shape[2:]) * part.to(features.dtype), (side, side)) for part in fed]
+        return [_at_size(_at_size(features, part.shape[2:]) * part.to(features.dtype), (side, side)) for part in fed]
 
     def _restored_side(self, features: Tensor) -> int:
         # Features of side h come from photos of side h times their stride.
@@ -207,8 +208,8 @@ def _tapped_depths(settings: ReconstructorSettings, num_features: int) -> list[i
     return [depth % num_features for depth in settings.features]
 
 
-def _resize(maps: Tensor, size: Sequence[int]) -> Tensor:
+def _at_size(maps: Tensor, size: Sequence[int]) -> Tensor:
     if tuple(maps.shape[2:]) == tuple(size):
         return maps
     # On GPUs autocast resizes in float32, in which all that follows would take twice the memory.
-    return F.interpolate(maps, size=tuple(size), mode="bilinear", align_corners=False).to(maps.dtype)
+    return resize(maps, size).to(maps.dtype)

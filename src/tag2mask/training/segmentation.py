@@ -12,6 +12,7 @@ from tag2mask.config import SegmenterSettings
 from tag2mask.data.batch import LabelledBatch
 from tag2mask.data.classes import BACKGROUND, IGNORE
 from tag2mask.networks.deeplab import DeepLab
+from tag2mask.networks.grids import resize
 from tag2mask.training.learner import Learner
 from tag2mask.training.processes import mean_over_processes
 
@@ -69,7 +70,7 @@ class Segmentation:
 
 def _summed_losses(logits: Tensor, label_maps: Tensor) -> tuple[Tensor, Tensor]:
     """Cross-entropy summed over the pixels of the background, and over those of the foreground."""
-    logits = F.interpolate(logits.float(), size=label_maps.shape[1:], mode="bilinear", align_corners=False)
+    logits = resize(logits.float(), label_maps.shape[1:])
     losses = F.cross_entropy(logits, label_maps, ignore_index=IGNORE, reduction="none")
     background = label_maps == BACKGROUND
     return torch.where(background, losses, 0).sum(), torch.where(background, 0, losses).sum()

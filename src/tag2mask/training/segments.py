@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from tag2mask.config import ClassifierLoss, RemnantSettings
+from tag2mask.networks.grids import resize
 from tag2mask.networks.normalisation import normalise_cams
 
 
@@ -94,4 +94,4 @@ def scored_masks(cam: Tensor, cams: Tensor, targets: Tensor, settings: Classifie
 
 def resize_to_side(maps: Tensor, side: int) -> Tensor:
     """Maps (B, C, h, w) to (B, C, side, side), bilinear with half-pixel centres."""
-    return F.interpolate(maps, size=(side, side), mode="bilinear", align_corners=False)
+    return resize(maps, (side, side))

@@ -9,13 +9,13 @@ from typing import Any, cast
 import timm
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from tag2mask.data.faults import all_near
 from tag2mask.networks.backbones.batch_norm import freeze_batch_norm
 from tag2mask.networks.backbones.embedded import EMBEDDED_BACKBONE, EMBEDDED_MEAN, EMBEDDED_STD, read_embedded
 from tag2mask.networks.backbones.pruning import drop_unused
 from tag2mask.networks.backbones.weights import load_strictly, read_weights
+from tag2mask.networks.grids import resize
 
 _log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class TimmFeatures(nn.Module):
             return self._features(images)
         features = self._features(resize_to_multiple(images, self.multiple))
         return [
-            _resize(feature, [_cells(side, stride) for side in images.shape[2:]])
+            resize(feature, [_cells(side, stride) for side in images.shape[2:]])
             for feature, stride in zip(features, self.strides, strict=True)
         ]
 
@@ -110,7 +110,7 @@ def resize_to_multiple(images: Tensor, multiple: int) -> Tensor:
     """
     if multiple == 1:
         return images
-    return _resize(images, [_cells(side, multiple) * multiple for side in images.shape[2:]])
+    return resize(images, [_cells(side, multiple) * multiple for side in images.shape[2:]])
 
 
 def build_timm_features(name: str, output_stride: int, weights: str) -> TimmFeatures:
@@ -238,10 +238,6 @@ def _probe(network: nn.Module, side: int) -> tuple[Tensor, list[Tensor]]:
 
 def _empty_image(side: int) -> Tensor:
     return torch.zeros(1, 3, side, side)
-
-
-def _resize(maps: Tensor, size: list[int]) -> Tensor:
-    return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
 
 
 def _cells(side: int, stride: int) -> int:
