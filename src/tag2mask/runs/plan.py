@@ -8,11 +8,11 @@ from tag2mask.config import TWIN, Level, Method, Recipe
 from tag2mask.data.digests import digest_file
 from tag2mask.data.records import Record
 from tag2mask.recipes.paths import weights_file
-from tag2mask.runs import settings as stage_settings
+from tag2mask.runs import stage_settings
 from tag2mask.runs.contradictions import check_acr, check_spreading, check_thresholds, check_warmup, why_without_twin
 from tag2mask.runs.foreign import foreign_stage, is_foreign
 from tag2mask.runs.manifest import Manifest, digest, digest_photos, digest_records, read_manifest
-from tag2mask.runs.settings import Settings
+from tag2mask.runs.stage_settings import Settings
 from tag2mask.runs.stages import (
     ADVERSARIAL_TRAININGS,
     FOLDERS,

@@ -4,7 +4,7 @@ from typing import Literal
 import pytest
 
 from tag2mask.config import Recipe
-from tag2mask.runs import settings as stage_settings
+from tag2mask.runs import stage_settings
 
 RECIPE = Recipe()
 REFINED = replace(RECIPE, refinement=replace(RECIPE.refinement, long_side=384))
