@@ -30,8 +30,8 @@ MAY_IMPORT = {
     "recipes": {"config", "files", "data", "dotted_names", "recipes"},
     "runs": {"config", "files", "progress", "data", "dotted_names", "recipes", "evaluation", "runs"},
     "report": {
-        "config", "dotted_names", "files", "data", "cams", "evaluation", "pseudo_labels", "paper_tables", "runs",
-        "stages", "report",
+        "config", "dotted_names", "files", "data", "cams", "evaluation", "pseudo_labels", "segmenter", "paper_tables",
+        "runs", "stages", "report",
     },
     "workers": {"progress"},
     "engine": {"config", "workers"},

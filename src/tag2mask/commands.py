@@ -29,7 +29,6 @@ from tag2mask.runs.plan import refuse_contradictions
 from tag2mask.runs.stages import CLASSIFIERS, PLAIN_TRAININGS, REFINEMENTS, Kind
 
 _logger = logging.getLogger(__name__)
-_REPORT_FILE = "report.html"
 _FIRST_RECIPE = "animals_lite0"
 _LOG_WIDTH = 120
 
@@ -106,7 +105,7 @@ def report(job: Job, num_photos: int) -> None:
     """Write the report of a run: one HTML page that needs no other file."""
     from tag2mask.data.check import check_used_splits
     from tag2mask.data.known_facts import read_known_facts
-    from tag2mask.results import write_run_report
+    from tag2mask.results import REPORT_FILE, write_run_report
     from tag2mask.runs.stages import photos_of
 
     data = job.recipe.data
@@ -115,7 +114,7 @@ def report(job: Job, num_photos: int) -> None:
     warnings = [warning.line for warning in result.warnings]
     photos = photos_of(result.data_set, data)
     write_run_report(job.recipe, photos, job.run, warnings=warnings, num_photos=num_photos)
-    print(f"report: {job.run / _REPORT_FILE}")
+    print(f"report: {job.run / REPORT_FILE}")
 
 
 def predict(photos: Sequence[Path], model: Path, folder: Path, engine: EngineSettings) -> int:
@@ -265,18 +264,19 @@ def _work(job: Job, kinds: Sequence[Kind]) -> None:
 def _tell_scores(job: Job, *, measurable: bool) -> None:
     from tag2mask.report.tables import read_scores, scores_table
     from tag2mask.report.verdict import verdict
+    from tag2mask.results import REPORT_FILE, SCORES_FILE
 
     if not measurable:
         split = job.recipe.data.seed_split
         print(f"no photo of {split} has a mask: seeds, CRF, refined maps and pseudo-labels cannot be measured")
-    rows = read_scores(job.run / "scores.json")
+    rows = read_scores(job.run / SCORES_FILE)
     if rows:
         _console().print(scores_table(rows))
         recipe = job.recipe
         for sentence in verdict(rows, recipe.refinement.method, plain=PLAIN_TRAININGS[recipe.acr.classifier]):
             print(sentence)
-    if (job.run / _REPORT_FILE).exists():
-        print(f"report: {job.run / _REPORT_FILE}")
+    if (job.run / REPORT_FILE).exists():
+        print(f"report: {job.run / REPORT_FILE}")
 
 
 def _console() -> Console:

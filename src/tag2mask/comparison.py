@@ -16,6 +16,7 @@ from tag2mask.report.comparison import ComparedRow, Comparison, write_comparison
 from tag2mask.report.comparison_figure import draw_comparison
 from tag2mask.report.tables import ScoreRow, read_scores
 from tag2mask.report.verdict import leading_row
+from tag2mask.results import REPORT_FILE, SCORES_FILE
 from tag2mask.runs.folder import RECIPE_FILE
 from tag2mask.runs.plan import plan
 from tag2mask.runs.stages import Photos, Stage, photos_of, state_of
@@ -50,13 +51,13 @@ class RowRun:
 
     def is_done(self) -> bool:
         """Whether the folder holds all that the row needs, of these settings."""
-        made = state_of(self.goal, self.run).state == "up to date" and (self.run / _LAST).exists()
+        made = state_of(self.goal, self.run).state == "up to date" and (self.run / REPORT_FILE).exists()
         return made and self._score() is not None
 
     def do(self) -> None:
         """Do what is not up to date."""
         # A stop before the results are written anew must not leave those of other settings for done.
-        (self.run / _LAST).unlink(missing_ok=True)
+        (self.run / REPORT_FILE).unlink(missing_ok=True)
         self.pipeline.reach(self.goal)
 
     def score(self) -> ScoreRow:
@@ -66,7 +67,7 @@ class RowRun:
         return found
 
     def _score(self) -> ScoreRow | None:
-        return leading_row(read_scores(self.run / "scores.json"), self.row.method, self.row.level)
+        return leading_row(read_scores(self.run / SCORES_FILE), self.row.method, self.row.level)
 
 
 class TableRun:
@@ -196,8 +197,6 @@ def _goal(row: TableRow, stages: Sequence[Stage]) -> Stage:
     raise ValueError(f"nothing gives the level {row.level} of {row.method}; expected {_NEEDED[row.level]}")
 
 
-_LAST = "report.html"
-"""The file of a run that is written after all others."""
 _NEEDED = {
     "seed": "photos with masks in data.seed_split",
     "crf": "crf.enabled, and photos with masks in data.seed_split",

@@ -10,6 +10,7 @@ from pathlib import Path
 from lightning_fabric import Fabric
 
 from tag2mask.config import TWIN, Recipe
+from tag2mask.data.result_folders import MANIFEST_FILE
 from tag2mask.files import remove_leftovers
 from tag2mask.memory import peak_mib, restart_peak
 from tag2mask.recipes import save_recipe
@@ -17,7 +18,7 @@ from tag2mask.results import renew_model_card, write_results
 from tag2mask.runs.contradictions import unread_label_settings, why_without_twin
 from tag2mask.runs.folder import RECIPE_FILE, alone_in, is_run, refuse_other_photos
 from tag2mask.runs.foreign import FOREIGN_FILES, unread_files
-from tag2mask.runs.manifest import FILE_NAME, keep_photos, seconds_so_far, write_manifest
+from tag2mask.runs.manifest import keep_photos, seconds_so_far, write_manifest
 from tag2mask.runs.plan import plan
 from tag2mask.runs.sharing import REPLACED, find_finished, forget_replaced, set_aside, take_over
 from tag2mask.runs.stages import TRAININGS, Kind, Photos, Stage, state_of
@@ -263,14 +264,16 @@ def _folders_up_to(stage: Stage) -> set[str]:
 def _refuse_unknown_files(stage: Stage, run: Path) -> None:
     """A stage would go on with files that no manifest tells the settings of; hidden ones are left by a killed run."""
     folder = run / stage.folder
-    if (folder / FILE_NAME).exists():
+    if (folder / MANIFEST_FILE).exists():
         return
     found = next((path for path in sorted(folder.rglob("[!.]*")) if path.is_file()), None)
     if found and stage.kind in FOREIGN_FILES:
         raise ValueError(
-            f"{folder}: found {found.relative_to(folder)} without {FILE_NAME}, expected files of your own as "
+            f"{folder}: found {found.relative_to(folder)} without {MANIFEST_FILE}, expected files of your own as "
             f"{FOREIGN_FILES[stage.kind]}: convert them or move them there, or move them elsewhere to have the stage "
             "done"
         )
     if found:
-        raise ValueError(f"{folder}: found files without {FILE_NAME}, expected both: delete the folder to do it anew")
+        raise ValueError(
+            f"{folder}: found files without {MANIFEST_FILE}, expected both: delete the folder to do it anew"
+        )

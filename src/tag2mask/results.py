@@ -39,6 +39,12 @@ from tag2mask.runs.stages import Photos, Stage, states_of
 from tag2mask.stages.examples import one_a_class
 
 _logger = logging.getLogger(__name__)
+
+SCORES_FILE = "scores.json"
+"""Of a run folder: what was measured, as rows."""
+REPORT_FILE = "report.html"
+"""Of a run folder: the file that is written after all others."""
+
 _CURVES, _CAMS, _MAPS, _LEVELS = "seed_curves.png", "seed_cams.png", "seed_maps.png", "levels.png"
 
 
@@ -57,7 +63,7 @@ def write_results(
     states = states_of(stages, run)
     content = collect(with_absolute_paths(recipe), photos, states, run=run, warnings=warnings)
     done = [stage for stage, state, _ in states if state == "up to date"]
-    write_scores(run / "scores.json", content.scores)
+    write_scores(run / SCORES_FILE, content.scores)
     for stage in done:
         if stage.kind == "segmenter":
             renew_model_card(recipe, photos, stage, stages=stages, run=run)
@@ -113,7 +119,7 @@ def renew_model_card(recipe: Recipe, photos: Photos, segmenter: Stage, *, stages
 def _write_page(content: ReportContent, *, num_photos: int) -> None:
     if content.left_out:
         _logger.info("not in the report, as made with other settings or inputs: %s", ", ".join(content.left_out))
-    write_report(content.run / "report.html", content, num_photos=num_photos)
+    write_report(content.run / REPORT_FILE, content, num_photos=num_photos)
 
 
 def _draw_figures(done: Sequence[Stage], content: ReportContent) -> None:

@@ -15,6 +15,7 @@ from tag2mask.cams.store import read_cams, stored_names
 from tag2mask.config import Recipe
 from tag2mask.data.photos import photo_size
 from tag2mask.data.records import Record
+from tag2mask.data.result_folders import MANIFEST_FILE
 from tag2mask.evaluation.sweep import read_sweep
 from tag2mask.report.content import (
     METHODS,
@@ -29,8 +30,9 @@ from tag2mask.report.content import (
 )
 from tag2mask.report.galleries import find_galleries
 from tag2mask.report.measurements import score_rows
-from tag2mask.runs.manifest import FILE_NAME, read_manifest
+from tag2mask.runs.manifest import read_manifest
 from tag2mask.runs.stages import CLASSIFIERS, FOLDERS, TRAININGS, Photos, Stage, StageState, refined_methods
+from tag2mask.segmenter import CONFIG
 from tag2mask.stages.labels import note_on_unlabelled_classes, read_threshold
 from tag2mask.stages.scores import SWEPT_LEVELS
 
@@ -87,8 +89,8 @@ def collect(
 def _left_out(stages: Sequence[Stage], run: Path) -> tuple[str, ...]:
     """Stage folders that are not of these stages, or were made with other settings or inputs than theirs."""
     # Hidden ones are on their way to be deleted or taken over, and elsewhere may be predictions of other photos.
-    places = ["1-classifier/[!.]*", *(folder.format(method="[!.]*", level="[!.]*") for folder in FOLDERS.values())]
-    found = (path.parent.relative_to(run) for place in places for path in run.glob(f"{place}/{FILE_NAME}"))
+    places = [folder.format(method="[!.]*", level="[!.]*") for folder in FOLDERS.values()]
+    found = (path.parent.relative_to(run) for place in places for path in run.glob(f"{place}/{MANIFEST_FILE}"))
     return tuple(sorted({folder.as_posix() for folder in found} - {stage.folder for stage in stages}))
 
 
@@ -215,7 +217,7 @@ def _commands(stages: Sequence[Stage], run: Path) -> tuple[Command, ...]:
         Command("Finish or redo stages after a change of settings", f"tag2mask run {folder}"),
     ]
     for model in (run / stage.folder for stage in stages if stage.kind == "segmenter"):
-        if (model / "config.json").is_file():
+        if (model / CONFIG).is_file():
             line = f"tag2mask predict PHOTOS --model {shlex.quote(str(model))} --out DIR"
             commands.append(Command(f"Label photos with the segmenter {model.name}", line))
     return (*commands, Command("Write this page with more photos", f"tag2mask report {folder} --photos 300"))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 from tag2mask.recipes import photos_of_recipe
+from tag2mask.runs.foreign import FOREIGN_FILES
 from tag2mask.runs.manifest import read_manifest
 from tag2mask.runs.stages import TRAININGS, Stage
 
@@ -18,9 +19,6 @@ RECIPE_FILE = "config.yaml"
 """All settings of a run: the folder that has this file is a run's."""
 LOCK_FILE = ".lock"
 """Holds the number of the process that works in the run folder, or was the last one to do so."""
-
-# Where somebody else's maps, labels and predictions may lie before a run begins.
-_OPEN_FOLDERS = ("2-cams", "4-pseudo-labels", "6-predictions")
 
 
 def is_run(folder: Path) -> bool:
@@ -44,7 +42,8 @@ def refuse_foreign(folder: Path) -> None:
     Raises:
         ValueError: there are files of another origin.
     """
-    if _has_files(folder, but=_OPEN_FOLDERS) and not (folder / RECIPE_FILE).exists():
+    taken = [Path(file).parts[0] for file in FOREIGN_FILES.values()]
+    if _has_files(folder, but=taken) and not (folder / RECIPE_FILE).exists():
         raise ValueError(
             f"{folder}: not empty and not a run of tag2mask ({RECIPE_FILE} is missing): choose another --run"
         )

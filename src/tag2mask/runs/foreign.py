@@ -6,7 +6,8 @@ from pathlib import Path
 from tag2mask.config import TWIN, Recipe
 from tag2mask.data.digests import digest_file
 from tag2mask.data.records import Record
-from tag2mask.runs.manifest import FILE_NAME, Manifest, digest
+from tag2mask.data.result_folders import MANIFEST_FILE
+from tag2mask.runs.manifest import Manifest, digest
 from tag2mask.runs.stages import FOLDERS, Kind, Stage, refined_methods
 
 FOREIGN_FILES: dict[Kind, str] = {
@@ -20,7 +21,7 @@ FOREIGN_FILES: dict[Kind, str] = {
 def is_foreign(kind: Kind, method: str, run: Path) -> bool:
     """Whether files lie in their place that no manifest tells the origin of."""
     folder, file = run / FOLDERS[kind].format(method=method), run / _file_of(kind, method)
-    return not (folder / FILE_NAME).exists() and any(file.parent.rglob(f"*{file.suffix}"))
+    return not (folder / MANIFEST_FILE).exists() and any(file.parent.rglob(f"*{file.suffix}"))
 
 
 def foreign_stage(kind: Kind, method: str, run: Path, records: Sequence[Record]) -> Stage:
@@ -49,7 +50,7 @@ def _unread(kind: Kind, names: Sequence[str], why: str, run: Path) -> str:
     unread = [
         path.name
         for path in sorted((run / parent).glob("[!.]*"))
-        if (path.suffix == suffix or (not (path / FILE_NAME).exists() and any(path.rglob(f"*{suffix}"))))
+        if (path.suffix == suffix or (not (path / MANIFEST_FILE).exists() and any(path.rglob(f"*{suffix}"))))
         and not (path.name in names and is_foreign(kind, path.name, run))
     ]
     if not unread:

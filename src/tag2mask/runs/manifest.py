@@ -13,8 +13,6 @@ from tag2mask.data.records import Record
 from tag2mask.data.result_folders import MANIFEST_FILE
 from tag2mask.files import replacing
 
-FILE_NAME = MANIFEST_FILE
-
 _SUFFIXES = (".npz", ".png")
 """Of what stages that work photo by photo write: maps, label maps."""
 _NUM_NAMED = 3
@@ -64,7 +62,7 @@ def digest_photos(records: Sequence[Record]) -> dict[str, str]:
 
 def read_manifest(folder: Path) -> Manifest | None:
     """The manifest of a stage folder, None where there is none."""
-    path = folder / FILE_NAME
+    path = folder / MANIFEST_FILE
     if not path.exists():
         return None
     try:
@@ -75,7 +73,7 @@ def read_manifest(folder: Path) -> Manifest | None:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write it, replacing an older one."""
-    with replacing(folder / FILE_NAME) as path:
+    with replacing(folder / MANIFEST_FILE) as path:
         path.write_text(json.dumps(asdict(manifest), indent=1, default=str) + "\n")
 
 
@@ -88,7 +86,7 @@ def seconds_so_far(folder: Path) -> float:
     found = read_manifest(folder)
     if found is None:
         return 0.0
-    begun = (folder / FILE_NAME).stat().st_mtime
+    begun = (folder / MANIFEST_FILE).stat().st_mtime
     last = max(path.stat().st_mtime for path in folder.rglob("[!.]*") if path.is_file())
     return found.seconds + last - begun
 
@@ -132,6 +130,6 @@ def clear(folder: Path) -> None:
     """
     doomed = folder.with_name(f".{folder.name}.cleared")
     shutil.rmtree(doomed, ignore_errors=True)
-    if (folder / FILE_NAME).exists():
+    if (folder / MANIFEST_FILE).exists():
         folder.rename(doomed)
         shutil.rmtree(doomed)

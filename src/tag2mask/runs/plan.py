@@ -245,7 +245,7 @@ def _stage(
         photos = digest_photos(records)
     else:
         inputs["photos"] = digest_records(records)
-    folder = FOLDERS.get(kind, "1-classifier/{kind}").format(kind=kind, method=method, level=level)
+    folder = FOLDERS[kind].format(method=method, level=level)
     return Stage(kind, method, folder, records, Manifest(settings, inputs, photos), before, level=level)
 
 

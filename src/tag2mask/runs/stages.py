@@ -24,6 +24,7 @@ PHOTO_BY_PHOTO: tuple[Kind, ...] = ("cams", "crf", "relations", "maps", "labels"
 """One file a photo, which does not depend on the other photos and is kept where these change."""
 
 FOLDERS: dict[Kind, str] = {
+    **{kind: f"1-classifier/{kind}" for kind in CLASSIFIERS},
     "cams": "2-cams/{method}",
     "crf": "3-refined/{method}/crf",
     "relations": "3-refined/{method}/relations",
@@ -34,7 +35,7 @@ FOLDERS: dict[Kind, str] = {
     "predictions": "6-predictions/{method}",
     "scores": "scores/{level}-{method}",
 }
-"""Of the stages after the classifiers, below the run folder."""
+"""Of the stages, below the run folder."""
 
 
 @dataclass(frozen=True)

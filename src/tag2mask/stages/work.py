@@ -14,7 +14,7 @@ from tag2mask.networks.backbones.hybrid_vit import HYBRID_BACKBONE
 from tag2mask.networks.classifier import PhotoClassifier
 from tag2mask.networks.mctformer import Mctformer
 from tag2mask.recipes.paths import WithWeights, with_weights
-from tag2mask.runs.stages import PLAIN_TRAININGS, Photos, Stage, cam_settings_of, section_of
+from tag2mask.runs.stages import FOLDERS, PLAIN_TRAININGS, Photos, Stage, cam_settings_of, section_of
 from tag2mask.segmenter import Segmenter
 from tag2mask.stages.crf_labels import write_crf_labels, write_relations
 from tag2mask.stages.examples import keep_epochs, keep_restorations, one_a_class
@@ -67,7 +67,7 @@ class StageWork:
     def train(self, stage: Stage) -> float:
         """Do a training, or go on after its last whole epoch; gives the seconds of the epochs of all sessions."""
         first = PLAIN_TRAININGS[self._recipe.acr.classifier]
-        plain, reconstructor = (self._run / "1-classifier" / name for name in (first, "reconstructor"))
+        plain, reconstructor = self._run / FOLDERS[first], self._run / FOLDERS["reconstructor"]
         match stage.kind:
             case "baseline" | "mctformer":
                 return classifiers.train_plain(self._watched_training(stage), section_of(stage.kind, self._recipe))
