@@ -31,6 +31,8 @@ Level = Literal["seed", "crf", "refined", "pseudo-label", "segmenter"]
 
 TWIN = "masks"
 """Name, in the place of a method, of the segmenter that is trained on the true masks."""
+Subject = Literal[Method, "masks"]
+"""What is measured: a method, or `TWIN`."""
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,10 @@ from typing import Any, get_args
 
 import yaml
 
-from tag2mask.config import TWIN, Level, Method, Recipe, Supervision
+from tag2mask.config import TWIN, Level, Method, Recipe, Subject, Supervision
 from tag2mask.dotted_names import leaves
 from tag2mask.recipes import RecipeError, flag_settings, load_recipe, meant
 
-_METHODS = (*get_args(Method), TWIN)
 _WITHOUT_EFFECT = ("extends", "methods", "refined_methods", "segmenter.supervision")
 """Settings that neither a row nor a flag has: a row says by method and level what is done, on the table's recipe."""
 
@@ -37,7 +36,7 @@ class TableRow:
 
     name: str
     """As it is printed."""
-    method: str
+    method: Subject
     """Whose score it is: a method, or `masks` for the segmenter that is trained on the true masks."""
     level: Level
     """What is measured: maps on `data.seed_split`, a segmenter on `data.val_split`."""
@@ -155,13 +154,14 @@ def _with_stages_of(row: TableRow, recipe: Recipe) -> Recipe:
     )
 
 
-def _methods(method: str) -> tuple[Method, ...]:
+def _methods(method: Subject) -> tuple[Method, ...]:
     match method:
         case "masks":
             return ()
         case "acr_vit":
             return ("acr", "acr_vit")
-    return tuple(known for known in get_args(Method) if known == method)
+        case _:
+            return (method,)
 
 
 def _supervision(row: TableRow) -> tuple[Supervision, ...]:
@@ -181,7 +181,7 @@ def _as_flags(settings: Mapping[str, Any]) -> list[str]:
 def _row(content: Any, where: str) -> TableRow:
     values = _checked(content, TableRow, where)
     where = f"{where} ({values['name']})"
-    for name, known in (("method", _METHODS), ("level", get_args(Level))):
+    for name, known in (("method", get_args(Subject)), ("level", get_args(Level))):
         if values[name] not in known:
             raise RecipeError(f"{where}: {name} is {values[name]!r}, expected one of {', '.join(known)}")
     if values["method"] == TWIN and values["level"] != "segmenter":

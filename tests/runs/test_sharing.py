@@ -13,7 +13,7 @@ WANTED = Manifest({"acr.epochs": 3}, {"photos": "a"})
 
 
 def stage(manifest: Manifest = WANTED) -> Stage:
-    return Stage("acr", None, "1-classifier/acr", (), manifest, ())
+    return Stage("acr", "", "1-classifier/acr", (), manifest, ())
 
 
 def write_stage(run: Path, manifest: Manifest) -> Path:

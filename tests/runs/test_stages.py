@@ -9,7 +9,7 @@ from tag2mask.runs.stages import Kind, Stage, cam_settings_of, seconds_with_all_
 
 
 def stage(kind: Kind, *before: Stage) -> Stage:
-    return Stage(kind, None, kind, (), Manifest({"cams.threshold": 0.25}, {"photos": "abc"}), before)
+    return Stage(kind, "", kind, (), Manifest({"cams.threshold": 0.25}, {"photos": "abc"}), before)
 
 
 def test_stage_is_to_do_then_unfinished_then_up_to_date(tmp_path: Path):

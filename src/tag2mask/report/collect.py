@@ -65,7 +65,7 @@ def collect(
         is_measurable=any(stage.level for stage, _, _ in states),
         scores=tuple(score_rows(recipe, photos, kept, run)),
         unlabelled={
-            str(stage.method): note_on_unlabelled_classes(stage.records, run / stage.folder, photos.class_names)
+            stage.method: note_on_unlabelled_classes(stage.records, run / stage.folder, photos.class_names)
             for stage in kept
             if stage.kind == "labels"
         },

@@ -48,7 +48,7 @@ def find_galleries(
     labels = _gallery("labels", records, _label_columns(stages, run, chosen), scores=scores, decisive=decisive)
     decisive = [f"segmenter-{method}" for method in (*chosen, TWIN)]
     columns = [
-        Column(str(stage.method), "segmenter", "labels", run / stage.folder / "masks")
+        Column(stage.method, "segmenter", "labels", run / stage.folder / "masks")
         for stage in _by_method(stages)
         if stage.kind == "predictions"
     ]
@@ -90,7 +90,7 @@ def _scores(gallery: Gallery) -> dict[str, float]:
 
 
 def _label_columns(stages: Sequence[Stage], run: Path, chosen: Sequence[str]) -> list[Column]:
-    ordered = [(str(stage.method), stage.kind, run / stage.folder) for stage in _by_method(stages)]
+    ordered = [(stage.method, stage.kind, run / stage.folder) for stage in _by_method(stages)]
     cams = [(method, folder) for method, kind, folder in ordered if kind == "cams"]
     columns = [Column(method, "cam", "heat", folder) for method, folder in cams]
     columns += [Column(method, "seed", "maps", folder, method in chosen) for method, folder in cams]

@@ -29,7 +29,7 @@ def _rows(recipe: Recipe, photos: Photos, stage: Stage, stages: Sequence[Stage],
     assert stage.level is not None
     (source,) = stage.before
     blank = ScoreRow(
-        method=str(stage.method), level=stage.level, split=_split(recipe, stage), miou=0, precision=0, recall=0, iou={},
+        method=stage.method, level=stage.level, split=_split(recipe, stage), miou=0, precision=0, recall=0, iou={},
         threshold=None, threshold_source=None, num_photos=len(stage.records),
         seconds=seconds_with_all_before(source, run),
     )  # fmt: skip

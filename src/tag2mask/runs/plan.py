@@ -129,7 +129,7 @@ def _trainings(recipe: Recipe, photos: Photos, run: Path) -> list[Stage]:
 def _training(kind: Kind, settings: Settings, photos: Photos, before: tuple[Stage, ...], run: Path) -> Stage:
     # Plain trainings alone can learn from photos without tags.
     records = photos.train if kind in PLAIN_TRAININGS.values() else photos.tagged
-    stage = _stage(kind, None, records, settings, before)
+    stage = _stage(kind, "", records, settings, before)
     stage.manifest.inputs["classes"] = digest(photos.class_names)
     for section in PLAIN_TRAININGS:
         name = f"{section}.weights"
@@ -177,7 +177,6 @@ def _after_cams(recipe: Recipe, photos: Photos, cams: Stage, run: Path) -> list[
 
 def _after_labels(recipe: Recipe, photos: Photos, labels: Stage, run: Path) -> list[Stage]:
     """Pseudo-labels of one method, and the segmenter that learns from them."""
-    assert labels.method is not None
     labelled = {record.name for record in labels.records}
     measured = _measured(labels, "pseudo-label", [photo for photo in photos.seed if photo.name in labelled])
     stages = [labels, *measured]
@@ -235,7 +234,7 @@ def _digest_label_maps(records: Sequence[Record]) -> str:
 
 
 def _stage(
-    kind: Kind, method: str | None, records: Sequence[Record], settings: Settings, before: tuple[Stage, ...],
+    kind: Kind, method: str, records: Sequence[Record], settings: Settings, before: tuple[Stage, ...],
     *, level: Level | None = None,
 ) -> Stage:  # fmt: skip
     inputs = {stage.folder: stage.manifest.digest for stage in before}

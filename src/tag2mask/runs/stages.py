@@ -44,8 +44,8 @@ class Stage:
 
     kind: Kind
     """What is done."""
-    method: str | None
-    """The method whose seeds it makes or builds on, or `TWIN`; None for the training of a classifier."""
+    method: str
+    """The method whose seeds it makes or builds on, or `TWIN`; empty for the training of a classifier."""
     folder: str
     """Below the run folder."""
     records: Sequence[Record]
