@@ -104,7 +104,7 @@ def renew_model_card(recipe: Recipe, photos: Photos, segmenter: Stage, *, stages
     """
     if segmenter.method == TWIN:
         labels = "true masks"
-    elif segmenter.before[0].foreign:
+    elif segmenter.source.foreign:
         labels = "label maps that the run did not make"
     else:
         labels = f"pseudo-labels from seeds of {segmenter.method}"
@@ -133,7 +133,7 @@ def _draw_figures(done: Sequence[Stage], content: ReportContent) -> None:
     curves = {curve.method: curve.scores for curve in content.curves if curve.level == "seed"}
     threshold_curves(run / _CURVES, curves)
     # Scores outlive maps that were deleted or made anew with other settings.
-    folders = {stage.method: run / stage.before[0].folder for stage in seeds if stage.before[0] in done}
+    folders = {stage.method: run / stage.source.folder for stage in seeds if stage.source in done}
     examples = one_a_class(seeds[0].records, len(content.class_names))
     if examples and folders:
         comparison = [_comparison(record, content.class_names, folders) for record in examples]

@@ -100,7 +100,7 @@ def draw_run(folder: Path, *, with_masks: bool) -> DrawnRun:
     _write_examples(run / "1-classifier" / "acr", train, generator)
     for stage in stages:
         if stage.level:
-            source = run / stage.before[0].folder
+            source = run / stage.source.folder
             measure(stage, source, run / stage.folder, class_names=CLASS_NAMES, num_processes=1)
     finish(stages, run)
     write_scores(run / "scores.json", score_rows(recipe, drawn.photos, stages, run))

@@ -194,10 +194,10 @@ def test_seeds_are_spread_on_all_photos_that_go_on(photos: Photos, tmp_path: Pat
     stages = {stage.folder: stage for stage in plan(recipe, photos._replace(seed=first, label=rest), tmp_path)}
 
     spread, acr = stages["2-cams/acr_vit"], stages["2-cams/acr"]
-    assert [before.folder for before in spread.before] == ["2-cams/acr", MCTFORMER]
+    assert (spread.source.folder, spread.training.folder) == ("2-cams/acr", MCTFORMER)
     assert spread.records == acr.records == [*first, *rest]
     assert stages["2-cams/mctformer"].records == first
-    assert stages["3-refined/acr_vit/maps"].before[0] is spread
+    assert stages["3-refined/acr_vit/maps"].source is spread
 
 
 @pytest.mark.parametrize(
@@ -355,10 +355,11 @@ def test_an_estimated_threshold_follows_from_the_seeds_of_a_classifier(photos: P
         Recipe(methods=("acr", "acr_vit"), refined_methods=("acr", "acr_vit")), {"labels.threshold_source": "estimated"}
     )
 
-    before = {stage.folder: [part.folder for part in stage.before] for stage in plan(recipe, photos, tmp_path)}
+    stages = {stage.folder: stage for stage in plan(recipe, photos, tmp_path)}
 
-    assert before["4-pseudo-labels/acr"] == ["3-refined/acr/maps", "2-cams/acr"]
-    assert before["4-pseudo-labels/acr_vit"] == ["3-refined/acr_vit/maps", "2-cams/acr"]
+    for method in ("acr", "acr_vit"):
+        labels = stages[f"4-pseudo-labels/{method}"]
+        assert (labels.source.folder, labels.seeds.folder) == (f"3-refined/{method}/maps", "2-cams/acr")
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def score_rows(recipe: Recipe, photos: Photos, stages: Sequence[Stage], run: Pat
 def _rows(recipe: Recipe, photos: Photos, stage: Stage, stages: Sequence[Stage], run: Path) -> list[ScoreRow]:
     """One row for label maps, one a threshold for activations: the best, the fixed one and that of their labels."""
     assert stage.level is not None
-    (source,) = stage.before
+    source = stage.source
     blank = ScoreRow(
         method=stage.method, level=stage.level, split=_split(recipe, stage), miou=0, precision=0, recall=0, iou={},
         threshold=None, threshold_source=None, num_photos=len(stage.records),
@@ -44,7 +44,7 @@ def _rows(recipe: Recipe, photos: Photos, stage: Stage, stages: Sequence[Stage],
         ("fixed", recipe.cams.threshold if stage.level == "seed" else recipe.labels.threshold),
     ]
     for other in stages:
-        if other.kind == "labels" and other.before[:1] == (source,):
+        if other.kind == "labels" and not other.foreign and other.source == source:
             made_with = read_threshold(run / other.folder)
             if made_with:
                 thresholds.append((made_with.source, made_with.used))

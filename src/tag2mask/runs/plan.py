@@ -169,7 +169,7 @@ def _after_cams(recipe: Recipe, photos: Photos, cams: Stage, run: Path) -> list[
     before: tuple[Stage, ...] = (source,)
     if settings.get("labels.threshold_source") == "estimated":
         # Last come the seeds that tell how much is foreground: not the spread ones, but those that were spread.
-        seeds = cams.before[0] if cams.before and cams.before[0].kind == "cams" else cams
+        seeds = cams.source if cams.before and cams.source.kind == "cams" else cams
         before = (source,) if source is seeds else (source, seeds)
     labels = _stage("labels", method, photos.mapped, settings, before)
     return stages + _after_labels(recipe, photos, labels, run)

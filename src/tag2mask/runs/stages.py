@@ -53,11 +53,26 @@ class Stage:
     manifest: Manifest
     """As it should be, unfinished."""
     before: tuple["Stage", ...]
-    """Stages whose results it reads."""
+    """Stages whose results it reads; what a single one is for, the properties say."""
     foreign: bool = False
     """Whether the folder holds somebody else's files, which are taken as they are."""
     level: Level | None = None
     """What is measured, for scores."""
+
+    @property
+    def source(self) -> "Stage":
+        """The stage whose files it works on."""
+        return self.before[0]
+
+    @property
+    def training(self) -> "Stage":
+        """Of maps: the training whose network makes them."""
+        return self.before[-1]
+
+    @property
+    def seeds(self) -> "Stage":
+        """Of pseudo-labels: the maps that tell how much is foreground, where that is estimated."""
+        return self.before[-1]
 
 
 class StageState(NamedTuple):

@@ -91,53 +91,46 @@ class StageWork:
             self._write(stage, self._run / stage.folder)
 
     def _write(self, stage: Stage, folder: Path) -> None:
-        fabric, recipe = self._fabric, self._recipe
+        fabric, recipe, source = self._fabric, self._recipe, self._run / stage.source.folder
         match stage.kind:
             case "cams" if stage.method == "acr_vit":
-                cams, trained = stage.before
                 infer_spread_cams(
-                    fabric, self._load_transformer(trained), stage.records,
-                    cams=self._run / cams.folder, folder=folder, settings=recipe.mctformer,
+                    fabric, self._load_transformer(stage.training), stage.records,
+                    cams=source, folder=folder, settings=recipe.mctformer,
                 )  # fmt: skip
             case "cams":
-                (trained,) = stage.before
-                settings = cam_settings_of(trained.kind, recipe)
-                infer_cams(fabric, self._load_classifier(trained), stage.records, settings=settings, folder=folder)
+                settings = cam_settings_of(stage.training.kind, recipe)
+                classifier = self._load_classifier(stage.training)
+                infer_cams(fabric, classifier, stage.records, settings=settings, folder=folder)
             case "crf":
                 write_crf_labels(
-                    fabric, stage.records, cams=self._source(stage), folder=folder,
+                    fabric, stage.records, cams=source, folder=folder,
                     settings=recipe.crf, cam_settings=recipe.cams, num_processes=self._num_processes,
                 )  # fmt: skip
             case "relations":
                 write_relations(
-                    fabric, stage.records, cams=self._source(stage), folder=folder,
+                    fabric, stage.records, cams=source, folder=folder,
                     settings=recipe.refinement, num_processes=self._num_processes,
                 )  # fmt: skip
             case "maps":
                 self._write_walked_maps(stage, folder)
-            case "labels" if stage.before[0].kind == "crf":
-                copy_label_maps(
-                    fabric, stage.records, labels=self._source(stage), folder=folder, num_processes=self._num_processes
-                )
+            case "labels" if stage.source.kind == "crf":
+                copy_label_maps(fabric, stage.records, labels=source, folder=folder, num_processes=self._num_processes)
             case "labels":
                 write_pseudo_labels(
-                    fabric, stage.records, maps=self._source(stage), seeds=self._run / stage.before[-1].folder,
+                    fabric, stage.records, maps=source, seeds=self._run / stage.seeds.folder,
                     folder=folder, settings=recipe.labels, num_processes=self._num_processes,
                 )  # fmt: skip
             case "predictions":
-                segmenter = Segmenter.load(self._source(stage))
+                segmenter = Segmenter.load(source)
                 predict_records(fabric, segmenter, stage.records, folder=folder, settings=recipe.segmenter)
             case "scores":
                 with refused_together(fabric):
                     if fabric.is_global_zero:
                         measure(
-                            stage, self._source(stage), folder, class_names=self._photos.class_names,
+                            stage, source, folder, class_names=self._photos.class_names,
                             num_processes=self._num_processes,
                         )  # fmt: skip
-
-    def _source(self, stage: Stage) -> Path:
-        """Folder of the stage whose files it works on."""
-        return self._run / stage.before[0].folder
 
     @property
     def _num_processes(self) -> int:
@@ -147,7 +140,7 @@ class StageWork:
     def _training(self, stage: Stage) -> Training:
         records = stage.records
         if stage.kind in ("network", "segmenter") and stage.before:
-            labels = self._source(stage)
+            labels = self._run / stage.source.folder
             records = [replace(record, label_map=labels / f"{record.name}.png") for record in records]
         num_classes = len(self._photos.class_names)
         return Training(self._fabric, self._recipe, records, num_classes, self._run / stage.folder)
@@ -197,12 +190,11 @@ class StageWork:
         return network
 
     def _write_walked_maps(self, stage: Stage, folder: Path) -> None:
-        cams, trained = stage.before
-        blank = labelled.new_relations_network(self._trained(trained))
-        relations = load_network(blank, self._run / trained.folder, "network")
+        blank = labelled.new_relations_network(self._trained(stage.training))
+        relations = load_network(blank, self._run / stage.training.folder, "network")
         write_walked_maps(
             self._fabric, relations, stage.records,
-            cams=self._run / cams.folder, folder=folder, settings=self._recipe.refinement,
+            cams=self._run / stage.source.folder, folder=folder, settings=self._recipe.refinement,
             num_threads=self._num_processes,
         )  # fmt: skip
 
