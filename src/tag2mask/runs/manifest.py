@@ -24,17 +24,17 @@ _IN_WORDS = {"photos": "photos or tags"}
 class Manifest:
     """The facts that decide what a stage folder holds."""
 
-    settings: dict[str, Any]
+    settings: Mapping[str, Any]
     """Settings that matter to the stage, by their dotted names."""
-    inputs: dict[str, str]
+    inputs: Mapping[str, str]
     """What the stage read, by name: a digest."""
-    photos: dict[str, str] = field(default_factory=dict)
+    photos: Mapping[str, str] = field(default_factory=dict)
     """Of a stage that works photo by photo: a digest of each one and its tags, by name; not among `inputs` then."""
     finished: bool = False
     """Whether the stage came to its end."""
     seconds: float = 0.0
     """Time the stage took; while it is not finished, that of the sessions before the last one."""
-    counts: dict[str, int] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
     """What it made, by name."""
     version: str = __version__
     """Of this package."""
@@ -120,7 +120,7 @@ def keep_photos(folder: Path, photos: Mapping[str, str]) -> None:
     for name in found.photos.keys() - kept.keys():
         for suffix in _SUFFIXES:
             (folder / f"{name}{suffix}").unlink(missing_ok=True)
-    write_manifest(folder, replace(found, photos=kept, counts=found.counts | {"photos": len(kept)}))
+    write_manifest(folder, replace(found, photos=kept, counts={**found.counts, "photos": len(kept)}))
 
 
 def clear(folder: Path) -> None:

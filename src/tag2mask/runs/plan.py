@@ -62,7 +62,7 @@ def plan(recipe: Recipe, photos: Photos, run: Path) -> list[Stage]:
         else:
             cams = _seeds(recipe, method, records, trained, seeds)
         seeds[method] = cams
-        stages += [cams, *_measured(cams, "seed", photos.seed)]
+        stages += [cams, *_measured(cams, "seed", photos)]
         if method in refined:
             stages += _after_cams(recipe, photos, cams, run)
     for method in labelled:
@@ -73,12 +73,9 @@ def plan(recipe: Recipe, photos: Photos, run: Path) -> list[Stage]:
         stages += _segmenters(recipe, photos, TWIN, None, run)
     for name in predicted:
         predictions = foreign_stage("predictions", name, run, photos.val)
-        stages += [predictions, *_measured(predictions, "segmenter", photos.val)]
+        stages += [predictions, *_measured(predictions, "segmenter", photos)]
     for stage in stages:
         check_warmup(recipe, stage.kind)
-        if stage.level and not _depends_on_classes(stage):
-            # Files of another origin know the classes by their ids, scores by their names.
-            stage.manifest.inputs["classes"] = digest(photos.class_names)
     return stages
 
 
@@ -129,12 +126,8 @@ def _trainings(recipe: Recipe, photos: Photos, run: Path) -> list[Stage]:
 def _training(kind: Kind, settings: Settings, photos: Photos, before: tuple[Stage, ...], run: Path) -> Stage:
     # Plain trainings alone can learn from photos without tags.
     records = photos.train if kind in PLAIN_TRAININGS.values() else photos.tagged
-    stage = _stage(kind, "", records, settings, before)
-    stage.manifest.inputs["classes"] = digest(photos.class_names)
-    for section in PLAIN_TRAININGS:
-        name = f"{section}.weights"
-        stage = _with_weights(stage, run, name, name)
-    return stage
+    settings, weights = _known_weights(settings, run / FOLDERS[kind])
+    return _stage(kind, "", records, settings, before, {"classes": digest(photos.class_names)} | weights)
 
 
 def _seeds(
@@ -159,11 +152,11 @@ def _after_cams(recipe: Recipe, photos: Photos, cams: Stage, run: Path) -> list[
         # Without a refinement these are what the pseudo-labels are made of; else they are only there to be measured.
         records = photos.seed if recipe.refinement.method != "none" else photos.mapped
         source = _stage("crf", method, records, stage_settings.crf(recipe), (cams,))
-        stages += [source, *_measured(source, "crf", photos.seed)]
+        stages += [source, *_measured(source, "crf", photos)]
     if recipe.refinement.method != "none":
         stages += _refinement(recipe, photos, cams, run)
         source = stages[-1]
-        stages += _measured(source, "refined", photos.seed)
+        stages += _measured(source, "refined", photos)
     # What the CRF made of the seeds is taken as it is.
     settings = {} if source.kind == "crf" else stage_settings.labels(recipe)
     before: tuple[Stage, ...] = (source,)
@@ -177,9 +170,7 @@ def _after_cams(recipe: Recipe, photos: Photos, cams: Stage, run: Path) -> list[
 
 def _after_labels(recipe: Recipe, photos: Photos, labels: Stage, run: Path) -> list[Stage]:
     """Pseudo-labels of one method, and the segmenter that learns from them."""
-    labelled = {record.name for record in labels.records}
-    measured = _measured(labels, "pseudo-label", [photo for photo in photos.seed if photo.name in labelled])
-    stages = [labels, *measured]
+    stages = [labels, *_measured(labels, "pseudo-label", photos)]
     has_predictions = is_foreign("predictions", labels.method, run)
     if "pseudo_labels" in recipe.segmenter.supervision and not has_predictions:
         stages += _segmenters(recipe, photos, labels.method, labels, run)
@@ -190,8 +181,9 @@ def _refinement(recipe: Recipe, photos: Photos, cams: Stage, run: Path) -> list[
     """Labels of sure pixels, the network that learns relations from them, and maps that walk along these."""
     method = cams.method
     relations = _stage("relations", method, photos.label, stage_settings.relations(recipe), (cams,))
-    network = _stage("network", method, photos.label, stage_settings.relations_training(recipe), (relations,))
-    network = _with_weights(network, run, "refinement.weights")
+    folder = run / FOLDERS["network"].format(method=method)
+    settings, weights = _known_weights(stage_settings.relations_training(recipe), folder)
+    network = _stage("network", method, photos.label, settings, (relations,), weights)
     return [relations, network, _stage("maps", method, photos.mapped, stage_settings.walk(recipe), (cams, network))]
 
 
@@ -199,25 +191,30 @@ def _segmenters(recipe: Recipe, photos: Photos, method: str, labels: Stage | Non
     """A segmenter and its predictions; without pseudo-labels it learns from the true masks."""
     records = _masked(photos.label) if labels is None else photos.label
     before = () if labels is None else (labels,)
-    segmenter = _stage("segmenter", method, records, stage_settings.segmenter_training(recipe), before)
-    segmenter.manifest.inputs["classes"] = digest(photos.class_names)
+    inputs = {"classes": digest(photos.class_names)}
     if labels is None:
-        segmenter.manifest.inputs["label maps"] = _digest_label_maps(records)
-    stages = [_with_weights(segmenter, run, "segmenter.weights")]
-    if photos.val:
-        predictions = _stage("predictions", method, photos.val, stage_settings.predictions(recipe), (segmenter,))
-        stages += [predictions, *_measured(predictions, "segmenter", photos.val)]
-    return stages
+        inputs["label maps"] = _digest_label_maps(records)
+    folder = run / FOLDERS["segmenter"].format(method=method)
+    settings, weights = _known_weights(stage_settings.segmenter_training(recipe), folder)
+    segmenter = _stage("segmenter", method, records, settings, before, inputs | weights)
+    if not photos.val:
+        return [segmenter]
+    predictions = _stage("predictions", method, photos.val, stage_settings.predictions(recipe), (segmenter,))
+    return [segmenter, predictions, *_measured(predictions, "segmenter", photos)]
 
 
-def _measured(stage: Stage, level: Level, records: Sequence[Record]) -> list[Stage]:
-    """The measurement of a stage on those of `records` that have a true mask, if there are any."""
-    masked = _masked(records)
-    if not masked:
+def _measured(stage: Stage, level: Level, photos: Photos) -> list[Stage]:
+    """The measurement of a stage on those of its photos to measure that have a true mask, if there are any."""
+    its_own = {record.name for record in stage.records}
+    to_measure = photos.val if level == "segmenter" else photos.seed
+    records = [record for record in _masked(to_measure) if record.name in its_own]
+    if not records:
         return []
-    scores = _stage("scores", stage.method, masked, {}, (stage,), level=level)
-    scores.manifest.inputs["label maps"] = _digest_label_maps(masked)
-    return [scores]
+    inputs = {"label maps": _digest_label_maps(records)}
+    if not _depends_on_classes(stage):
+        # Files of another origin know the classes by their ids, scores by their names.
+        inputs["classes"] = digest(photos.class_names)
+    return [_stage("scores", stage.method, records, {}, (stage,), inputs, level=level)]
 
 
 def _depends_on_classes(stage: Stage) -> bool:
@@ -235,42 +232,41 @@ def _digest_label_maps(records: Sequence[Record]) -> str:
 
 def _stage(
     kind: Kind, method: str, records: Sequence[Record], settings: Settings, before: tuple[Stage, ...],
-    *, level: Level | None = None,
+    inputs: Mapping[str, str] = {}, *, level: Level | None = None,
 ) -> Stage:  # fmt: skip
-    inputs = {stage.folder: stage.manifest.digest for stage in before}
+    """A stage that reads these photos, what the stages before it made, and further inputs."""
+    read = {stage.folder: stage.manifest.digest for stage in before}
     photos: dict[str, str] = {}
     # A threshold that is estimated follows from all photos.
     if kind in PHOTO_BY_PHOTO and settings.get("labels.threshold_source") != "estimated":
         photos = digest_photos(records)
     else:
-        inputs["photos"] = digest_records(records)
+        read["photos"] = digest_records(records)
     folder = FOLDERS[kind].format(method=method, level=level)
-    return Stage(kind, method, folder, records, Manifest(settings, inputs, photos), before, level=level)
+    return Stage(kind, method, folder, records, Manifest(settings, {**read, **inputs}, photos), before, level=level)
 
 
-def _with_weights(stage: Stage, run: Path, setting: str, name: str = "weights") -> Stage:
-    """The stage, depending on what its file of pretrained weights holds, not on where the file lies.
+def _known_weights(settings: Settings, folder: Path) -> tuple[Settings, dict[str, str]]:
+    """Settings of a training, and as inputs what its files of pretrained weights hold: where they lie decides nothing.
 
-    A stage that was made from the same weights keeps the path that it knows them by. Where the file is gone nobody can
+    A training that began with the same weights keeps the path that it knows them by. Where the file is gone nobody can
     tell that it was another one, so that its name decides: a finished training stays finished.
-
-    Args:
-        stage: a training.
-        run: folder.
-        setting: that tells the weights, by its dotted name.
-        name: of the weights among the stage's inputs.
     """
-    manifest = stage.manifest
-    file = weights_file(manifest.settings.get(setting, "none"))
-    if file is None:
-        return stage
-    content = digest_file(file) if file.is_file() else None
-    if content:
-        manifest.inputs[name] = content
-    found = read_manifest(run / stage.folder)
-    if found and name in found.inputs and setting in found.settings:
-        is_same = found.inputs[name] == content if content else Path(found.settings[setting]).name == file.name
-        if is_same:
-            manifest.settings[setting] = found.settings[setting]
-            manifest.inputs[name] = found.inputs[name]
-    return stage
+    paths: dict[str, str] = {}
+    inputs: dict[str, str] = {}
+    for setting in [name for name in settings if name.endswith(".weights")]:
+        file = weights_file(settings[setting])
+        if file is None:
+            continue
+        # A classifier may begin with two.
+        name = setting if setting.removesuffix(".weights") in PLAIN_TRAININGS else "weights"
+        content = digest_file(file) if file.is_file() else None
+        if content:
+            inputs[name] = content
+        found = read_manifest(folder)
+        if found and name in found.inputs and setting in found.settings:
+            is_same = found.inputs[name] == content if content else Path(found.settings[setting]).name == file.name
+            if is_same:
+                paths[setting] = found.settings[setting]
+                inputs[name] = found.inputs[name]
+    return settings | paths, inputs
