@@ -1,4 +1,4 @@
-"""The stages in order: from photos with tags to measured seeds, pseudo-labels, segmenters and predictions."""
+"""Does the stages of a run as planned: checks first, skips what is up to date, takes over what another run finished."""
 
 import logging
 import time

@@ -43,34 +43,18 @@ def plan(recipe: Recipe, photos: Photos, run: Path) -> list[Stage]:
     predicted = [name for name in (*chosen, TWIN) if is_foreign("predictions", name, run)]
     refined = [method for method in chosen if method not in (*labelled, *predicted)]
     recipe = replace(recipe, methods=_mapped_methods(recipe, (*labelled, *predicted)))
-    foreign = {method for method in recipe.methods if is_foreign("cams", method, run)}
-    ours = replace(recipe, methods=tuple(method for method in recipe.methods if method not in foreign))
-    if "acr_vit" in ours.methods:
-        check_spreading(recipe)
-    if set(ours.methods) & {"pretrained", "acr"}:
-        check_acr(ours)
-    trainings = _trainings(ours, photos, run)
-    stages = list(trainings)
-    trained = {stage.kind: stage for stage in trainings}
-    seeds: dict[Method, Stage] = {}
-    # `acr_vit` spreads the seeds of `acr`, wherever it stands in the list.
-    for method in sorted(recipe.methods, key=lambda method: method == "acr_vit"):
-        all_photos = method in refined or (method == "acr" and "acr_vit" in refined)
-        records = photos.mapped if all_photos else photos.seed
-        if method in foreign:
-            cams = foreign_stage("cams", method, run, records)
-        else:
-            cams = _seeds(recipe, method, records, trained, seeds)
-        seeds[method] = cams
-        stages += [cams, *_measured(cams, "seed", photos)]
-        if method in refined:
-            stages += _after_cams(recipe, photos, cams, run)
+
+    trainings = _trainings(recipe, photos, run)
+    stages = list(trainings.values())
+    for seeds in _seeds(recipe, photos, trainings, refined, run):
+        stages += [seeds, *_measured(seeds, "seed", photos)]
+        if seeds.method in refined:
+            stages += _after_seeds(recipe, photos, seeds, run)
     for method in labelled:
         labels = foreign_stage("labels", method, run, photos.label)
-        stages += _after_labels(recipe, photos, labels, run)
-    trains_twin = "masks" in recipe.segmenter.supervision and TWIN not in predicted
-    if trains_twin and _masked(photos.label) and not why_without_twin(recipe, photos):
-        stages += _segmenters(recipe, photos, TWIN, None, run)
+        stages += [labels, *_after_labels(recipe, photos, labels, run)]
+    if TWIN not in predicted:
+        stages += _twin(recipe, photos, run)
     for name in predicted:
         predictions = foreign_stage("predictions", name, run, photos.val)
         stages += [predictions, *_measured(predictions, "segmenter", photos)]
@@ -96,30 +80,29 @@ def _mapped_methods(recipe: Recipe, later: Sequence[str]) -> tuple[Method, ...]:
     return tuple(method for method in recipe.methods if method in mapped)
 
 
-def _trainings(recipe: Recipe, photos: Photos, run: Path) -> list[Stage]:
-    methods, acr = set(recipe.methods), recipe.acr
-    adversarial = bool(methods & {"pretrained", "acr"})
-    alone = adversarial and acr.reconstructor_epochs > 0
-    first = PLAIN_TRAININGS[acr.classifier]
-    wanted = methods | ({"mctformer"} if "acr_vit" in methods else set())
-    if alone or (adversarial and acr.warm_start):
-        wanted.add(first)
-    plain = {
-        kind: _training(kind, stage_settings.plain_training(recipe, section), photos, (), run)
-        for section, kind in PLAIN_TRAININGS.items()
-        if kind in wanted
-    }
-    stages = list(plain.values())
-    reconstructor: tuple[Stage, ...] = ()
+def _trainings(recipe: Recipe, photos: Photos, run: Path) -> dict[Kind, Stage]:
+    """The trainings of the networks that make maps, and of the reconstructor, in their order."""
+    methods = tuple(method for method in recipe.methods if not is_foreign("cams", method, run))
+    adversarial = [kind for kind in ADVERSARIAL_TRAININGS if kind in methods]
+    if "acr_vit" in methods:
+        check_spreading(recipe)
+    if adversarial:
+        check_acr(replace(recipe, methods=methods))
+    first = PLAIN_TRAININGS[recipe.acr.classifier]
+    alone = bool(adversarial) and recipe.acr.reconstructor_epochs > 0
+    warm = bool(adversarial) and recipe.acr.warm_start
+    wanted = {*methods} | ({"mctformer"} if "acr_vit" in methods else set()) | ({first} if alone or warm else set())
+    stages: dict[Kind, Stage] = {}
+    for section, kind in PLAIN_TRAININGS.items():
+        if kind in wanted:
+            stages[kind] = _training(kind, stage_settings.plain_training(recipe, section), photos, (), run)
+    before: tuple[Stage, ...] = (stages[first],) if warm else ()
     if alone:
         settings = stage_settings.reconstructor_training(recipe)
-        reconstructor = (_training("reconstructor", settings, photos, (plain[first],), run),)
-        stages += reconstructor
-    begins_as = (plain[first],) if adversarial and acr.warm_start else ()
-    for kind in ADVERSARIAL_TRAININGS:
-        if kind in methods:
-            settings = stage_settings.adversarial_training(recipe)
-            stages.append(_training(kind, settings, photos, (*begins_as, *reconstructor), run))
+        stages["reconstructor"] = _training("reconstructor", settings, photos, (stages[first],), run)
+        before = (*before, stages["reconstructor"])
+    for kind in adversarial:
+        stages[kind] = _training(kind, stage_settings.adversarial_training(recipe), photos, before, run)
     return stages
 
 
@@ -131,20 +114,26 @@ def _training(kind: Kind, settings: Settings, photos: Photos, before: tuple[Stag
 
 
 def _seeds(
-    recipe: Recipe, method: Method, records: Sequence[Record], trained: Mapping[Kind, Stage],
-    seeds: Mapping[Method, Stage],
-) -> Stage:  # fmt: skip
-    """The stage of the maps of one method."""
-    match method:
-        case "acr_vit":
-            before = (seeds["acr"], trained["mctformer"])
-            return _stage("cams", method, records, stage_settings.spread_cams(recipe), before)
-        case _:
-            return _stage("cams", method, records, stage_settings.cams(recipe, method), (trained[method],))
+    recipe: Recipe, photos: Photos, trainings: Mapping[Kind, Stage], refined: Sequence[Method], run: Path
+) -> list[Stage]:
+    """The maps of every method; those that go on to labels are of all photos."""
+    seeds: dict[Method, Stage] = {}
+    # `acr_vit` spreads the seeds of `acr`, wherever it stands in the list.
+    for method in sorted(recipe.methods, key=lambda method: method == "acr_vit"):
+        all_photos = method in refined or (method == "acr" and "acr_vit" in refined)
+        records = photos.mapped if all_photos else photos.seed
+        if is_foreign("cams", method, run):
+            seeds[method] = foreign_stage("cams", method, run, records)
+        elif method == "acr_vit":
+            before = (seeds["acr"], trainings["mctformer"])
+            seeds[method] = _stage("cams", method, records, stage_settings.spread_cams(recipe), before)
+        else:
+            seeds[method] = _stage("cams", method, records, stage_settings.cams(recipe, method), (trainings[method],))
+    return list(seeds.values())
 
 
-def _after_cams(recipe: Recipe, photos: Photos, cams: Stage, run: Path) -> list[Stage]:
-    """From the seeds of one method to its segmenter."""
+def _after_seeds(recipe: Recipe, photos: Photos, cams: Stage, run: Path) -> list[Stage]:
+    """CRF, refinement and pseudo-labels of one method, and what follows from these."""
     method = cams.method
     stages: list[Stage] = []
     source = cams
@@ -165,16 +154,15 @@ def _after_cams(recipe: Recipe, photos: Photos, cams: Stage, run: Path) -> list[
         seeds = cams.source if cams.before and cams.source.kind == "cams" else cams
         before = (source,) if source is seeds else (source, seeds)
     labels = _stage("labels", method, photos.mapped, settings, before)
-    return stages + _after_labels(recipe, photos, labels, run)
+    return [*stages, labels, *_after_labels(recipe, photos, labels, run)]
 
 
 def _after_labels(recipe: Recipe, photos: Photos, labels: Stage, run: Path) -> list[Stage]:
-    """Pseudo-labels of one method, and the segmenter that learns from them."""
-    stages = [labels, *_measured(labels, "pseudo-label", photos)]
-    has_predictions = is_foreign("predictions", labels.method, run)
-    if "pseudo_labels" in recipe.segmenter.supervision and not has_predictions:
-        stages += _segmenters(recipe, photos, labels.method, labels, run)
-    return stages
+    """What pseudo-labels are worth, and the segmenter that learns from them."""
+    measured = _measured(labels, "pseudo-label", photos)
+    if "pseudo_labels" not in recipe.segmenter.supervision or is_foreign("predictions", labels.method, run):
+        return measured
+    return measured + _segmenters(recipe, photos, labels.method, labels, run)
 
 
 def _refinement(recipe: Recipe, photos: Photos, cams: Stage, run: Path) -> list[Stage]:
@@ -185,6 +173,12 @@ def _refinement(recipe: Recipe, photos: Photos, cams: Stage, run: Path) -> list[
     settings, weights = _known_weights(stage_settings.relations_training(recipe), folder)
     network = _stage("network", method, photos.label, settings, (relations,), weights)
     return [relations, network, _stage("maps", method, photos.mapped, stage_settings.walk(recipe), (cams, network))]
+
+
+def _twin(recipe: Recipe, photos: Photos, run: Path) -> list[Stage]:
+    """The segmenter that learns from the true masks, where there is to be one."""
+    asked = "masks" in recipe.segmenter.supervision and not why_without_twin(recipe, photos)
+    return _segmenters(recipe, photos, TWIN, None, run) if asked and _masked(photos.label) else []
 
 
 def _segmenters(recipe: Recipe, photos: Photos, method: str, labels: Stage | None, run: Path) -> list[Stage]:
@@ -204,7 +198,7 @@ def _segmenters(recipe: Recipe, photos: Photos, method: str, labels: Stage | Non
 
 
 def _measured(stage: Stage, level: Level, photos: Photos) -> list[Stage]:
-    """The measurement of a stage on those of its photos to measure that have a true mask, if there are any."""
+    """The measurement of a stage on its photos that are to be measured and have a true mask, if there are any."""
     its_own = {record.name for record in stage.records}
     to_measure = photos.val if level == "segmenter" else photos.seed
     records = [record for record in _masked(to_measure) if record.name in its_own]
