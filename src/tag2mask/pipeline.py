@@ -71,11 +71,9 @@ class Pipeline:
         Raises:
             ValueError: a stage cannot work, or another process works in the run folder.
         """
-        with self._begun([stage for stage in self.stages if stage.kind in kinds]):
-            for number, stage in enumerate(self.stages, start=1):
-                if stage.kind in kinds:
-                    self._do(stage, f"stage {number}/{len(self.stages)} {stage.folder}")
-                    self._warn_of_labels(stage)
+        stages = [stage for stage in self.stages if stage.kind in kinds]
+        with self._begun(stages):
+            self._do_all(stages, of=self.stages)
             if "scores" in kinds:
                 self._write_results()
 
@@ -87,9 +85,7 @@ class Pipeline:
         """
         stages = self._up_to(goal)
         with self._begun(stages):
-            for number, stage in enumerate(stages, start=1):
-                self._do(stage, f"stage {number}/{len(stages)} {stage.folder}")
-                self._warn_of_labels(stage)
+            self._do_all(stages, of=stages)
             self._write_results()
 
     def _up_to(self, goal: Stage) -> list[Stage]:
@@ -168,6 +164,13 @@ class Pipeline:
     def _write_results(self) -> None:
         if self._fabric.is_global_zero:
             write_results(self._recipe, self._photos, self.stages, run=self._run, warnings=self._warnings)
+
+    def _do_all(self, stages: Sequence[Stage], *, of: Sequence[Stage]) -> None:
+        """Do stages in order, each told by its number among those that it is one of."""
+        for number, stage in enumerate(of, start=1):
+            if stage in stages:
+                self._do(stage, f"stage {number}/{len(of)} {stage.folder}")
+                self._warn_of_labels(stage)
 
     def _do(self, stage: Stage, title: str) -> None:
         fabric, folder = self._fabric, self._run / stage.folder
