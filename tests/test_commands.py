@@ -498,7 +498,7 @@ def test_evaluating_a_run_without_maps_is_refused_and_leaves_nothing(
 
     assert outcome.status == 1
     assert outcome.err.splitlines()[-1].endswith(
-        "/run: nothing to measure, scores/seed-baseline needs 2-cams/baseline, which is to do first: not made yet"
+        "/run: nothing to measure, scores/seed-baseline needs 2-cams/baseline, which must be done first: not made yet"
     )
     assert not (tmp_path / "run").exists()
 

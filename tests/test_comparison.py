@@ -182,8 +182,8 @@ def test_stage_without_manifest_in_the_way_of_one_to_take_over_is_refused(
 
     assert outcome.status == 1
     assert outcome.err.splitlines()[-1] == (
-        f"tag2mask: two, row against each other: {stage}: found files without manifest.json, expected both: "
-        "delete the folder to do it anew"
+        f"tag2mask: two, row against each other: {stage}: found files but no manifest.json: "
+        "delete the folder to redo this stage"
     )
 
 

@@ -196,7 +196,7 @@ def test_stage_that_goes_on_counts_the_seconds_of_its_earlier_sessions(
 
     outcome = tag2mask("run", tiny_recipe, "--run", run)
 
-    assert stages_done(outcome.err)["2-cams/acr"] == "goes on where it was stopped"
+    assert stages_done(outcome.err)["2-cams/acr"] == "resumes where it was stopped"
     assert json.loads(manifest.read_text())["finished"]
     assert 1100 <= json.loads(manifest.read_text())["seconds"] < 1200
 
@@ -218,7 +218,7 @@ def test_stage_without_the_one_before_tells_which(tag2mask: Callable, tiny_recip
 
     assert outcome.status == 1
     assert outcome.err.splitlines()[-1] == (
-        "tag2mask: 2-cams/baseline needs 1-classifier/baseline, which is to do first: not made yet"
+        "tag2mask: 2-cams/baseline needs 1-classifier/baseline, which must be done first: not made yet"
     )
     assert not (tmp_path / "run").exists()
 
@@ -229,7 +229,7 @@ def test_refused_command_leaves_the_recipe_of_the_run(run: Path, tag2mask: Calla
     outcome = tag2mask("cams", tiny_recipe, "--run", run, "--classifier.epochs", 9)
 
     assert outcome.status == 1
-    assert "2-cams/baseline needs 1-classifier/baseline, which is to do first: " in outcome.err
+    assert "2-cams/baseline needs 1-classifier/baseline, which must be done first: " in outcome.err
     assert (run / "config.yaml").read_bytes() == before
 
 
@@ -408,7 +408,7 @@ def test_stage_whose_manifest_is_lost_is_not_gone_on_with(run: Path, stage: str,
 
     assert outcome.status == 1
     assert outcome.err.splitlines()[-1] == (
-        f"tag2mask: {run / stage}: found files without manifest.json, expected both: delete the folder to do it anew"
+        f"tag2mask: {run / stage}: found files but no manifest.json: delete the folder to redo this stage"
     )
     assert results(run) == before
 

@@ -79,7 +79,7 @@ def test_two_processes_give_the_labels_and_predictions_of_one(whole_run: Path, w
     ("command", "flags", "told"),
     [
         (("run",), ("--acr.reconstructor_epochs", 0), "methods has pretrained, but acr.reconstructor_epochs is 0"),
-        (("cams",), (), "2-cams/baseline needs 1-classifier/baseline, which is to do first: not made yet"),
+        (("cams",), (), "2-cams/baseline needs 1-classifier/baseline, which must be done first: not made yet"),
         (("table", "table1"), ("--classifier.batch_size", 3), "batch size 3 cannot be shared by 2 processes"),
     ],
 )
@@ -165,7 +165,7 @@ def test_killed_run_goes_on_to_the_same_weights_and_maps(
     assert trained < len(NETWORKS)
     assert 0 < mapped < 3 * len(NAMES)
     assert outcome.status == 0
-    assert "goes on where it was stopped" in outcome.err
+    assert "resumes where it was stopped" in outcome.err
     for pattern in ("*.safetensors", "*.npz"):
         assert files(run / "1-classifier", pattern) == files(finished_run / "1-classifier", pattern)
     assert files(run / "2-cams", "*.npz") == files(finished_run / "2-cams", "*.npz")

@@ -137,7 +137,9 @@ def test_evaluation_measures_what_is_there_and_says_what_is_not(run: Path, tag2m
 
     assert outcome.status == 0, outcome.err
     told = stages_done(outcome.err)
-    assert told["scores/refined-acr"] == ("left out, it needs 3-refined/acr/maps, which is to do first: not made yet")
+    assert told["scores/refined-acr"] == (
+        "left out, it needs 3-refined/acr/maps, which must be done first: not made yet"
+    )
     assert [row.level for row in read_scores(run / "scores.json")][:2] == ["seed", "seed"]
     assert "refined" not in {row.level for row in read_scores(run / "scores.json")}
 

@@ -59,8 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, FloatingPointError, OSError) as error:
         return _fail(error, 1, debug=typed.debug)
     except KeyboardInterrupt:
-        goes_on = "begins anew" if typed.command in _BEGIN_ANEW else "goes on from here"
-        print(f"stopped; the same command {goes_on}", file=sys.stderr)
+        does = "begins anew" if typed.command in _BEGIN_ANEW else "resumes from here"
+        print(f"stopped; the same command {does}", file=sys.stderr)
         return 130
 
 

@@ -196,7 +196,7 @@ class Pipeline:
             self._tidy(stage)
             fabric.barrier()
             return
-        _logger.info("%s: %s", title, state.reason or "goes on where it was stopped")
+        _logger.info("%s: %s", title, state.reason or "resumes where it was stopped")
         if fabric.is_global_zero and state.state == "to do":
             set_aside(stage, self._run)
         self._make(stage, folder)
@@ -256,7 +256,7 @@ class Pipeline:
             state = state_of(before, self._run)
             if state.state != "up to date" and before.folder not in but:
                 why = state.reason or "it was stopped half way"
-                return f"needs {before.folder}, which is to do first: {why}"
+                return f"needs {before.folder}, which must be done first: {why}"
         return None
 
 
@@ -277,6 +277,4 @@ def _refuse_unknown_files(stage: Stage, run: Path) -> None:
             "done"
         )
     if found:
-        raise ValueError(
-            f"{folder}: found files without {MANIFEST_FILE}, expected both: delete the folder to do it anew"
-        )
+        raise ValueError(f"{folder}: found files but no {MANIFEST_FILE}: delete the folder to redo this stage")

@@ -77,7 +77,7 @@ def train(
     if len(history) == num_epochs:
         return history
     if history and fabric.is_global_zero:
-        _logger.info("%s: goes on after epoch %d of %d", name, len(history), num_epochs)
+        _logger.info("%s: resumes after epoch %d of %d", name, len(history), num_epochs)
     # Of an epoch that is done again, readers forget what a killed run has told.
     with SummaryWriter(folder, purge_step=len(history) + 1) if fabric.is_global_zero else nullcontext() as events:
         for epoch in range(len(history), num_epochs):
