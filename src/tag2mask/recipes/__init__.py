@@ -75,7 +75,7 @@ def save_recipe(path: Path, recipe: Recipe) -> None:
 
 def recipe_as_yaml(recipe: Recipe) -> str:
     """Every setting of a recipe, whatever it extends, as the content of a recipe's file."""
-    return yaml.safe_dump(_as_yaml(asdict(replace(recipe, extends=None))), sort_keys=False)
+    return yaml.safe_dump(asdict(replace(recipe, extends=None), dict_factory=_with_paths_as_text), sort_keys=False)
 
 
 def photos_of_recipe(path: Path) -> Path | None:
@@ -271,13 +271,5 @@ def _plain_values(value: Any) -> Any:
     return value
 
 
-def _as_yaml(value: Any) -> Any:
-    """Tuples as lists and paths as text."""
-    match value:
-        case dict():
-            return {key: _as_yaml(part) for key, part in value.items()}
-        case tuple():
-            return [_as_yaml(part) for part in value]
-        case Path():
-            return str(value)
-    return value
+def _with_paths_as_text(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: str(value) if isinstance(value, Path) else value for name, value in items}
