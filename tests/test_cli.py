@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tag2mask.cli import _parser
 from tag2mask.recipes import load_recipe, save_recipe, shipped_recipes
 
 COMMANDS = (
@@ -86,6 +87,16 @@ def test_every_command_has_help(name: str, tag2mask: Callable):
 
     assert outcome.status == 0
     assert f"usage: tag2mask {name}" in outcome.out
+
+
+def test_every_argument_of_every_command_says_what_it_is_for():
+    (subparsers,) = (action for action in _parser()._actions if action.dest == "command")
+
+    silent = [
+        (name, action.dest) for name, command in subparsers.choices.items() for action in command._actions
+        if not action.help
+    ]  # fmt: skip
+    assert silent == []
 
 
 def test_version_is_told(tag2mask: Callable):

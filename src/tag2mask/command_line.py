@@ -126,7 +126,9 @@ def _add_recipe(command: argparse.ArgumentParser, name: str) -> None:
 
 def _add_check(command: argparse.ArgumentParser) -> None:
     command.add_argument("data", type=_path, metavar="DATA", help="folder of the data set")
-    command.add_argument("--layout", choices=get_args(Layout), default="auto")
+    command.add_argument(
+        "--layout", choices=get_args(Layout), default="auto", help="how the folder is laid out (auto: as it looks)"
+    )
     command.add_argument("--tag-source", choices=get_args(TagSource), default="auto", help="VOC layout: where tags are")
     command.add_argument(
         "--train-split", type=from_home, help="list name or path of the photos to train on (train, of COCO trainYEAR)"
@@ -162,7 +164,10 @@ def _add_predict(command: argparse.ArgumentParser) -> None:
 
 def _add_export(command: argparse.ArgumentParser) -> None:
     command.add_argument("model", type=_path, metavar="MODEL", help="a run, or a model folder of it")
-    command.add_argument("--to", choices=get_args(ExportFormat), required=True)
+    command.add_argument(
+        "--to", choices=get_args(ExportFormat), required=True,
+        help="onnx: the network in one file; voc-server: predictions, packed for the VOC test server",
+    )  # fmt: skip
     command.add_argument("--out", type=_path, required=True, metavar="FILE", help="the .onnx, .tar or .tar.gz to write")
     command.add_argument("--masks", type=_path, metavar="DIR", help="voc-server: folder of predictions")
     command.add_argument("--names", type=_path, metavar="FILE", help="voc-server: list of the test photos")
