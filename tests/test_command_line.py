@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from tag2mask.command_line import build_parser, refuse_file, refuse_unknown, split_settings
-from tag2mask.recipes import RecipeError
+from tag2mask.usage import UsageError
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_number_that_is_no_count_is_refused_with_what_is_expected(number: str, c
 def test_unknown_argument_is_refused_with_the_one_that_was_probably_meant():
     typed = build_parser({"table": "Run a table."}).parse_args(["table", "table1", "demo"])
 
-    with pytest.raises(RecipeError, match=r"table does not know --seed; did you mean --seeds\?"):
+    with pytest.raises(UsageError, match=r"table does not know --seed; did you mean --seeds\?"):
         refuse_unknown(["--seed"], typed)
 
 
@@ -76,5 +76,5 @@ def test_file_in_the_place_of_a_run_folder_is_refused(tmp_path: Path):
 
     refuse_file(None)
     refuse_file(tmp_path)
-    with pytest.raises(RecipeError, match=r"--run is the file .*file, expected a folder"):
+    with pytest.raises(UsageError, match=r"--run is the file .*file, expected a folder"):
         refuse_file(tmp_path / "file")

@@ -27,7 +27,8 @@ MAY_IMPORT = {
     "prediction": {"data"},
     "segmenter": {"config", "files", "data", "dotted_names", "networks", "refinement", "model_card", "prediction"},
     "evaluation": {"config", "files", "progress", "data", "evaluation"},
-    "recipes": {"config", "files", "data", "dotted_names", "recipes"},
+    "usage": {"usage"},
+    "recipes": {"config", "files", "data", "dotted_names", "usage", "recipes"},
     "runs": {"config", "files", "progress", "data", "dotted_names", "recipes", "evaluation", "runs"},
     "report": {
         "config", "dotted_names", "files", "data", "cams", "evaluation", "pseudo_labels", "segmenter", "paper_tables",

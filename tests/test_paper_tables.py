@@ -6,9 +6,10 @@ import pytest
 from tag2mask.config import DataSettings, Recipe
 from tag2mask.data.read import read_data_set
 from tag2mask.paper_tables import PaperScores, Table, TableRow, load_table, row_recipes, shipped_tables
-from tag2mask.recipes import RecipeError, load_recipe, shipped_recipes
+from tag2mask.recipes import load_recipe, shipped_recipes
 from tag2mask.runs.plan import plan
 from tag2mask.runs.stages import Photos, photos_of
+from tag2mask.usage import UsageError
 
 # Read off the tables of the paper: mIoU, precision and recall.
 PAPER = {
@@ -214,7 +215,7 @@ def test_figures_of_a_paper_are_optional_but_miou(tmp_path: Path):
     ],
 )
 def test_table_that_cannot_be_understood_is_refused_in_one_line(text: str, told: str, tmp_path: Path):
-    with pytest.raises(RecipeError) as error:
+    with pytest.raises(UsageError) as error:
         load_table(written(tmp_path, text))
 
     assert told in str(error.value)
@@ -222,9 +223,7 @@ def test_table_that_cannot_be_understood_is_refused_in_one_line(text: str, told:
 
 
 def test_unknown_table_is_refused_with_the_known_ones():
-    with pytest.raises(
-        RecipeError, match=r"no table tabel1: neither a file nor one of table1, .*did you mean table1\?"
-    ):
+    with pytest.raises(UsageError, match=r"no table tabel1: neither a file nor one of table1, .*did you mean table1\?"):
         load_table("tabel1")
 
 
@@ -251,7 +250,7 @@ def test_settings_of_a_row_that_cannot_be_taken_are_refused_in_one_line(settings
 
 
 def test_mistake_in_a_flag_is_not_told_of_a_row():
-    with pytest.raises(RecipeError, match=r"^command line: no setting is called acr.epoch;"):
+    with pytest.raises(UsageError, match=r"^command line: no setting is called acr.epoch;"):
         recipe_of("table1", "baseline", "demo", "--acr.epoch=3")
 
 
@@ -265,7 +264,7 @@ def test_mistake_in_a_flag_is_not_told_of_a_row():
     ],
 )
 def test_flag_that_every_row_decides_itself_is_refused(flags: tuple[str, ...], name: str):
-    with pytest.raises(RecipeError, match=f"^command line: found --{name}, which does nothing in a table; expected"):
+    with pytest.raises(UsageError, match=f"^command line: found --{name}, which does nothing in a table; expected"):
         recipe_of("table1", "baseline", "demo", *flags)
 
 

@@ -13,9 +13,10 @@ from tag2mask.config import (
     RemnantSettings,
     SegmenterSettings,
 )
-from tag2mask.recipes import RecipeError, load_recipe, save_recipe, settings_help, shipped_recipes
+from tag2mask.recipes import load_recipe, save_recipe, settings_help, shipped_recipes
 from tag2mask.recipes.paths import with_absolute_paths
 from tag2mask.runs.contradictions import unread_label_settings
+from tag2mask.usage import UsageError
 
 
 def written(folder: Path, text: str, name: str = "mine.yaml") -> str:
@@ -172,7 +173,7 @@ def test_tilde_of_a_path_is_the_folder_of_the_user(tmp_path: Path, monkeypatch: 
 
 
 def test_folder_in_the_place_of_a_recipe_is_told_from_a_misspelt_name(tmp_path: Path):
-    with pytest.raises(RecipeError, match=r"found a folder, expected a file, such as the config") as error:
+    with pytest.raises(UsageError, match=r"found a folder, expected a file, such as the config") as error:
         load_recipe(str(tmp_path))
 
     assert str(error.value).endswith(f"; --data.root {tmp_path} names photos")
@@ -236,7 +237,7 @@ def test_paper_recipe_differs_from_the_released_one_where_the_text_does():
     ],
 )
 def test_recipe_that_cannot_be_understood_is_refused_in_one_line(text: str, told: str, tmp_path: Path):
-    with pytest.raises(RecipeError, match=told.replace("?", r"\?")) as error:
+    with pytest.raises(UsageError, match=told.replace("?", r"\?")) as error:
         load_recipe(written(tmp_path, text))
 
     assert "\n" not in str(error.value)
@@ -259,7 +260,7 @@ def test_recipe_that_cannot_be_understood_is_refused_in_one_line(text: str, told
     ],
 )
 def test_flag_that_cannot_be_understood_is_refused_in_one_line(flags: list[str], told: str, tmp_path: Path):
-    with pytest.raises(RecipeError, match=re.escape(told)) as error:
+    with pytest.raises(UsageError, match=re.escape(told)) as error:
         load_recipe(written(tmp_path, "acr: {epochs: 3}"), flags)
 
     assert "\n" not in str(error.value)

@@ -16,8 +16,9 @@ from tag2mask.command_line import WITHOUT_SETTINGS, build_parser, refuse_file, r
 from tag2mask.config import DataSettings, EngineSettings
 from tag2mask.memory import is_want_of_memory
 from tag2mask.progress import is_first_process
-from tag2mask.recipes import RecipeError, load_recipe, recipe_as_yaml
+from tag2mask.recipes import load_recipe, recipe_as_yaml
 from tag2mask.runs.folder import RECIPE_FILE, expect_run, is_run
+from tag2mask.usage import UsageError
 
 # Commands that keep nothing of what they have done.
 _BEGIN_ANEW = ("check", "env", "export", "report", "status")
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Here, where a reader that is gone can be told from other faults.
         print(end="", flush=True)
         return status
-    except RecipeError as error:
+    except UsageError as error:
         return _fail(error, 2, debug=typed.debug)
     except (MemoryError, RuntimeError, BrokenPipeError) as error:
         if isinstance(error, BrokenPipeError) and _reader_is_gone():

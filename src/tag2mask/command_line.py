@@ -9,8 +9,9 @@ from typing import Literal, get_args
 from tag2mask import __version__
 from tag2mask.config import Layout, Precision, Recipe, TagSource
 from tag2mask.paper_tables import shipped_tables
-from tag2mask.recipes import RecipeError, meant, setting_names, settings_help, shipped_recipes
+from tag2mask.recipes import meant, setting_names, settings_help, shipped_recipes
 from tag2mask.recipes.paths import from_home
+from tag2mask.usage import UsageError
 
 ExportFormat = Literal["onnx", "voc-server"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -78,7 +79,7 @@ def split_settings(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 def refuse_file(folder: Path | None) -> None:
     """Refuse a file where `--run` names the folder of the results."""
     if folder is not None and folder.is_file():
-        raise RecipeError(f"command line: --run is the file {folder}, expected a folder")
+        raise UsageError(f"command line: --run is the file {folder}, expected a folder")
 
 
 def refuse_unknown(arguments: Sequence[str], typed: argparse.Namespace) -> None:
@@ -91,7 +92,7 @@ def refuse_unknown(arguments: Sequence[str], typed: argparse.Namespace) -> None:
         name = arguments[0].removeprefix("--").partition("=")[0]
         settings = [f"--{setting}" for setting in setting_names() if setting.endswith(f".{name}")]
         hint = f"; did you mean {' or '.join(settings)}?" if settings else ""
-    raise RecipeError(f"command line: {typed.command} does not know {' '.join(arguments)}{hint}")
+    raise UsageError(f"command line: {typed.command} does not know {' '.join(arguments)}{hint}")
 
 
 class _CommandParser(argparse.ArgumentParser):

@@ -15,7 +15,7 @@ from tag2mask.config import DataSettings, EngineSettings, Recipe
 from tag2mask.data.result_folders import FACTS_FILE
 from tag2mask.paper_tables import load_table, row_recipes
 from tag2mask.progress import is_first_process
-from tag2mask.recipes import RecipeError, save_recipe, shipped_recipes
+from tag2mask.recipes import save_recipe, shipped_recipes
 from tag2mask.runs.folder import (
     RECIPE_FILE,
     alone_in,
@@ -27,6 +27,7 @@ from tag2mask.runs.folder import (
 )
 from tag2mask.runs.plan import refuse_contradictions
 from tag2mask.runs.stages import CLASSIFIERS, PLAIN_TRAININGS, REFINEMENTS, Kind
+from tag2mask.usage import UsageError
 
 _logger = logging.getLogger(__name__)
 _FIRST_RECIPE = "animals_lite0"
@@ -162,7 +163,7 @@ def export(model: Path, out: Path, to: ExportFormat, *, masks: Path | None, name
             from tag2mask.export.voc_server import write_voc_package
 
             if masks is None or names is None:
-                raise RecipeError("command line: --to voc-server needs --masks DIR and --names FILE")
+                raise UsageError("command line: --to voc-server needs --masks DIR and --names FILE")
             photos = names.read_text(encoding="utf-8").split()
             write_voc_package(masks, out, names=photos, class_names=segmenter.class_names)
     print(f"exported: {out}")
@@ -173,7 +174,7 @@ def demo(job: Job) -> None:
     from tag2mask.data.scenes import draw_scenes
 
     if job.recipe.data.root:
-        raise RecipeError(
+        raise UsageError(
             f"command line: --data.root is {job.recipe.data.root}, but demo draws its photos: leave it out"
         )
     root = job.run / "data"

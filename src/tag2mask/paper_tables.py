@@ -12,7 +12,8 @@ import yaml
 
 from tag2mask.config import TWIN, Level, Method, Recipe, Subject, Supervision
 from tag2mask.dotted_names import leaves
-from tag2mask.recipes import RecipeError, flag_settings, load_recipe, meant
+from tag2mask.recipes import flag_settings, load_recipe, meant
+from tag2mask.usage import UsageError
 
 _WITHOUT_EFFECT = ("extends", "methods", "refined_methods", "segmenter.supervision")
 """Settings that neither a row nor a flag has: a row says by method and level what is done, on the table's recipe."""
@@ -75,25 +76,25 @@ def load_table(name_or_path: str) -> Table:
     """Read a table.
 
     Raises:
-        RecipeError: no such table, or one that cannot be understood; one line says what is wrong.
+        UsageError: no such table, or one that cannot be understood; one line says what is wrong.
     """
     shipped = shipped_tables()
     path = shipped.get(name_or_path, Path(name_or_path))
     if not path.is_file():
         listed = ", ".join(shipped)
-        raise RecipeError(f"no table {name_or_path}: neither a file nor one of {listed}{meant(name_or_path, shipped)}")
+        raise UsageError(f"no table {name_or_path}: neither a file nor one of {listed}{meant(name_or_path, shipped)}")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+        raise UsageError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     values = _checked(content, Table, str(path), given=("name",))
     if not isinstance(values["rows"], list) or not values["rows"]:
-        raise RecipeError(f"{path}: rows is {values['rows']!r}, expected a list of rows")
+        raise UsageError(f"{path}: rows is {values['rows']!r}, expected a list of rows")
     rows = tuple(_row(row, f"{path}, row {number}") for number, row in enumerate(values["rows"], start=1))
     folders = [row.folder for row in rows]
     for row in rows:
         if not row.folder or folders.count(row.folder) > 1:
-            raise RecipeError(f"{path}: row {row.name!r}: expected a name of its own, with letters or digits")
+            raise UsageError(f"{path}: row {row.name!r}: expected a name of its own, with letters or digits")
     return Table(path.stem, str(values["title"]), str(values["source"]), rows)
 
 
@@ -104,14 +105,14 @@ def row_recipes(table: Table, recipe: str, flags: Sequence[str] = ()) -> list[Re
     lets no reconstructor learn alone, it learns as long as the classifier does: the paper gives no number.
 
     Raises:
-        RecipeError: a setting of the recipe, the flags or a row that cannot be understood, or a flag that every row
+        UsageError: a setting of the recipe, the flags or a row that cannot be understood, or a flag that every row
             decides itself.
         ValueError: a row changes what all rows share.
     """
     base = load_recipe(recipe, flags)
     for name in leaves(flag_settings(flags)):
         if name in _WITHOUT_EFFECT:
-            raise RecipeError(
+            raise UsageError(
                 f"command line: found --{name}, which does nothing in a table; expected method and level in its rows"
             )
     recipes = []
@@ -119,9 +120,9 @@ def row_recipes(table: Table, recipe: str, flags: Sequence[str] = ()) -> list[Re
         where = f"{table.name}, row {row.name}"
         try:
             changed = load_recipe(recipe, [*flags, *_as_flags(row.settings)]) if row.settings else base
-        except RecipeError as error:
+        except UsageError as error:
             # Without the row's settings it was understood.
-            raise RecipeError(f"{where}: {str(error).removeprefix('command line: ')}") from error
+            raise UsageError(f"{where}: {str(error).removeprefix('command line: ')}") from error
         _check_shared(changed, base, where)
         recipes.append(_with_stages_of(row, changed))
     return recipes
@@ -183,19 +184,19 @@ def _row(content: Any, where: str) -> TableRow:
     where = f"{where} ({values['name']})"
     for name, known in (("method", get_args(Subject)), ("level", get_args(Level))):
         if values[name] not in known:
-            raise RecipeError(f"{where}: {name} is {values[name]!r}, expected one of {', '.join(known)}")
+            raise UsageError(f"{where}: {name} is {values[name]!r}, expected one of {', '.join(known)}")
     if values["method"] == TWIN and values["level"] != "segmenter":
-        raise RecipeError(f"{where}: method {TWIN} has no level but segmenter, found {values['level']}")
+        raise UsageError(f"{where}: method {TWIN} has no level but segmenter, found {values['level']}")
     if not isinstance(values.get("settings", {}), dict):
-        raise RecipeError(f"{where}: settings is {values['settings']!r}, expected sections such as acr")
+        raise UsageError(f"{where}: settings is {values['settings']!r}, expected sections such as acr")
     for name in leaves(values.get("settings", {})):
         if name in _WITHOUT_EFFECT:
-            raise RecipeError(f"{where}: found {name} in settings, where it does nothing; expected method and level")
+            raise UsageError(f"{where}: found {name} in settings, where it does nothing; expected method and level")
     if values.get("paper") is not None:
         figures = _checked(values["paper"], PaperScores, f"{where}, paper")
         for name, value in figures.items():
             if value is not None and not (isinstance(value, float | int) and 0 <= value <= 1):
-                raise RecipeError(f"{where}, paper: {name} is {value!r}, expected 0 to 1")
+                raise UsageError(f"{where}, paper: {name} is {value!r}, expected 0 to 1")
         values["paper"] = PaperScores(**figures)
     return TableRow(**{**values, "name": str(values["name"])})
 
@@ -203,13 +204,13 @@ def _row(content: Any, where: str) -> TableRow:
 def _checked(content: Any, kind: type, where: str, given: Sequence[str] = ()) -> dict[str, Any]:
     """What a file holds for a dataclass; names it lacks or does not have are refused."""
     if not isinstance(content, dict):
-        raise RecipeError(f"{where}: found {type(content).__name__}, expected names with values")
+        raise UsageError(f"{where}: found {type(content).__name__}, expected names with values")
     expected = [part for part in fields(kind) if part.name not in given]
     known = [part.name for part in expected]
     for name in content:
         if name not in known:
-            raise RecipeError(f"{where}: found {name}, expected {', '.join(known)}{meant(str(name), known)}")
+            raise UsageError(f"{where}: found {name}, expected {', '.join(known)}{meant(str(name), known)}")
     for part in expected:
         if part.name not in content and part.default is MISSING and part.default_factory is MISSING:
-            raise RecipeError(f"{where}: {part.name} is missing")
+            raise UsageError(f"{where}: {part.name} is missing")
     return dict(content)

@@ -19,16 +19,13 @@ from tag2mask.files import replacing
 from tag2mask.recipes.paths import from_home, with_absolute_paths
 from tag2mask.recipes.values import check_values
 from tag2mask.recipes.words import expected, shown, takes_list, type_of, value_at
+from tag2mask.usage import UsageError
 
 # The settings' docstrings are the help of their flags.
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
 # The parser knows them, but on the command line they say nothing: files, and whole sections of settings.
 _FLAGLESS = {"recipe", "print_config", "extends", *(field.name for field in fields(Recipe) if is_dataclass(field.type))}
-
-
-class RecipeError(ValueError):
-    """A recipe or flag that cannot be understood."""
 
 
 def shipped_recipes() -> dict[str, Path]:
@@ -41,7 +38,7 @@ def load_recipe(name_or_path: str, flags: Sequence[str] = ()) -> Recipe:
     """Read a recipe with all that it extends, and lay flags such as `--acr.epochs 10` on top.
 
     Raises:
-        RecipeError: no such recipe, an unknown setting or a value out of its range; one line says which.
+        UsageError: no such recipe, an unknown setting or a value out of its range; one line says which.
         ValueError: values that nothing can be made with.
     """
     parser = recipe_parser()
@@ -57,7 +54,7 @@ def load_recipe(name_or_path: str, flags: Sequence[str] = ()) -> Recipe:
     try:
         parsed = parser.parse_args(arguments)
     except ArgumentError as error:
-        raise RecipeError(_in_words(parser, error, given)) from error
+        raise UsageError(_in_words(parser, error, given)) from error
     parsed.pop("recipe")
     recipe: Recipe = _plain_values(Recipe(**vars(parser.instantiate(parsed))))
     check_values(recipe)
@@ -94,7 +91,7 @@ def flag_settings(flags: Sequence[str]) -> dict[str, Any]:
     """What the flags of a command line set, by dotted name; a whole section as a mapping.
 
     Raises:
-        RecipeError: a flag that is no setting, or has no value.
+        UsageError: a flag that is no setting, or has no value.
     """
     return {name: _value(text) for name, text in _read_flags(flags)}
 
@@ -132,11 +129,11 @@ def _find(name_or_path: str, beside: Path) -> Path:
         return path
     listed = ", ".join(shipped)
     if path.is_dir():
-        raise RecipeError(
+        raise UsageError(
             f"no recipe {name_or_path}: found a folder, expected a file, such as the config.yaml of a run, or one of "
             f"{listed}; --data.root {name_or_path} names photos"
         )
-    raise RecipeError(f"no recipe {name_or_path}: neither a file nor one of {listed}{meant(name_or_path, shipped)}")
+    raise UsageError(f"no recipe {name_or_path}: neither a file nor one of {listed}{meant(name_or_path, shipped)}")
 
 
 def _chain(path: Path) -> list[Path]:
@@ -145,7 +142,7 @@ def _chain(path: Path) -> list[Path]:
     while extended := _read_yaml(chain[0]).get("extends"):
         base = _find(str(extended), chain[0].parent)
         if base in chain:
-            raise RecipeError(f"{path}: extends itself")
+            raise UsageError(f"{path}: extends itself")
         chain.insert(0, base)
     return chain
 
@@ -155,11 +152,11 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         with path.open(encoding="utf-8") as file:
             content = yaml.load(file, _Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: not YAML: {_one_line(error)}") from error
+        raise UsageError(f"{path}: not YAML: {_one_line(error)}") from error
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise RecipeError(f"{path}: found {type(content).__name__}, expected sections such as data and classifier")
+        raise UsageError(f"{path}: found {type(content).__name__}, expected sections such as data and classifier")
     return content
 
 
@@ -171,7 +168,7 @@ class _Loader(yaml.SafeLoader):
         for number, (key, _) in enumerate(node.value):
             if key.value in keys[:number]:
                 line = key.start_mark.line + 1
-                raise RecipeError(f"{key.start_mark.name} line {line}: found {key.value} again, expected it once")
+                raise UsageError(f"{key.start_mark.name} line {line}: found {key.value} again, expected it once")
         return super().construct_mapping(node, deep)
 
 
@@ -186,9 +183,9 @@ def _check_names(content: Mapping[str, Any], where: str, prefix: str = "") -> No
         if isinstance(value, dict):
             _check_names(value, where, f"{name}.")
         elif value is None and NoneType not in get_args(type_of(name)) and not first:
-            raise RecipeError(f"{where}: {name} is null, expected {expected(name)}")
+            raise UsageError(f"{where}: {name} is null, expected {expected(name)}")
         elif first:
-            raise RecipeError(f"{where}: {name} is {shown(value)}, expected settings such as {first}")
+            raise UsageError(f"{where}: {name} is {shown(value)}, expected settings such as {first}")
 
 
 def _read_flags(flags: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -201,17 +198,17 @@ def _read_flags(flags: Sequence[str]) -> Iterator[tuple[str, str]]:
     for word in words:
         name, equals, text = word.removeprefix("--").partition("=")
         if not word.startswith("--"):
-            raise RecipeError(f"command line: found {word}, expected a setting such as --acr.epochs")
+            raise UsageError(f"command line: found {word}, expected a setting such as --acr.epochs")
         if name not in known:
             _refuse(name, known, "command line")
         if name == "extends":
-            raise RecipeError(
+            raise UsageError(
                 "command line: extends stands in a recipe's file; name that recipe in the place of this one"
             )
         if not equals:
             text = next(words, "--")
         if not text.strip() or (not equals and text.startswith("--")):
-            raise RecipeError(f"command line: --{name} has no value, expected {expected(name)}")
+            raise UsageError(f"command line: --{name} has no value, expected {expected(name)}")
         text = from_home(text)
         is_bare = takes_list(name) and not isinstance(_value(text), list | None) and not {"[", "]"} & set(text)
         yield name, f"[{text}]" if is_bare else text
@@ -225,7 +222,7 @@ def _value(text: str) -> Any:
 
 
 def _refuse(name: str, known: Sequence[str], where: str) -> NoReturn:
-    raise RecipeError(f"{where}: no setting is called {name}{meant(name, known)}")
+    raise UsageError(f"{where}: no setting is called {name}{meant(name, known)}")
 
 
 def _one_line(error: Exception) -> str:
