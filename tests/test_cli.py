@@ -112,6 +112,10 @@ def test_version_is_told(tag2mask: Callable):
         (("--cams.threshold=2",), "cams.threshold"),
         (("--methods", "[baseline,acrobat]"), "acrobat"),
         (("--acr.epochs",), "--acr.epochs has no value"),
+        (
+            ("--engine.accelerator", "cudda"),
+            "engine.accelerator is cudda, expected one of auto, cpu, gpu, cuda, mps",
+        ),
         (("--run", Path(__file__)), f"--run is the file {__file__}, expected a folder"),
         (("stray",), "stray"),
         (("--epochs", 3), "run does not know --epochs 3; did you mean --classifier.epochs or --mctformer.epochs or "),
@@ -173,7 +177,6 @@ def test_setting_that_does_not_fit_exits_1_with_one_line(
     ("arguments", "told"),
     [
         (("--classifier.batch_size", 100), "13 photos to train on, but a batch takes 100"),
-        (("--engine.accelerator", "tpu"), "tpu"),
         (("--acr.reconstructor.classify", "false"), "reconstructor_loss.classification"),
     ],
 )

@@ -32,6 +32,13 @@ def test_compiling_without_a_compiler_is_refused_in_one_line():
     assert "\n" not in str(error.value)
 
 
+def test_device_that_is_not_there_is_refused_with_its_setting(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+
+    with pytest.raises(ValueError, match=r"^engine\.accelerator mps x 1: "):
+        launch(EngineSettings(accelerator="mps"))
+
+
 @pytest.mark.parametrize(("device", "expected"), [("cpu", "highest"), ("cuda", "high")])
 def test_products_of_float32_are_rounded_on_a_gpu_alone(device: str, expected: str, monkeypatch: pytest.MonkeyPatch):
     # There is no GPU that Fabric could find.

@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from tag2mask import __version__
-from tag2mask.config import Layout, Precision, Recipe, TagSource
+from tag2mask.config import Device, Layout, Precision, Recipe, TagSource
 from tag2mask.paper_tables import shipped_tables
 from tag2mask.recipes import meant, setting_names, settings_help, shipped_recipes
 from tag2mask.recipes.paths import from_home
 from tag2mask.usage import UsageError
 
 ExportFormat = Literal["onnx", "voc-server"]
-Device = Literal["auto", "cpu", "cuda", "mps"]
-"""Values of `engine.accelerator` that `predict` offers."""
 WITHOUT_SETTINGS = ("check", "predict", "export", "env")
 """Commands that take no recipe, and so none of its settings."""
 

@@ -25,6 +25,7 @@ ClassifierSection = Literal["classifier", "mctformer"]
 Augmentation = Literal["flip", "deit"]
 Initialisation = Literal["pytorch", "xavier"]
 Supervision = Literal["pseudo_labels", "masks"]
+Device = Literal["auto", "cpu", "gpu", "cuda", "mps"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 Level = Literal["seed", "crf", "refined", "pseudo-label", "segmenter"]
 """What is measured, in the order of the stages."""
@@ -414,8 +415,8 @@ class EngineSettings:
 
     seed: NonNegativeInt = 4242
     """Seed of every random draw; released code."""
-    accelerator: str = "auto"
-    """Lightning Fabric's accelerator: auto, cpu, gpu, ..."""
+    accelerator: Device = "auto"
+    """What the networks work on: `gpu` is `cuda` or `mps`, whichever there is; `auto` also takes the processor."""
     devices: PositiveInt = 1
     """Processes that work together on a machine."""
     num_nodes: PositiveInt = 1
