@@ -133,9 +133,14 @@ def test_public_names_are_there_and_are_imported_when_they_are_asked_for():
     public = {name: getattr(tag2mask, name) for name in tag2mask.__all__}
 
     assert public["Segmenter"].__module__ == "tag2mask.segmenter"
-    assert all(found.__name__ == name for name, found in public.items())
+    assert all(found.__name__.removeprefix("tag2mask.") == name for name, found in public.items())
     with pytest.raises(AttributeError, match="module 'tag2mask' has no attribute 'Segmentor'"):
         tag2mask.Segmentor  # noqa: B018
+
+
+def test_commands_are_there_without_being_imported_by_their_name():
+    code = "import sys, tag2mask; assert tag2mask.commands.run; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_torch_is_imported_where_networks_are():
