@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tag2mask.cli import _parser
+from tag2mask.command_line import build_parser
 from tag2mask.recipes import load_recipe, save_recipe, shipped_recipes
 
 COMMANDS = (
@@ -90,7 +90,7 @@ def test_every_command_has_help(name: str, tag2mask: Callable):
 
 
 def test_every_argument_of_every_command_says_what_it_is_for():
-    (subparsers,) = (action for action in _parser()._actions if action.dest == "command")
+    (subparsers,) = (action for action in build_parser()._actions if action.dest == "command")
 
     silent = [
         (name, action.dest) for name, command in subparsers.choices.items() for action in command._actions

@@ -38,9 +38,9 @@ def test_every_command_and_recipe_of_the_tables_exists():
     commands = set(re.findall(r"`tag2mask ([a-z]+)", text))
     recipes = set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
 
-    from tag2mask.cli import _parser
+    from tag2mask.command_line import build_parser
 
-    (subparsers,) = (action for action in _parser()._actions if action.dest == "command")
+    (subparsers,) = (action for action in build_parser()._actions if action.dest == "command")
     assert commands <= set(subparsers.choices)
     assert recipes == set(shipped_recipes())
 

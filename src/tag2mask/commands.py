@@ -6,11 +6,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 from rich.console import Console
 
-from tag2mask.command_line import ExportFormat
 from tag2mask.config import DataSettings, EngineSettings, Recipe
 from tag2mask.data.result_folders import FACTS_FILE
 from tag2mask.paper_tables import load_table, row_recipes
@@ -28,6 +27,8 @@ from tag2mask.runs.folder import (
 from tag2mask.runs.plan import refuse_contradictions
 from tag2mask.runs.stages import CLASSIFIERS, PLAIN_TRAININGS, REFINEMENTS, Kind
 from tag2mask.usage import UsageError
+
+ExportFormat = Literal["onnx", "voc-server"]
 
 _logger = logging.getLogger(__name__)
 _FIRST_RECIPE = "animals_lite0"
