@@ -335,6 +335,19 @@ def test_run_names_its_recipe_and_its_folder(named: str, tag2mask: Callable, fin
     assert "not made yet" not in outcome.out
 
 
+@pytest.mark.parametrize("command", ["status", "report", "evaluate"])
+def test_run_that_was_copied_without_hidden_files_goes_on(
+    command: str, tag2mask: Callable, finished_run: Path, tmp_path: Path
+):
+    run = shutil.copytree(finished_run, tmp_path / "run", ignore=shutil.ignore_patterns(".*"))
+
+    outcome = tag2mask(command, run)
+
+    assert outcome.status == 0, outcome.err
+    assert "not made yet" not in outcome.out
+    assert list(tmp_path.iterdir()) == [run]
+
+
 @pytest.mark.parametrize(
     ("error", "told"),
     [

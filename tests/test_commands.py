@@ -116,7 +116,8 @@ def test_refused_demo_leaves_the_recipe_of_the_demo_before(
 ):
     monkeypatch.setattr("tag2mask.data.scenes.NUM_PHOTOS", {"train": 3, "val": 3})
     recipe = load_recipe("demo")
-    save_recipe(tmp_path / "config.yaml", replace(recipe, data=replace(recipe.data, root=tmp_path / "data")))
+    with alone_in(tmp_path):
+        save_recipe(tmp_path / "config.yaml", replace(recipe, data=replace(recipe.data, root=tmp_path / "data")))
     before = (tmp_path / "config.yaml").read_bytes()
 
     outcome = tag2mask("demo", "--labels.threshold", 0.123, "--run", tmp_path)
@@ -184,6 +185,19 @@ def test_folder_that_is_not_ours_is_refused(shapes: Path, tag2mask: Callable, ti
     assert outcome.err.startswith(f"tag2mask: {shapes}: not empty and not a run of tag2mask")
     assert len(outcome.err.splitlines()) == 1
     assert sorted(shapes.iterdir()) == before
+
+
+@pytest.mark.parametrize("command", ["run", "demo"])
+def test_settings_of_another_program_are_left_alone(
+    command: str, tag2mask: Callable, tiny_recipe: Path, tmp_path: Path
+):
+    (tmp_path / "config.yaml").write_text("port: 80\n")
+
+    outcome = tag2mask(command, *([tiny_recipe] if command == "run" else []), "--run", tmp_path)
+
+    assert outcome.status == 1
+    assert outcome.err.startswith(f"tag2mask: {tmp_path}: not empty and not a run of tag2mask")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("config.yaml", "port: 80\n")]
 
 
 def test_folder_in_use_is_refused_before_the_data_are_read(tag2mask: Callable, tiny_recipe: Path, tmp_path: Path):
@@ -314,7 +328,8 @@ def test_report_of_a_folder_that_is_no_run_is_refused(tag2mask: Callable, tmp_pa
     outcome = tag2mask("report", tmp_path)
 
     assert outcome.status == 1
-    assert outcome.err == f"tag2mask: {tmp_path}: found no config.yaml, expected the folder of a run\n"
+    told = "found no config.yaml with stages beside it, expected the folder of a run"
+    assert outcome.err == f"tag2mask: {tmp_path}: {told}\n"
 
 
 def test_report_is_written_again_with_as_many_photos_as_asked(tag2mask: Callable, whole_run: Path, tmp_path: Path):

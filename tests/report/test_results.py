@@ -76,7 +76,7 @@ def test_report_of_a_changed_recipe_names_what_it_leaves_out(run: DrawnRun, capl
 
 
 def test_a_folder_that_is_no_run_has_no_report(masked_run: DrawnRun, tmp_path: Path):
-    with pytest.raises(ValueError, match=r"found no config\.yaml, expected the folder of a run"):
+    with pytest.raises(ValueError, match=r"found no config\.yaml with stages beside it, expected the folder of a run"):
         write_run_report(masked_run.recipe, masked_run.photos, tmp_path, warnings=[])
 
 

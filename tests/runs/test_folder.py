@@ -16,6 +16,7 @@ from tag2mask.runs.folder import (
     RECIPE_FILE,
     alone_in,
     expect_run,
+    is_run,
     refuse_foreign,
     refuse_foreign_tables,
     refuse_in_use,
@@ -26,19 +27,33 @@ from tag2mask.runs.folder import (
 def test_run_may_begin_in_a_new_or_empty_folder_and_go_on_in_its_own(tmp_path: Path):
     refuse_foreign(tmp_path / "absent")
     refuse_foreign(tmp_path)
-    (tmp_path / RECIPE_FILE).touch()
-    (tmp_path / "scores.json").touch()
+    with alone_in(tmp_path):
+        (tmp_path / RECIPE_FILE).touch()
+        (tmp_path / "scores.json").touch()
 
     refuse_foreign(tmp_path)
     expect_run(tmp_path)
 
 
-def test_folder_of_other_files_is_no_run(tmp_path: Path):
-    (tmp_path / "photo.jpg").touch()
+def test_run_that_was_copied_without_hidden_files_is_one(tmp_path: Path):
+    (tmp_path / RECIPE_FILE).touch()
+    (tmp_path / "1-classifier/acr").mkdir(parents=True)
+    (tmp_path / "1-classifier/acr/manifest.json").touch()
 
-    with pytest.raises(ValueError, match=r"not empty and not a run of tag2mask \(config\.yaml is missing\)"):
+    assert is_run(tmp_path)
+    refuse_foreign(tmp_path)
+    expect_run(tmp_path)
+
+
+@pytest.mark.parametrize("others", [["photo.jpg"], [RECIPE_FILE], [RECIPE_FILE, "1-drafts", "masks"]])
+def test_folder_of_other_files_is_no_run(others: list[str], tmp_path: Path):
+    for name in others:
+        (tmp_path / name).touch()
+
+    assert not is_run(tmp_path)
+    with pytest.raises(ValueError, match=r"not empty and not a run of tag2mask \(no config\.yaml with stages"):
         refuse_foreign(tmp_path)
-    with pytest.raises(ValueError, match=r"found no config\.yaml, expected the folder of a run"):
+    with pytest.raises(ValueError, match=r"found no config\.yaml with stages .*, expected the folder of a run"):
         expect_run(tmp_path)
 
 

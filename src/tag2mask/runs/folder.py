@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
+from tag2mask.data.result_folders import MANIFEST_FILE
 from tag2mask.recipes import photos_of_recipe
 from tag2mask.runs.foreign import FOREIGN_FILES
 from tag2mask.runs.manifest import read_manifest
@@ -16,24 +17,29 @@ from tag2mask.runs.stages import TRAININGS, Stage
 _logger = logging.getLogger(__name__)
 
 RECIPE_FILE = "config.yaml"
-"""All settings of a run: the folder that has this file is a run's."""
+"""All settings of a run."""
 LOCK_FILE = ".lock"
 """Holds the number of the process that works in the run folder, or was the last one to do so."""
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a run has worked in a folder: a recipe alone, which may be somebody's own, does not tell."""
-    return (folder / RECIPE_FILE).is_file() and (folder / LOCK_FILE).is_file()
+    """Whether a run has worked in a folder: there is its recipe, and either its lock or a stage that it has begun.
+
+    A recipe alone may be somebody's own, and a copy of a run may lack hidden files.
+    """
+    if not (folder / RECIPE_FILE).is_file():
+        return False
+    return (folder / LOCK_FILE).is_file() or any(folder.glob(f"[1-6]-*/*/{MANIFEST_FILE}"))
 
 
 def expect_run(folder: Path) -> None:
     """Refuse a folder that is not that of a run.
 
     Raises:
-        ValueError: it has no recipe.
+        ValueError: no run has worked in it.
     """
-    if not (folder / RECIPE_FILE).is_file():
-        raise ValueError(f"{folder}: found no {RECIPE_FILE}, expected the folder of a run")
+    if not is_run(folder):
+        raise ValueError(f"{folder}: found no {RECIPE_FILE} with stages beside it, expected the folder of a run")
 
 
 def refuse_foreign(folder: Path) -> None:
@@ -43,9 +49,10 @@ def refuse_foreign(folder: Path) -> None:
         ValueError: there are files of another origin.
     """
     taken = [Path(file).parts[0] for file in FOREIGN_FILES.values()]
-    if _has_files(folder, but=taken) and not (folder / RECIPE_FILE).exists():
+    if _has_files(folder, but=taken) and not is_run(folder):
         raise ValueError(
-            f"{folder}: not empty and not a run of tag2mask ({RECIPE_FILE} is missing): choose another --run"
+            f"{folder}: not empty and not a run of tag2mask (no {RECIPE_FILE} with stages beside it): choose another "
+            "--run"
         )
 
 
