@@ -303,7 +303,10 @@ def test_recipe_without_photos_beside_a_run_is_told_that_the_run_has_its_own(tag
     outcome = tag2mask("evaluate", "animals_lite0", "--run", finished_run)
 
     assert outcome.status == 1
-    assert only_line(outcome.err).endswith(f"with the run's own settings: tag2mask evaluate {finished_run}")
+    assert only_line(outcome.err) == (
+        "tag2mask: data.root is not set: pass --data.root PHOTOS, or continue this run with its own settings: "
+        f"tag2mask evaluate {finished_run}"
+    )
 
 
 @pytest.mark.parametrize("command", ["report", "status", "evaluate"])
@@ -320,7 +323,7 @@ def test_run_whose_photos_have_moved_is_told_where_they_are(
     gone = tmp_path / "gone"
     assert lost.status == 1
     assert only_line(lost.err) == (
-        f"tag2mask: {gone}: found no such folder, expected photos of {run}: tell --data.root where they are"
+        f"tag2mask: {gone}: no such folder. If the photos of {run} have moved, pass --data.root NEW_FOLDER"
     )
     assert found.status == 0, found.err
     assert "changed" not in found.out + found.err
@@ -376,6 +379,22 @@ def test_want_of_memory_exits_1_with_one_line_that_says_what_takes_less(
     assert told in line
     assert line.endswith("smaller crops, batches or long_side, or fewer engine.workers, take less")
     assert outcome.out == ""
+
+
+@pytest.mark.parametrize(("command", "told"), [("train", "resume"), ("env", "start over")])
+def test_interrupted_command_says_what_comes_of_the_same_one(
+    command: str, told: str, tag2mask: Callable, tiny_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tag2mask.commands._work", interrupt)
+    monkeypatch.setattr("tag2mask.environment.facts", interrupt)
+
+    outcome = tag2mask(command, *((tiny_recipe, "--run", tmp_path / "run") if command == "train" else ()))
+
+    assert outcome.status == 130
+    assert outcome.err == f"interrupted; run the same command again to {told}\n"
 
 
 def test_fault_of_the_program_keeps_its_traceback(

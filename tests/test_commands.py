@@ -446,7 +446,7 @@ def test_predict_on_a_device_that_is_not_there_is_refused_in_one_line(
     outcome = tag2mask("predict", shapes / "00.png", *flags)
 
     assert outcome.status == 1
-    assert outcome.err == "tag2mask: --device mps: found none for torch, expected auto or cpu\n"
+    assert outcome.err == "tag2mask: --device mps: torch finds no such device; use auto or cpu\n"
     assert not (tmp_path / "out").exists()
 
 

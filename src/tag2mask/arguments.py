@@ -67,7 +67,7 @@ def _job(typed: argparse.Namespace, settings: Sequence[str]) -> Job:
     recipe = load_recipe(typed.recipe, settings)
     if recipe.data.root is None and typed.run and is_run(typed.run):
         raise ValueError(
-            f"data.root: found nothing, expected the folder of the photos; with the run's own settings: tag2mask "
+            f"data.root is not set: pass --data.root PHOTOS, or continue this run with its own settings: tag2mask "
             f"{typed.command} {typed.run}"
         )
     return Job(recipe, typed.run or Path("runs") / named.stem)
@@ -79,7 +79,7 @@ def _job_of_run(folder: Path, settings: Sequence[str]) -> Job:
     recipe = load_recipe(str(folder / RECIPE_FILE), settings)
     root = recipe.data.root
     if root and not root.is_dir():
-        raise ValueError(f"{root}: found no such folder, expected photos of {folder}: tell --data.root where they are")
+        raise ValueError(f"{root}: no such folder. If the photos of {folder} have moved, pass --data.root NEW_FOLDER")
     return Job(recipe, folder)
 
 

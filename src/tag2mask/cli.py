@@ -48,8 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, FloatingPointError, OSError) as error:
         return _fail(error, 1, debug=typed.debug)
     except KeyboardInterrupt:
-        goes_on = "goes on from here" if command.resumes else "begins anew"
-        print(f"stopped; the same command {goes_on}", file=sys.stderr)
+        what_for = "resume" if command.resumes else "start over"
+        print(f"interrupted; run the same command again to {what_for}", file=sys.stderr)
         return 130
 
 

@@ -141,7 +141,7 @@ def predict(photos: Sequence[Path], model: Path, folder: Path, engine: EngineSet
         fabric = launch(engine)
     except ValueError as error:
         # A setting of recipes, of which there is none here.
-        raise ValueError(f"--device {engine.accelerator}: found none for torch, expected auto or cpu") from error
+        raise ValueError(f"--device {engine.accelerator}: torch finds no such device; use auto or cpu") from error
     with inference_arithmetic(fabric, engine):
         result = predict_photos(fabric, segmenter, found, folder=folder, origin=origin)
     print(f"labelled {result.num_photos - len(result.failed):,} of {result.num_photos:,} photos: {folder}")

@@ -30,7 +30,7 @@ def test_folder_in_the_place_of_the_file_is_refused(tmp_path: Path):
 def test_folder_that_cannot_be_made_is_refused(tmp_path: Path):
     (tmp_path / "file").touch()
 
-    with pytest.raises(ValueError, match=r"file/new: found Not a directory, expected a folder that takes files$"):
+    with pytest.raises(ValueError, match=r"file/new: cannot write here: Not a directory$"):
         check_destination(tmp_path / "file" / "new" / "m.onnx", ".onnx")
 
 
@@ -38,5 +38,5 @@ def test_folder_that_cannot_be_made_is_refused(tmp_path: Path):
 def test_folder_without_rights_is_refused(tmp_path: Path):
     tmp_path.chmod(0o500)
 
-    with pytest.raises(ValueError, match=r"found Permission denied, expected a folder that takes files$"):
+    with pytest.raises(ValueError, match=r"cannot write here: Permission denied$"):
         check_destination(tmp_path / "m.onnx", ".onnx")

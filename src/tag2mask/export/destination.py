@@ -23,4 +23,4 @@ def check_destination(path: Path, *endings: str) -> None:
         # By doing it: rights say nothing of a disk that takes no files.
         tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as error:
-        raise ValueError(f"{path.parent}: found {error.strerror}, expected a folder that takes files") from error
+        raise ValueError(f"{path.parent}: cannot write here: {error.strerror}") from error
