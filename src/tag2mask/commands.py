@@ -46,42 +46,42 @@ class Job:
 
 
 def run(job: Job) -> None:
-    """Do every stage that is not up to date, from tags to predictions, measure them and write the report."""
+    """Run every stage that is not up to date, from tags to predictions, then measure and report."""
     _work(job, get_args(Kind))
 
 
 def train(job: Job) -> None:
-    """Train the classifiers of a recipe, and the reconstructor where it learns alone first."""
+    """Train the classifiers, and first the reconstructor where the recipe asks for it."""
     _work(job, CLASSIFIERS)
 
 
 def cams(job: Job) -> None:
-    """Write the class activation maps."""
+    """Make the class activation maps."""
     _work(job, ("cams",))
 
 
 def refine(job: Job) -> None:
-    """Sharpen the seeds by the CRF, train the network of relations and let the maps walk."""
+    """Sharpen the seeds: CRF, boundary or affinity network, random walk."""
     _work(job, REFINEMENTS)
 
 
 def label(job: Job) -> None:
-    """Write the pseudo-labels."""
+    """Turn the maps into pseudo-labels."""
     _work(job, ("labels",))
 
 
 def segment(job: Job) -> None:
-    """Train the segmenters and write their predictions of the split to measure."""
+    """Train the segmenters, and predict the validation split with them."""
     _work(job, ("segmenter", "predictions"))
 
 
 def evaluate(job: Job) -> None:
-    """Measure all that is there against the masks, and write the report."""
+    """Score everything made so far against the true masks, and write the report."""
     _work(job, ("scores",))
 
 
 def table(name: str, recipe: str, flags: Sequence[str], *, num_seeds: int, run: Path) -> None:
-    """Run every row of a table of the paper, over several seeds, and set the scores beside the paper's."""
+    """Run every row of one of the paper's tables, over several seeds, and compare the scores with the paper's."""
     chosen = load_table(name)
     refuse_foreign_tables(run)
     refuse_unwritable(run)
@@ -104,7 +104,7 @@ def table(name: str, recipe: str, flags: Sequence[str], *, num_seeds: int, run: 
 
 
 def report(job: Job, num_photos: int) -> None:
-    """Write the report of a run: one HTML page that needs no other file."""
+    """Write the report of a run: a single HTML page that needs no other file."""
     from tag2mask.data.check import check_used_splits
     from tag2mask.data.known_facts import read_known_facts
     from tag2mask.results import REPORT_FILE, write_run_report
@@ -149,7 +149,7 @@ def predict(photos: Sequence[Path], model: Path, folder: Path, engine: EngineSet
 
 
 def export(model: Path, out: Path, to: ExportFormat, *, masks: Path | None, names: Path | None) -> None:
-    """Write a trained segmenter as ONNX, or its predictions as a package for the VOC test server."""
+    """Export a trained segmenter to ONNX, or pack its predictions for the VOC test server."""
     from tag2mask.segmenter import Segmenter
 
     segmenter = Segmenter.load(model)
@@ -171,7 +171,7 @@ def export(model: Path, out: Path, to: ExportFormat, *, masks: Path | None, name
 
 
 def demo(job: Job) -> None:
-    """Draw a small data set, then train, compare and measure baseline and ACR on it."""
+    """Draw a small data set, then train, measure and compare the baseline and ACR on it."""
     from tag2mask.data.scenes import draw_scenes
 
     if job.recipe.data.root:
@@ -194,7 +194,7 @@ def demo(job: Job) -> None:
 
 
 def status(job: Job) -> None:
-    """Tell which stages of a run are up to date, and why others are not."""
+    """Show which stages are up to date, and why the others are not."""
     from tag2mask.data.known_facts import read_known_facts, remember
     from tag2mask.data.read import read_data_set
     from tag2mask.runs.plan import plan
@@ -209,7 +209,7 @@ def status(job: Job) -> None:
 
 
 def check(settings: DataSettings, *, strict: bool, as_json: bool, faults_file: Path | None) -> int:
-    """Tell what was understood of a data set and everything that is wrong with it.
+    """Show what was understood of a data set, and everything wrong with it.
 
     Returns:
         0 if it can be trained on, else 1; `strict` counts warnings as faults.
@@ -229,7 +229,7 @@ def check(settings: DataSettings, *, strict: bool, as_json: bool, faults_file: P
 
 
 def env() -> None:
-    """Tell versions, cores, memory and disk, without importing torch."""
+    """Show versions, cores, memory and disk."""
     from tag2mask.environment import facts
 
     told = facts()
