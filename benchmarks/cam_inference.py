@@ -30,13 +30,13 @@ CLASSES = [0, 3]
 @torch.inference_mode()
 def one_by_one(classifier: PhotoClassifier, photos: list[Image.Image], settings: CamSettings) -> list[Tensor]:
     """Maps of every photo, each forward pass with one image."""
-    backbone, device = classifier.backbone, next(classifier.parameters()).device
+    device = next(classifier.parameters()).device
     fused = []
     for photo in photos:
         maps = []
         for size in inference_sizes(photo.size, settings):
             resized = photo.resize(size, Image.Resampling.BICUBIC)
-            image = normalise(resized, backbone.mean, backbone.std)[None].to(device)
+            image = normalise(resized, classifier.backbone.normalisation)[None].to(device)
             maps.append(torch.stack([classifier(image).cams, classifier(image.flip(3)).cams])[:, 0, CLASSES])
         fused.append(multiscale_cams(maps, photo.height, photo.width).cpu())
     return fused
@@ -45,11 +45,10 @@ def one_by_one(classifier: PhotoClassifier, photos: list[Image.Image], settings:
 @torch.inference_mode()
 def batched(classifier: PhotoClassifier, photos: list[Image.Image], settings: CamSettings) -> list[Tensor]:
     """Maps of every photo, as many photos and their mirror images in a forward pass as `batch_pixels` allows."""
-    backbone = classifier.backbone
     fused = []
     for indices in batches_of_one_size([photo.size for photo in photos], settings):
         batch = [photos[index] for index in indices]
-        outputs = raw_maps(classifier, scaled_pixels(batch, settings), mean=backbone.mean, std=backbone.std)
+        outputs = raw_maps(classifier, scaled_pixels(batch, settings))
         fused += [
             multiscale_cams([scale.maps[:, place, CLASSES] for scale in outputs], photo.height, photo.width).cpu()
             for place, photo in enumerate(batch)

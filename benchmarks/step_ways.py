@@ -71,7 +71,7 @@ def _begin(name: str, recipe: Recipe, num_classes: int) -> Adversaries:
     records = [Record(str(number), Path(), (1,)) for number in range(NUM_PHOTOS)]
     training = Training(launch(recipe.engine), recipe, records, num_classes, Path())
     classifier = new_classifier(training, "classifier")
-    reconstructor = new_reconstructor(training, classifier.backbone)
+    reconstructor = new_reconstructor(training, classifier)
     acr = recipe.acr
     if name == "plain":
         for network in (classifier, reconstructor):

@@ -33,6 +33,7 @@ from tag2mask.data.batch import Batch, collate
 from tag2mask.data.datasets import TrainingPhotos
 from tag2mask.data.loading import raise_faults
 from tag2mask.data.records import Record
+from tag2mask.data.transforms import FlipAugmentation
 from tag2mask.engine import launch
 from tag2mask.recipes import load_recipe
 from tag2mask.training.classifiers import new_classifier
@@ -132,11 +133,9 @@ def loading_rate(recipe: Recipe, folder: Path, num_classes: int) -> float:
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
     records = [Record(path.stem, path, (1,)) for path in paths[: NUM_LOADED_BATCHES * recipe.acr.batch_size]]
     training = Training(launch(recipe.engine), recipe, records, num_classes, Path())
-    backbone = new_classifier(training, "classifier").backbone
-    photos = TrainingPhotos(
-        records, num_classes, recipe.data,
-        mean=backbone.mean, std=backbone.std, grid=recipe.acr.remnants.grid, seed=recipe.engine.seed,
-    )  # fmt: skip
+    augmentation = FlipAugmentation(recipe.data, new_classifier(training, "classifier").backbone.normalisation)
+    grid, seed = recipe.acr.remnants.grid, recipe.engine.seed
+    photos = TrainingPhotos(records, num_classes, augmentation, grid=grid, seed=seed)
     loader = build_loader(training, photos, recipe.acr.batch_size, collate)
     # The first pass starts the processes and brings the files into memory.
     for _ in range(2):

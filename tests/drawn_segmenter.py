@@ -9,6 +9,7 @@ from torch import nn
 
 from tag2mask.config import SegmenterSettings
 from tag2mask.data.photos import open_photo
+from tag2mask.data.transforms import Normalisation
 from tag2mask.networks.deeplab import DeepLab, build_deeplab
 
 SETTINGS = SegmenterSettings(backbone="test_resnet", head="deeplab_v2", output_stride=8, scales=(0.5, 1.0, 1.5))
@@ -24,7 +25,7 @@ def draw_network() -> DeepLab:
             nn.init.uniform_(module.weight, 0.5, 1.5)
         elif isinstance(module, nn.Conv2d) and module.out_channels == 3:
             nn.init.normal_(module.weight, std=0.5)
-    network.backbone.mean, network.backbone.std = (0.4, 0.5, 0.6), (0.3, 0.2, 0.25)
+    network.backbone.normalisation = Normalisation((0.4, 0.5, 0.6), (0.3, 0.2, 0.25))
     return network
 
 

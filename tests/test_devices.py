@@ -106,7 +106,8 @@ def learner(fabric: Any, network: Any) -> Learner[Any]:
 def adversaries(settings: AcrSettings, place: Place) -> tuple[Any, Any]:
     transformer = settings.classifier == "mctformer"
     classifier = build_mctformer(MCTFORMER, NUM_CLASSES) if transformer else build_classifier(CLASSIFIER, NUM_CLASSES)
-    reconstructor = build_reconstructor(CLASSIFIER, settings.reconstructor, NUM_CLASSES, classifier.backbone)
+    normalisation = classifier.backbone.normalisation
+    reconstructor = build_reconstructor(CLASSIFIER, settings.reconstructor, NUM_CLASSES, normalisation)
     return place(classifier), place(reconstructor)
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 from tag2mask.config import SegmenterSettings
 from tag2mask.data.photos import FileError, open_photo
 from tag2mask.data.sizes import reduce_photo
-from tag2mask.data.transforms import normalise
+from tag2mask.data.transforms import Normalisation, normalise
 from tag2mask.model_card import write_model_card
 from tag2mask.networks.deeplab import DeepLab
 from tag2mask.segmenter import Segmenter, model_folder, predict_scores, renew_settings
@@ -38,7 +38,7 @@ def test_scores_join_scales_and_mirror_images(fuse: Any, drawn_network: DeepLab,
             image = photo.resize(size, Image.Resampling.BICUBIC)
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if turned else image
             with torch.no_grad():
-                logits = drawn_network(normalise(image, drawn_network.backbone.mean, drawn_network.backbone.std)[None])
+                logits = drawn_network(normalise(image, drawn_network.backbone.normalisation)[None])
             full = F.interpolate(logits, size=(36, 48), mode="bilinear")[0].softmax(0)
             found.append(full.flip(2) if turned else full)
     expected = torch.stack(found).amax(0) if fuse == "max" else torch.stack(found).mean(0)
@@ -213,7 +213,7 @@ def test_model_folder_takes_new_settings_of_its_predictions_alone(segmenter: Seg
     loaded = Segmenter.load(tmp_path)
     assert loaded.settings == wanted
     assert loaded.class_names == NAMES
-    assert (loaded.network.backbone.mean, loaded.network.backbone.std) == ((0.4, 0.5, 0.6), (0.3, 0.2, 0.25))
+    assert loaded.network.backbone.normalisation == Normalisation((0.4, 0.5, 0.6), (0.3, 0.2, 0.25))
 
 
 def test_model_folder_with_these_settings_is_left_alone(segmenter: Segmenter, tmp_path: Path):

@@ -18,7 +18,7 @@ from tag2mask.config import PREDICTION_SETTINGS, TWIN, SegmenterSettings
 from tag2mask.data.classes import voc_palette
 from tag2mask.data.photos import open_photo, to_upright_rgb
 from tag2mask.data.sizes import reduce_photo, scaled_size
-from tag2mask.data.transforms import normalise
+from tag2mask.data.transforms import Normalisation, normalise
 from tag2mask.dotted_names import leaves
 from tag2mask.files import replacing
 from tag2mask.model_card import write_model_card
@@ -73,7 +73,7 @@ class Segmenter:
                 f"{path}: found {error!r}, expected what a training wrote; copy the folder anew"
             ) from error
         network = build_deeplab(settings, len(class_names))
-        network.backbone.mean, network.backbone.std = mean, std
+        network.backbone.normalisation = Normalisation(mean, std)
         load_strictly(network, read_weights(folder / WEIGHTS), source=str(folder / WEIGHTS))
         return cls(network.to(device), settings, class_names)
 
@@ -93,8 +93,7 @@ class Segmenter:
             "segmenter": {name: settings[name] for name in _KEPT_SETTINGS},
             "class_names": self.class_names,
             "palette": voc_palette()[: len(self.class_names) + 1],
-            "mean": self.network.backbone.mean,
-            "std": self.network.backbone.std,
+            **asdict(self.network.backbone.normalisation),
         }
         _write_config(folder, config)
 
@@ -178,7 +177,7 @@ def predict_scores(network: DeepLab, photo: Image.Image, settings: SegmenterSett
     joined: Tensor | None = None
     for scale in settings.scales:
         resized = photo.resize(scaled_size(photo.size, scale), Image.Resampling.BICUBIC)
-        image = normalise(resized, network.backbone.mean, network.backbone.std).to(device)
+        image = normalise(resized, network.backbone.normalisation).to(device)
         logits = network(torch.stack([image, image.flip(2)])).float()
         logits = resize(logits, (photo.height, photo.width))
         plain, mirrored = logits.softmax(1)

@@ -63,9 +63,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def maps_of(classifier: Classifier, record: Record) -> list[ScaleOutput]:
-    backbone = classifier.eval().backbone
-    scaled = scaled_pixels([open_photo(record.image)], SETTINGS)
-    return raw_maps(classifier, scaled, mean=backbone.mean, std=backbone.std)
+    return raw_maps(classifier.eval(), scaled_pixels([open_photo(record.image)], SETTINGS))
 
 
 def test_every_photo_has_the_maps_of_its_tags(

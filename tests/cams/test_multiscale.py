@@ -19,16 +19,17 @@ from tag2mask.cams.multiscale import (
     scaled_pixels,
 )
 from tag2mask.config import CamSettings
+from tag2mask.data.transforms import Normalisation
 from tag2mask.networks.classifier import Classifier
 
 SETTINGS = CamSettings()
-IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 
 class Averages(nn.Module):
     """A backbone that averages 8x8 pixels, at the border those that there are."""
 
     channels, strides = (3,), (8,)
+    normalisation = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
     def forward(self, images: Tensor) -> list[Tensor]:
         return [F.avg_pool2d(images, 8, ceil_mode=True, count_include_pad=False)]
@@ -91,14 +92,14 @@ def test_resized_photos_equal_the_released_ones(released: Released):
 
 
 def test_logits_of_every_scale_equal_the_released_ones(released: Released):
-    outputs = raw_maps(released.classifier, scaled_pixels([released.photo], SETTINGS), **IMAGENET)
+    outputs = raw_maps(released.classifier, scaled_pixels([released.photo], SETTINGS))
 
     for index, scale in enumerate(outputs):
         assert_close(scale.maps[:, 0].numpy(), released.values[f"scale{index}_logits"])
 
 
 def test_fused_maps_equal_the_released_ones(released: Released):
-    outputs = raw_maps(released.classifier, scaled_pixels([released.photo], SETTINGS), **IMAGENET)
+    outputs = raw_maps(released.classifier, scaled_pixels([released.photo], SETTINGS))
 
     fused = multiscale_cams([scale.maps[:, 0, released.values["classes"]] for scale in outputs], 97, 131)
 
@@ -108,10 +109,10 @@ def test_fused_maps_equal_the_released_ones(released: Released):
 def test_photos_of_a_batch_do_not_disturb_each_other():
     classifier, photos = averaging_classifier(), random_photos(3)
 
-    together = raw_maps(classifier, scaled_pixels(photos, SETTINGS), **IMAGENET)
+    together = raw_maps(classifier, scaled_pixels(photos, SETTINGS))
 
     for index, photo in enumerate(photos):
-        alone = raw_maps(classifier, scaled_pixels([photo], SETTINGS), **IMAGENET)
+        alone = raw_maps(classifier, scaled_pixels([photo], SETTINGS))
         for scale, expected in zip(together, alone, strict=True):
             torch.testing.assert_close(scale.maps[:, index], expected.maps[:, 0])
             torch.testing.assert_close(scale.logits[:, index], expected.logits[:, 0])
@@ -122,7 +123,7 @@ def test_mirrored_photo_gives_the_mirrored_map():
     mirrored = photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
 
     fused, of_mirrored = (
-        multiscale_cams([scale.maps[:, 0] for scale in raw_maps(classifier, scaled, **IMAGENET)], 16, 24)
+        multiscale_cams([scale.maps[:, 0] for scale in raw_maps(classifier, scaled)], 16, 24)
         for scaled in (scaled_pixels([each], SETTINGS) for each in (photo, mirrored))
     )
 

@@ -9,8 +9,9 @@ from PIL import Image
 from torch import Tensor
 
 from tag2mask.data.augmentation import DeitAugmentation
+from tag2mask.data.transforms import Normalisation
 
-MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
+NORMALISATION = Normalisation((0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def photo() -> Image.Image:
 
 @pytest.fixture
 def augmentation() -> DeitAugmentation:
-    return DeitAugmentation(32, MEAN, STD)
+    return DeitAugmentation(32, NORMALISATION)
 
 
 def draws(augmentation: DeitAugmentation, photo: Image.Image, number: int) -> Tensor:
@@ -87,7 +88,7 @@ def test_photos_are_normalised_cropped_and_mirrored_half_of_the_time(
     images = draws(augmentation, photo, 200)
 
     assert images.shape == (200, 3, 32, 32)
-    pixels = images * torch.tensor(STD).view(3, 1, 1) + torch.tensor(MEAN).view(3, 1, 1)
+    pixels = images * torch.tensor(NORMALISATION.std).view(3, 1, 1) + torch.tensor(NORMALISATION.mean).view(3, 1, 1)
     # Noise of erased rectangles is the only thing that leaves the range of a photo.
     erased = ((pixels < -0.01) | (pixels > 1.01)).flatten(1).any(1)
     assert erased.float().mean().item() == pytest.approx(0.25, abs=0.08)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from tag2mask.config import DataSettings
+from tag2mask.config import DataSettings, SegmenterSettings
 from tag2mask.data.augmentation import DeitAugmentation
 from tag2mask.data.batch import Batch, collate
 from tag2mask.data.classes import voc_palette
@@ -21,9 +21,17 @@ from tag2mask.data.read import read_data_set
 from tag2mask.data.records import Record
 from tag2mask.data.sampling import EpochBatches
 from tag2mask.data.sizes import reduce_photo, resize_label_map
-from tag2mask.data.transforms import augment, augment_both, normalise, random_crop, random_crop_both
+from tag2mask.data.transforms import (
+    FlipAugmentation,
+    Normalisation,
+    augment,
+    augment_both,
+    normalise,
+    random_crop,
+    random_crop_both,
+)
 
-MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
+NORMALISATION = Normalisation((0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
 
 
 def settings_of(root: Path) -> DataSettings:
@@ -39,7 +47,8 @@ def photos(shapes: Path) -> TrainingPhotos:
 def photos_of(root: Path, seed: int, augmentation: Literal["flip", "deit"] = "flip") -> TrainingPhotos:
     settings = settings_of(root)
     records = read_data_set(settings).split("train")
-    return TrainingPhotos(records, 3, settings, mean=MEAN, std=STD, grid=4, seed=seed, augmentation=augmentation)
+    made = {"flip": FlipAugmentation(settings, NORMALISATION), "deit": DeitAugmentation(32, NORMALISATION)}
+    return TrainingPhotos(records, 3, made[augmentation], grid=4, seed=seed)
 
 
 def assert_same(first: Batch, second: Batch) -> None:
@@ -63,13 +72,13 @@ def test_photo_is_augmented_normalised_and_cropped(photos: TrainingPhotos, shape
     generator = np.random.default_rng([5, 3, 2])
     augmented = augment(open_photo(shapes / "02.png"), settings_of(shapes), generator)
 
-    expected = random_crop(normalise(augmented, MEAN, STD), 32, generator)
+    expected = random_crop(normalise(augmented, NORMALISATION), 32, generator)
 
     assert torch.equal(photos[3, 2].images[0], expected)
 
 
 def test_photo_for_a_transformer_is_augmented_as_deit_does(shapes: Path):
-    augmentation = DeitAugmentation(32, MEAN, STD)
+    augmentation = DeitAugmentation(32, NORMALISATION)
 
     expected = augmentation(open_photo(shapes / "02.png"), np.random.default_rng([5, 3, 2]))
 
@@ -167,7 +176,8 @@ def labelled_records(root: Path) -> Sequence[Record]:
 
 
 def labelled_photos(records: Sequence[Record], *, seed: int = 5, long_side: int = 0) -> LabelledPhotos:
-    return LabelledPhotos(records, resize_range=(0.7, 1.3), crop=32, mean=MEAN, std=STD, seed=seed, long_side=long_side)
+    settings = SegmenterSettings(resize_range=(0.7, 1.3), crop=32, long_side=long_side)
+    return LabelledPhotos(records, settings, normalisation=NORMALISATION, seed=seed)
 
 
 def test_labelled_sample_is_photo_and_label_map_augmented_alike(shapes: Path):
@@ -176,7 +186,7 @@ def test_labelled_sample_is_photo_and_label_map_augmented_alike(shapes: Path):
     generator = np.random.default_rng([5, 3, 2])
     label_map = open_label_map(shapes / "masks" / "02.png")
     photo, label_map = augment_both(open_photo(shapes / "02.png"), label_map, (0.7, 1.3), generator)
-    expected = random_crop_both(normalise(photo, MEAN, STD), label_map, 32, generator)
+    expected = random_crop_both(normalise(photo, NORMALISATION), label_map, 32, generator)
     assert torch.equal(sample.images, expected.image[None])
     assert torch.equal(sample.label_maps, expected.label_map[None])
     assert sample.label_maps.dtype == torch.int64

@@ -7,7 +7,7 @@ from PIL import Image
 
 from tag2mask.config import DataSettings
 from tag2mask.data.transforms import (
-    Channels,
+    Normalisation,
     augment,
     augment_both,
     normalise,
@@ -17,7 +17,7 @@ from tag2mask.data.transforms import (
     random_crop_both,
 )
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+NORMALISATION = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 def generator(seed: int = 0) -> np.random.Generator:
@@ -31,7 +31,7 @@ def photo(width: int, height: int) -> Image.Image:
 def test_normalised_pixel_by_hand():
     image = Image.new("RGB", (1, 1), (255, 0, 51))
 
-    normalised = normalise(image, MEAN, STD)
+    normalised = normalise(image, NORMALISATION)
 
     assert normalised.dtype == torch.float32
     expected = [(1 - 0.485) / 0.229, (0 - 0.456) / 0.224, (0.2 - 0.406) / 0.225]
@@ -41,36 +41,40 @@ def test_normalised_pixel_by_hand():
 def test_normalised_photo_has_rows_and_columns_in_place():
     image = photo(3, 2)
 
-    normalised = normalise(image, (0, 0, 0), (1, 1, 1))
+    normalised = normalise(image, Normalisation((0, 0, 0), (1, 1, 1)))
 
     assert normalised.shape == (3, 2, 3)
     assert normalised[:, 1, 2].tolist() == pytest.approx([value / 255 for value in image.getpixel((2, 1))])
 
 
-@pytest.mark.parametrize(("mean", "std"), [(MEAN, STD), ((127 / 255,) * 3, (128 / 255,) * 3), ((0.5,) * 3, (0.5,) * 3)])
-def test_normalised_levels_are_those_of_numpy_to_the_digit(mean: Channels, std: Channels):
+@pytest.mark.parametrize(
+    "normalisation",
+    [NORMALISATION, Normalisation((127 / 255,) * 3, (128 / 255,) * 3), Normalisation((0.5,) * 3, (0.5,) * 3)],
+)
+def test_normalised_levels_are_those_of_numpy_to_the_digit(normalisation: Normalisation):
     levels = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)
 
-    normalised = normalise(Image.fromarray(levels), mean, std)
+    normalised = normalise(Image.fromarray(levels), normalisation)
 
-    expected = (levels.astype(np.float32) / np.float32(255) - np.float32(mean)) / np.float32(std)
+    mean, std = np.float32(normalisation.mean), np.float32(normalisation.std)
+    expected = (levels.astype(np.float32) / np.float32(255) - mean) / std
     assert np.array_equal(normalised.numpy(), expected.transpose(2, 0, 1))
 
 
 def test_photos_of_a_batch_are_normalised_as_each_alone():
     photos = [photo(3, 2), photo(3, 2).transpose(Image.Transpose.ROTATE_180)]
 
-    together = normalise_pixels(torch.stack([photo_pixels(each) for each in photos]), MEAN, STD)
+    together = normalise_pixels(torch.stack([photo_pixels(each) for each in photos]), NORMALISATION)
 
     assert together.is_contiguous()
-    assert torch.equal(together, torch.stack([normalise(each, MEAN, STD) for each in photos]))
+    assert torch.equal(together, torch.stack([normalise(each, NORMALISATION) for each in photos]))
 
 
 def test_normalisation_leaves_the_photo_alone():
     image = photo(3, 2)
     before = image.tobytes()
 
-    normalise(image, MEAN, STD)
+    normalise(image, NORMALISATION)
 
     assert image.tobytes() == before
 

@@ -11,6 +11,7 @@ from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
 from tag2mask.config import SegmenterSettings
+from tag2mask.data.transforms import Normalisation
 from tag2mask.export.onnx import PhotoToLabels, differences, export_onnx
 from tag2mask.networks.deeplab import DeepLab, build_deeplab
 from tag2mask.segmenter import Segmenter
@@ -31,7 +32,7 @@ def segmenter() -> Segmenter:
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, 0.5, 1.5)
-    network.backbone.mean, network.backbone.std = (0.4, 0.5, 0.6), (0.3, 0.2, 0.25)
+    network.backbone.normalisation = Normalisation((0.4, 0.5, 0.6), (0.3, 0.2, 0.25))
     return Segmenter(network, settings, ("disc", "Vögel"))
 
 
@@ -117,7 +118,7 @@ class PaddedBackbone(nn.Module):
     """Two convolutions that pad as TensorFlow's do: other sides at even sizes than at odd ones."""
 
     channels, strides = (4, 8), (2, 4)
-    mean, std = (0.4, 0.5, 0.6), (0.3, 0.2, 0.25)
+    normalisation = Normalisation((0.4, 0.5, 0.6), (0.3, 0.2, 0.25))
 
     def __init__(self) -> None:
         super().__init__()

@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from tag2mask.config import ClassifierSettings
+from tag2mask.data.transforms import Normalisation
 from tag2mask.networks.classifier import Classifier, build_classifier, build_head
 
 SETTINGS = ClassifierSettings(backbone="test_resnet", output_stride=16)
@@ -71,7 +72,7 @@ def test_all_but_batch_norm_learns_from_the_logits():
 
 def test_any_backbone_with_the_protocol_will_do():
     class Brightness(nn.Module):
-        channels, strides, mean, std = (1,), (1,), (0.0,) * 3, (1.0,) * 3
+        channels, strides, normalisation = (1,), (1,), Normalisation((0.0,) * 3, (1.0,) * 3)
 
         def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
             return [images.mean(1, keepdim=True)]

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tag2mask.config import SegmenterSettings
+from tag2mask.data.transforms import Normalisation
 from tag2mask.networks.deeplab import DeepLab, Head, build_deeplab
 
 HEADS: tuple[Head, ...] = ("deeplab_v1", "deeplab_v2", "deeplab_v3plus")
@@ -14,7 +15,7 @@ HEADS: tuple[Head, ...] = ("deeplab_v1", "deeplab_v2", "deeplab_v3plus")
 class GivenFeatures(nn.Module):
     """A backbone whose features are given."""
 
-    mean = std = (0.5, 0.5, 0.5)
+    normalisation = Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
     def __init__(self, *strides: int, channels: int = 16) -> None:
         super().__init__()

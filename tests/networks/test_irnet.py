@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from tag2mask.config import RefinementSettings
+from tag2mask.data.transforms import Normalisation
 from tag2mask.networks.irnet import BoundaryNet, build_boundary_net
 
 SETTINGS = RefinementSettings(backbone="test_resnet", weights="none", output_stride=16, crop=128)
@@ -64,7 +65,8 @@ def test_new_parameters_are_all_that_learn(network: BoundaryNet):
 
 def test_a_backbone_without_a_depth_at_stride_4_will_do():
     class Blocks(nn.Module):
-        channels, strides, multiple, mean, std = (3, 3), (8, 8), 1, (0.0,) * 3, (1.0,) * 3
+        channels, strides, multiple = (3, 3), (8, 8), 1
+        normalisation = Normalisation((0.0,) * 3, (1.0,) * 3)
 
         def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
             return [F.avg_pool2d(images, 8, ceil_mode=True)] * 2

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tag2mask.config import ClassifierSettings, Initialisation, ReconstructorSettings
+from tag2mask.data.transforms import Normalisation
 from tag2mask.networks.reconstructor import Reconstructor, build_reconstructor
 
 CLASSIFIER = ClassifierSettings(backbone="test_resnet", output_stride=16)  # features of strides 2, 4, 8, 16, 16
@@ -146,21 +147,19 @@ def test_photos_are_made_smaller_without_aliasing():
 
 @torch.no_grad()
 def test_photos_normalised_for_another_network_give_the_same_features():
-    class Normalised:
-        mean, std = (0.1, 0.2, 0.3), (0.2, 0.3, 0.4)
-
-    def depths(normalised: type[Normalised] | None) -> list[Tensor]:
+    def depths(normalisation: Normalisation | None) -> list[Tensor]:
         torch.manual_seed(0)
-        network = build_reconstructor(CLASSIFIER, SETTINGS, 3, normalised).eval()
+        network = build_reconstructor(CLASSIFIER, SETTINGS, 3, normalisation).eval()
         return network.depths((photos() - network.mean) / network.std)
 
-    torch.testing.assert_close(depths(Normalised), depths(None), rtol=1e-4, atol=1e-4)
+    other = Normalisation((0.1, 0.2, 0.3), (0.2, 0.3, 0.4))
+    torch.testing.assert_close(depths(other), depths(None), rtol=1e-4, atol=1e-4)
 
 
 def test_mean_and_std_bring_photos_back_to_0_1():
     network = reconstructor()
 
-    assert network.mean.flatten().tolist() == pytest.approx(network.backbone.mean)
+    assert network.mean.flatten().tolist() == pytest.approx(network.backbone.normalisation.mean)
     assert network.std.shape == (1, 3, 1, 1)
     assert not {"mean", "std"} & set(network.state_dict())
 

@@ -86,7 +86,7 @@ def test_edges_are_the_mean_of_those_of_the_photo_and_of_its_mirror_image(fabric
         settings=SETTINGS, num_threads=1,
     )  # fmt: skip
 
-    image = normalise(open_photo(tmp_path / "a.png"), network.backbone.mean, network.backbone.std)
+    image = normalise(open_photo(tmp_path / "a.png"), network.backbone.normalisation)
     with torch.no_grad():
         plain, mirrored = (network(each[None])[0, 0].numpy() for each in (image, image.flip(2)))
     edges = 1 / (1 + np.exp(-(plain + mirrored[:, ::-1]) / 2))

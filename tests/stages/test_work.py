@@ -67,7 +67,7 @@ def test_restorations_are_made_on_the_device_and_in_the_arithmetic_of_the_run(sh
         acr=AcrSettings(reconstructor=shape),
     )  # fmt: skip
     classifier = build_classifier(recipe.classifier, 2)
-    reconstructor = build_reconstructor(recipe.classifier, shape, 2, classifier.backbone)
+    reconstructor = build_reconstructor(recipe.classifier, shape, 2, classifier.backbone.normalisation)
     stage = Stage("acr", "acr", "1-classifier/acr", [], Manifest({}, {}), ())
     (tmp_path / stage.folder).mkdir(parents=True)
     save_file(classifier.state_dict(), tmp_path / stage.folder / "classifier.safetensors")

@@ -14,6 +14,7 @@ from tag2mask.config import ClassifierSettings, DataSettings, OptimizerSettings,
 from tag2mask.data.batch import Batch, LabelledBatch, collate
 from tag2mask.data.datasets import TrainingPhotos
 from tag2mask.data.read import read_data_set
+from tag2mask.data.transforms import FlipAugmentation, Normalisation
 from tag2mask.networks.classifier import Classifier, build_classifier
 from tag2mask.networks.reconstructor import Reconstructor, build_reconstructor
 from tag2mask.training.learner import Learner
@@ -67,7 +68,8 @@ def drawn_batch(shapes: Path) -> Batch:
     """Eight of the drawn photos, augmented."""
     settings = DataSettings(root=shapes, resize_range=(36, 44), crop=32)
     records = read_data_set(settings).split("train")
-    photos = TrainingPhotos(records, NUM_CLASSES, settings, mean=(0.5,) * 3, std=(0.25,) * 3, grid=4, seed=0)
+    augmentation = FlipAugmentation(settings, Normalisation((0.5,) * 3, (0.25,) * 3))
+    photos = TrainingPhotos(records, NUM_CLASSES, augmentation, grid=4, seed=0)
     return collate([photos[0, index] for index in range(8)])
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from tag2mask.config import AcrSettings, ClassifierLoss, ReconstructorLoss, ReconstructorSettings, RemnantSettings
 from tag2mask.data.batch import Batch
+from tag2mask.data.transforms import Normalisation
 from tag2mask.networks.classifier import Classifier
 from tag2mask.networks.reconstructor import Reconstructor
 from tag2mask.training.acr import (
@@ -180,7 +181,7 @@ def test_one_forward_for_both_phases_equals_two(
 class DropsHalf(nn.Module):
     """A backbone whose maps differ between training and evaluation mode."""
 
-    channels, strides, mean, std = (3,), (8,), (0.0,) * 3, (1.0,) * 3
+    channels, strides, normalisation = (3,), (8,), Normalisation((0.0,) * 3, (1.0,) * 3)
 
     def __init__(self) -> None:
         super().__init__()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from tag2mask.config import AcrSettings, ClassifierLoss, ReconstructorLoss, ReconstructorSettings
 from tag2mask.data.batch import Batch
+from tag2mask.data.transforms import Normalisation
 from tag2mask.networks.classifier import Classifier, ClassifierOutput
 from tag2mask.networks.normalisation import normalise_cams
 from tag2mask.networks.reconstructor import Reconstructor
@@ -29,7 +30,7 @@ CLASSIFIER_TERMS = {"classification": "cls", "target": "t", "non_target": "nt"}
 class GivenMaps(nn.Module):
     """A backbone that gives the same maps whatever it sees."""
 
-    strides, mean, std = (8,), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    strides, normalisation = (8,), Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
     def __init__(self, maps: Tensor) -> None:
         super().__init__()

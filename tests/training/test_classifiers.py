@@ -9,11 +9,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from tag2mask.config import Augmentation, ClassifierSection, MctformerSettings, OptimizerSettings, Recipe
+from tag2mask.config import ClassifierSection, MctformerSettings, OptimizerSettings, Recipe
+from tag2mask.data.augmentation import DeitAugmentation
 from tag2mask.data.batch import Batch, collate
 from tag2mask.data.datasets import TrainingPhotos
 from tag2mask.data.read import read_data_set
 from tag2mask.data.sampling import EpochBatches
+from tag2mask.data.transforms import FlipAugmentation, Normalisation
 from tag2mask.recipes import load_recipe
 from tag2mask.training.acr import ReconstructorAlone
 from tag2mask.training.classification import Classification
@@ -30,6 +32,7 @@ from tag2mask.training.classifiers import (
 from tag2mask.training.loop import Row, TrainingMethod, train
 from tag2mask.training.training import build_fixed, build_learner
 
+NORMALISATION = Normalisation((0.5,) * 3, (0.5,) * 3)
 # Too small to move a weight in float32.
 STILL = OptimizerSettings(learning_rate=1e-30, weight_decay=0)
 
@@ -61,7 +64,7 @@ def classifier(training: Training) -> dict[str, Tensor]:
 
 def reconstructor(training: Training) -> dict[str, Tensor]:
     """Weights of a new one."""
-    return new_reconstructor(training, new_classifier(training, "classifier").backbone).state_dict()
+    return new_reconstructor(training, new_classifier(training, "classifier")).state_dict()
 
 
 def trained(run: Path, kind: str, name: str) -> dict[str, Tensor]:
@@ -81,15 +84,13 @@ def losses(folder: Path, name: str) -> Row:
 
 
 def rows_by_hand(
-    training: Training, method: TrainingMethod[Batch], folder: Path, *, crop: int = 32,
-    augmentation: Augmentation = "flip", num_epochs: int,
+    training: Training, method: TrainingMethod[Batch], folder: Path, *, num_epochs: int,
+    augmentation: DeitAugmentation | None = None,
 ) -> list[Row]:  # fmt: skip
     """What `rows` gives after the bare loop, on photos that are given what the tiny recipe says."""
     seed, num_photos = training.recipe.engine.seed, len(training.records)
-    photos = TrainingPhotos(
-        training.records, 2, replace(training.recipe.data, crop=crop),
-        mean=(0.5,) * 3, std=(0.5,) * 3, grid=4, seed=seed, augmentation=augmentation,
-    )  # fmt: skip
+    flip = FlipAugmentation(replace(training.recipe.data, crop=32), NORMALISATION)
+    photos = TrainingPhotos(training.records, 2, augmentation or flip, grid=4, seed=seed)
     batches = EpochBatches(num_photos, 4, seed=seed, rank=0, world_size=1)
     loader = DataLoader(photos, batch_sampler=batches, collate_fn=collate)
     train(training.fabric, method, loader, num_epochs=num_epochs, seed=seed, folder=folder)
@@ -118,9 +119,11 @@ def test_baseline_leaves_its_weights_and_gives_the_seconds_of_its_epochs(new_tra
     assert len(checkpoint["history"]) == 3
 
 
-@pytest.mark.parametrize(("section", "crop", "augmentation"), [("classifier", 32, "flip"), ("mctformer", 48, "deit")])
+@pytest.mark.parametrize(
+    ("section", "augmentation"), [("classifier", None), ("mctformer", DeitAugmentation(48, NORMALISATION))]
+)
 def test_plain_training_is_the_loop_on_the_photos_of_its_section(
-    section: ClassifierSection, crop: int, augmentation: Augmentation, new_training: NewTraining, tmp_path: Path
+    section: ClassifierSection, augmentation: DeitAugmentation | None, new_training: NewTraining, tmp_path: Path
 ):
     training = new_training()
     transformer = MctformerSettings(backbone="test_vit", weights="none", drop_path=0.5, crop=48, epochs=2, batch_size=4)
@@ -131,9 +134,8 @@ def test_plain_training_is_the_loop_on_the_photos_of_its_section(
 
     learner = build_learner(training, new_classifier(training, section), settings.optimizer, settings.epochs, 4)
     assert rows(training.folder) == rows_by_hand(
-        training, Classification(learner), tmp_path / "by hand",
-        crop=crop, augmentation=augmentation, num_epochs=settings.epochs,
-    )  # fmt: skip
+        training, Classification(learner), tmp_path / "by hand", num_epochs=settings.epochs, augmentation=augmentation
+    )
 
 
 @pytest.mark.parametrize("train", [train_acr, train_pretrained])
@@ -202,7 +204,7 @@ def test_reconstructor_alone_is_the_loop_on_the_maps_of_the_baseline(
     train_reconstructor(training, baseline)
 
     fixed = load_network(new_classifier(training, "classifier"), baseline, "classifier")
-    learner = build_learner(training, new_reconstructor(training, fixed.backbone), OptimizerSettings(), 1, 4)
+    learner = build_learner(training, new_reconstructor(training, fixed), OptimizerSettings(), 1, 4)
     method = ReconstructorAlone(build_fixed(training, fixed), learner, dropping)
     assert rows(training.folder) == rows_by_hand(training, method, tmp_path / "by hand", num_epochs=1)
 

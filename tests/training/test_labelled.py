@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from tag2mask.config import SegmenterSettings
 from tag2mask.data.batch import collate
 from tag2mask.data.classes import voc_palette
 from tag2mask.data.datasets import LabelledPhotos
@@ -18,6 +19,7 @@ from tag2mask.data.read import read_data_set
 from tag2mask.data.records import Record
 from tag2mask.data.sampling import EpochBatches
 from tag2mask.data.sizes import reduce_photo, resize_label_map
+from tag2mask.data.transforms import Normalisation
 from tag2mask.recipes import load_recipe
 from tag2mask.training.labelled import new_segmenter, train_relations, train_segmenter
 from tag2mask.training.loop import train as run_loop
@@ -63,7 +65,8 @@ def test_segmenter_is_trained_by_the_loop_on_the_photos_of_its_section(
 
     train_segmenter(training)
 
-    photos = LabelledPhotos(records, resize_range=(0.7, 1.3), crop=32, mean=(0.5,) * 3, std=(0.5,) * 3, seed=seed)
+    as_given = SegmenterSettings(resize_range=(0.7, 1.3), crop=32)
+    photos = LabelledPhotos(records, as_given, normalisation=Normalisation((0.5,) * 3, (0.5,) * 3), seed=seed)
     batches = EpochBatches(len(records), 4, seed=seed, rank=0, world_size=1)
     network = new_segmenter(training)
     method = Segmentation(build_learner(training, network, settings.optimizer, 1, 4), settings)

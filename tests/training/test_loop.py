@@ -21,6 +21,7 @@ from tag2mask.data.datasets import TrainingPhotos
 from tag2mask.data.loading import SamplesOrFaults, collate_or_fault
 from tag2mask.data.read import read_data_set
 from tag2mask.data.sampling import EpochBatches
+from tag2mask.data.transforms import FlipAugmentation, Normalisation
 from tag2mask.networks.classifier import Classifier
 from tag2mask.recipes import load_recipe
 from tag2mask.training import loop
@@ -31,6 +32,7 @@ from tag2mask.training.loop import CHECKPOINT, Row, TrainingMethod, train
 from tag2mask.training.optim import build_optimizer, build_schedule
 from tag2mask.training.training import Training, build_loader
 
+NORMALISATION = Normalisation((0.5,) * 3, (0.25,) * 3)
 SEED = 7
 NUM_EPOCHS = 3
 
@@ -44,7 +46,7 @@ def loader(shapes: Path) -> DataLoader[Batch]:
 def loader_of(root: Path) -> DataLoader[Batch]:
     settings = DataSettings(root=root, resize_range=(36, 44), crop=32)
     records = [record for record in read_data_set(settings).split("train") if record.tags]
-    photos = TrainingPhotos(records, 3, settings, mean=(0.5,) * 3, std=(0.25,) * 3, grid=4, seed=SEED)
+    photos = TrainingPhotos(records, 3, FlipAugmentation(settings, NORMALISATION), grid=4, seed=SEED)
     batches = EpochBatches(len(records), 4, seed=SEED, rank=0, world_size=1)
     return DataLoader(photos, batch_sampler=batches, collate_fn=collate)
 
@@ -173,7 +175,7 @@ def test_photo_that_cannot_be_used_is_told_in_one_line(
     whole = [record for record in read_data_set(recipe.data).split("train") if record.tags]
     records = [*whole[1:], replace(whole[0], image=tmp_path / "absent.png")]
     training = Training(fabric, recipe, records, num_classes=2, folder=tmp_path)
-    photos = TrainingPhotos(records, 3, recipe.data, mean=(0.5,) * 3, std=(0.25,) * 3, grid=4, seed=SEED)
+    photos = TrainingPhotos(records, 3, FlipAugmentation(recipe.data, NORMALISATION), grid=4, seed=SEED)
 
     with pytest.raises(ValueError, match="absent") as error:
         run(fabric, classification, build_loader(training, photos, 4, collate), tmp_path, 1)

@@ -12,6 +12,7 @@ from tag2mask.config import DataSettings, OptimizerSettings, SegmenterSettings
 from tag2mask.data.batch import LabelledBatch, collate
 from tag2mask.data.datasets import LabelledPhotos
 from tag2mask.data.read import read_data_set
+from tag2mask.data.transforms import Normalisation
 from tag2mask.networks.deeplab import DeepLab, build_deeplab
 from tag2mask.training.learner import Learner
 from tag2mask.training.optim import build_optimizer, build_schedule
@@ -41,7 +42,8 @@ def new_segmenter(settings: SegmenterSettings) -> DeepLab:
 def labelled_batch(shapes: Path) -> LabelledBatch:
     """Four of the drawn photos with their true label maps, augmented."""
     records = read_data_set(DataSettings(root=shapes)).split("train")
-    photos = LabelledPhotos(records, resize_range=(0.8, 1.2), crop=32, mean=(0.5,) * 3, std=(0.25,) * 3, seed=0)
+    settings = SegmenterSettings(resize_range=(0.8, 1.2), crop=32)
+    photos = LabelledPhotos(records, settings, normalisation=Normalisation((0.5,) * 3, (0.25,) * 3), seed=0)
     return collate([photos[0, index] for index in range(4)])
 
 

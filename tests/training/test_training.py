@@ -22,6 +22,7 @@ from tag2mask.data.batch import Batch, collate
 from tag2mask.data.datasets import TrainingPhotos
 from tag2mask.data.read import read_data_set
 from tag2mask.data.records import Record
+from tag2mask.data.transforms import FlipAugmentation, Normalisation
 from tag2mask.engine import launch
 from tag2mask.networks.classifier import Classifier
 from tag2mask.networks.reconstructor import Reconstructor
@@ -39,13 +40,14 @@ from tag2mask.training.training import (
 
 RECONSTRUCTOR = ReconstructorSettings(features=(0,), feature_channels=(4,), width=4, depth=2, max_width_factor=2)
 OPTIMIZER = OptimizerSettings(momentum=0, weight_decay=0)
+NORMALISATION = Normalisation((0.5,) * 3, (0.25,) * 3)
 SETTINGS = AcrSettings(remnants=RemnantSettings(grid=4))
 
 
 class OneLayer(nn.Module):
     """A backbone that is compiled in a moment."""
 
-    channels, strides, mean, std = (4,), (2,), (0.5,) * 3, (0.25,) * 3
+    channels, strides, normalisation = (4,), (2,), NORMALISATION
 
     def __init__(self) -> None:
         super().__init__()
@@ -175,7 +177,7 @@ def test_what_follows_an_epoch_may_show_a_compiled_network_photos_of_any_size(
 
     training = Training(fabric, recipe, records, num_classes=3, folder=tmp_path, after_epoch=look)
     classifier = small_classifier()
-    photos = TrainingPhotos(records, 3, recipe.data, mean=(0.5,) * 3, std=(0.25,) * 3, grid=4, seed=0)
+    photos = TrainingPhotos(records, 3, FlipAugmentation(recipe.data, NORMALISATION), grid=4, seed=0)
     loader = build_loader(training, photos, 4, collate)
     method = Classification(build_learner(training, classifier, OPTIMIZER, 2, 4))
 
@@ -191,7 +193,7 @@ def test_training_compiles_its_own_network_whatever_was_compiled_before_it(
 ):
     recipe = load_recipe(str(tiny_recipe), ["--engine.compile", "true"])
     records = [record for record in read_data_set(recipe.data).split("train") if record.tags][:4]
-    photos = TrainingPhotos(records, 3, recipe.data, mean=(0.5,) * 3, std=(0.25,) * 3, grid=4, seed=0)
+    photos = TrainingPhotos(records, 3, FlipAugmentation(recipe.data, NORMALISATION), grid=4, seed=0)
 
     for width in (1, 2):
         training = Training(fabric, recipe, records, num_classes=3, folder=tmp_path / str(width))

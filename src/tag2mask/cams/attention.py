@@ -80,7 +80,7 @@ def _open(record: Record, *, cams: Path, settings: MctformerSettings) -> _Photo:
 def _spread(network: Mctformer, photo: _Photo) -> _Spread:
     device = next(network.parameters()).device
     maps = torch.from_numpy(stored_maps(photo.stored)).to(device)
-    image = normalise_pixels(photo.pixels.to(device), network.backbone.mean, network.backbone.std)
+    image = normalise_pixels(photo.pixels.to(device), network.backbone.normalisation)
     spread_out = spread_maps(maps, network, torch.stack([image, image.flip(2)]))
     return _Spread(photo.name, photo.stored, spread_out.cpu().numpy())
 

@@ -95,8 +95,7 @@ def _open(batch: Sequence[Record], *, settings: CamSettings) -> _Photos:
 
 
 def _infer(classifier: PhotoClassifier, photos: _Photos, *, settings: CamSettings) -> list[_Cams]:
-    backbone = classifier.backbone
-    outputs = raw_maps(classifier, photos.scaled, mean=backbone.mean, std=backbone.std)
+    outputs = raw_maps(classifier, photos.scaled)
     width, height = photos.size
     cams = []
     for index, record in enumerate(photos.records):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tag2mask.config import CamSettings
 from tag2mask.data.sizes import Size, scaled_size
-from tag2mask.data.transforms import Channels, normalise_pixels
+from tag2mask.data.transforms import normalise_pixels
 from tag2mask.networks.classifier import PhotoClassifier
 from tag2mask.networks.grids import resize
 from tag2mask.networks.normalisation import normalise_cams
@@ -66,23 +66,19 @@ def scaled_pixels(photos: Sequence[Image.Image], settings: CamSettings) -> list[
 
 
 @torch.inference_mode()
-def raw_maps(
-    classifier: PhotoClassifier, scaled: Sequence[Tensor], *, mean: Channels, std: Channels
-) -> list[ScaleOutput]:
+def raw_maps(classifier: PhotoClassifier, scaled: Sequence[Tensor]) -> list[ScaleOutput]:
     """Maps of photos of one size at every scale, plain and mirrored.
 
     Args:
         classifier: in evaluation mode.
         scaled: of `scaled_pixels`.
-        mean: of the input normalisation, for photos in [0, 1].
-        std: likewise.
 
     Returns:
         One a scale, in float32.
     """
     device = next(classifier.parameters()).device
     # Before the first pass: what is brought to a GPU waits for all that it has been given to do.
-    images_of_scales = [normalise_pixels(pixels.to(device), mean, std) for pixels in scaled]
+    images_of_scales = [normalise_pixels(pixels.to(device), classifier.backbone.normalisation) for pixels in scaled]
     outputs = []
     for images in images_of_scales:
         seeds = classifier.seed_maps(torch.cat([images, images.flip(3)]))

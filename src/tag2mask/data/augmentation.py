@@ -15,7 +15,7 @@ from PIL import Image
 from timm.data.transforms_factory import create_transform
 from torch import Tensor
 
-from tag2mask.data.transforms import Channels
+from tag2mask.data.transforms import Normalisation
 
 # Two of RandAugment's operations at magnitude 9 of 10, drawn with deviation 0.5; DeiT's code.
 _RAND_AUGMENT = "rand-m9-mstd0.5-inc1"
@@ -30,14 +30,13 @@ class DeitAugmentation:
 
     Args:
         side: of the square that a photo becomes, in pixels.
-        mean: of the normalisation, for photos in [0, 1].
-        std: likewise.
+        normalisation: what comes last.
     """
 
-    def __init__(self, side: int, mean: Channels, std: Channels) -> None:
+    def __init__(self, side: int, normalisation: Normalisation) -> None:
         self._transform = create_transform(
-            side, is_training=True, interpolation="bicubic", auto_augment=_RAND_AUGMENT, mean=mean, std=std,
-            re_prob=_ERASING, re_mode="pixel",
+            side, is_training=True, interpolation="bicubic", auto_augment=_RAND_AUGMENT,
+            mean=normalisation.mean, std=normalisation.std, re_prob=_ERASING, re_mode="pixel",
         )  # fmt: skip
 
     def __call__(self, photo: Image.Image, generator: np.random.Generator) -> Tensor:

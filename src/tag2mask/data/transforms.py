@@ -1,5 +1,6 @@
 """Photos and their label maps resized, mirrored and cropped at random, and normalised."""
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,28 @@ from tag2mask.data.classes import IGNORE
 from tag2mask.data.sizes import resize_label_map, scaled_size
 
 Channels = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """What brings photos in [0, 1] to what a network was pretrained on: minus `mean`, then divided by `std`."""
+
+    mean: Channels
+    std: Channels
+
+
+@dataclass(frozen=True)
+class FlipAugmentation:
+    """A photo resized, mirrored half of the time and cropped to a square, all at random."""
+
+    settings: DataSettings
+    """Side of the crop and range of the resizing."""
+    normalisation: Normalisation
+
+    def __call__(self, photo: Image.Image, generator: np.random.Generator) -> Tensor:
+        """The photo as (3, crop, crop), normalised."""
+        image = normalise(augment(photo, self.settings, generator), self.normalisation)
+        return random_crop(image, self.settings.crop, generator)
 
 
 class LabelledImage(NamedTuple):
@@ -59,9 +82,9 @@ def augment_both(
     return photo, label_map
 
 
-def normalise(photo: Image.Image, mean: Channels, std: Channels) -> Tensor:
-    """RGB photo to (3, H, W) float32: 0..1, then minus `mean` and divided by `std`."""
-    return normalise_pixels(photo_pixels(photo), mean, std)
+def normalise(photo: Image.Image, normalisation: Normalisation) -> Tensor:
+    """RGB photo to (3, H, W) float32: 0..1, then normalised."""
+    return normalise_pixels(photo_pixels(photo), normalisation)
 
 
 def photo_pixels(photo: Image.Image) -> Tensor:
@@ -69,13 +92,12 @@ def photo_pixels(photo: Image.Image) -> Tensor:
     return torch.from_numpy(np.array(photo))
 
 
-def normalise_pixels(pixels: Tensor, mean: Channels, std: Channels) -> Tensor:
+def normalise_pixels(pixels: Tensor, normalisation: Normalisation) -> Tensor:
     """What `normalise` gives for photos whose pixels are on a device already, a quarter as many bytes to bring there.
 
     Args:
         pixels: (..., H, W, 3) uint8.
-        mean: for photos in [0, 1].
-        std: likewise.
+        normalisation: what the network wants.
 
     Returns:
         (..., 3, H, W) float32.
@@ -83,8 +105,8 @@ def normalise_pixels(pixels: Tensor, mean: Channels, std: Channels) -> Tensor:
     images = pixels.movedim(-1, -3).to(torch.float32, memory_format=torch.contiguous_format)
     # Tensors, for a GPU divides by a plain number as a product with its reciprocal, to other digits.
     images /= images.new_tensor(255)
-    images -= images.new_tensor(mean)[:, None, None]
-    images /= images.new_tensor(std)[:, None, None]
+    images -= images.new_tensor(normalisation.mean)[:, None, None]
+    images /= images.new_tensor(normalisation.std)[:, None, None]
     return images
 
 

@@ -38,8 +38,9 @@ class PhotoToLabels(nn.Module):
     def __init__(self, network: DeepLab) -> None:
         super().__init__()
         self.network = network
-        self.register_buffer("mean", torch.tensor(network.backbone.mean).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(network.backbone.std).view(1, 3, 1, 1))
+        normalisation = network.backbone.normalisation
+        self.register_buffer("mean", torch.tensor(normalisation.mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(normalisation.std).view(1, 3, 1, 1))
 
     def forward(self, photo: Tensor) -> Tensor:
         """Class ids (B, H, W), uint8, of RGB photos (B, 3, H, W) in [0, 1]."""

@@ -45,7 +45,7 @@ class AffinityNet(nn.Module):
         """Features (B, 448, H / 8, W / 8), sizes rounded up, whose mean absolute difference is a distance.
 
         Args:
-            images: (B, 3, H, W), normalised with the backbone's `mean` and `std`.
+            images: (B, 3, H, W), normalised as the backbone wants it.
         """
         fitted = resize_to_multiple(images, self.backbone.multiple)
         grid = grid_size(fitted, STRIDE)

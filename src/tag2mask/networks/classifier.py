@@ -35,7 +35,7 @@ class PhotoClassifier(nn.Module):
         """What becomes the seeds: the maps that it is trained with, where a network has no better ones.
 
         Args:
-            images: (B, 3, H, W), normalised with the backbone's `mean` and `std`.
+            images: (B, 3, H, W), normalised as the backbone wants it.
         """
         output: ClassifierOutput = self(images)
         return output
@@ -57,7 +57,7 @@ class Classifier(PhotoClassifier):
         """Classify images and say where the classes are: the logits are the spatial mean of the maps.
 
         Args:
-            images: (B, 3, H, W), normalised with the backbone's `mean` and `std`.
+            images: (B, 3, H, W), normalised as the backbone wants it.
         """
         cams = self.head(self.backbone(images)[-1])
         return ClassifierOutput(cams, (cams.mean((2, 3)),))

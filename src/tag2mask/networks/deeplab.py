@@ -64,7 +64,7 @@ class DeepLab(nn.Module):
         """Logits (B, C + 1, h, w) at the backbone's last stride, at stride 4 for v3+; sizes rounded up.
 
         Args:
-            images: (B, 3, H, W), normalised with the backbone's `mean` and `std`.
+            images: (B, 3, H, W), normalised as the backbone wants it.
         """
         logits: Tensor = self.head(self.backbone(images))
         return logits

@@ -42,7 +42,7 @@ class BoundaryNet(nn.Module):
         """Edge logits (B, 1, H / 4, W / 4), sizes rounded up.
 
         Args:
-            images: (B, 3, H, W), normalised with the backbone's `mean` and `std`.
+            images: (B, 3, H, W), normalised as the backbone wants it.
         """
         fitted = resize_to_multiple(images, self.backbone.multiple)
         grid = grid_size(fitted, STRIDE)

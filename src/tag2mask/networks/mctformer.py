@@ -39,7 +39,7 @@ class Mctformer(PhotoClassifier):
         """Classify images and say where the classes are.
 
         Args:
-            images: (B, 3, H, W), normalised with the backbone's `mean` and `std`; the maps cover all of them.
+            images: (B, 3, H, W), normalised as the backbone wants it; the maps cover all of them.
 
         Returns:
             Fused maps, not negative, and the logits of class tokens and of patches.

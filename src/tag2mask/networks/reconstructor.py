@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tag2mask.config import ClassifierSettings, Initialisation, ReconstructorSettings
-from tag2mask.networks.backbones import Backbone, Normalising, build_backbone
+from tag2mask.data.transforms import Normalisation
+from tag2mask.networks.backbones import Backbone, build_backbone
 from tag2mask.networks.classifier import build_head, xavier_1x1
 from tag2mask.networks.grids import resize
 from tag2mask.networks.unet import UNetDecoder
@@ -47,7 +48,7 @@ class Reconstructor(nn.Module):
         backbone: of features.
         head: to class maps, None for no head.
         settings: the shape.
-        photos: the network whose normalisation photos come with; None: the backbone's own.
+        photos: the normalisation that they come with; None: the backbone's own.
     """
 
     mean: Tensor
@@ -57,7 +58,7 @@ class Reconstructor(nn.Module):
 
     def __init__(
         self, backbone: Backbone, head: nn.Module | None, settings: ReconstructorSettings,
-        photos: Normalising | None = None,
+        photos: Normalisation | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.taps = _tapped_depths(settings, len(backbone.channels))
@@ -74,11 +75,10 @@ class Reconstructor(nn.Module):
         self.head = head
         self.decoder = UNetDecoder(sum(settings.feature_channels), settings)
         self.image_side = settings.image_side
-        photos = photos or backbone
-        self._renormalises = (photos.mean, photos.std) != (backbone.mean, backbone.std)
-        of_channels = {
-            "mean": photos.mean, "std": photos.std, "_backbone_mean": backbone.mean, "_backbone_std": backbone.std
-        }  # fmt: skip
+        own = backbone.normalisation
+        photos = photos or own
+        self._renormalises = photos != own
+        of_channels = {"mean": photos.mean, "std": photos.std, "_backbone_mean": own.mean, "_backbone_std": own.std}
         for name, values in of_channels.items():
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
 
@@ -169,15 +169,16 @@ class Reconstructor(nn.Module):
 
 
 def build_reconstructor(
-    classifier: ClassifierSettings, settings: ReconstructorSettings, num_classes: int, photos: Normalising | None = None
-) -> Reconstructor:
+    classifier: ClassifierSettings, settings: ReconstructorSettings, num_classes: int,
+    photos: Normalisation | None = None,
+) -> Reconstructor:  # fmt: skip
     """Build a reconstructor with a backbone and, if it classifies, a head of the same kinds as the classifier's.
 
     Args:
         classifier: names backbone and head.
         settings: the shape.
         num_classes: C.
-        photos: the network whose normalisation photos come with; None: the backbone's own.
+        photos: the normalisation that they come with; None: the backbone's own.
     """
     backbone = build_backbone(classifier)
     head = build_head(backbone.channels[-1], num_classes, classifier.head) if settings.classify else None

@@ -69,10 +69,10 @@ def keep_restorations(
         recipe: of the training.
     """
     device = next(classifier.parameters()).device
-    backbone, side = classifier.backbone, recipe.data.crop
+    side = recipe.data.crop
     for record in records:
         square = ImageOps.fit(open_photo(record.image), (side, side), Image.Resampling.BICUBIC)
-        image = normalise(square, backbone.mean, backbone.std)[None].to(device)
+        image = normalise(square, classifier.backbone.normalisation)[None].to(device)
         targets = torch.tensor([record.tags[0] - 1], device=device)
         restored = restore_segments(classifier, reconstructor, image, targets=targets, settings=recipe.acr)
         for name, picture in zip(("photo", "target", "rest"), restored, strict=True):

@@ -78,7 +78,7 @@ def _open(record: Record, *, cams: Path, settings: RefinementSettings) -> _Photo
 @torch.inference_mode()
 def _relate(network: BoundaryNet | AffinityNet, photo: _Photo, *, settings: RefinementSettings) -> _Relations:
     pixels = photo.pixels.to(next(network.parameters()).device)
-    image = normalise_pixels(pixels, network.backbone.mean, network.backbone.std)
+    image = normalise_pixels(pixels, network.backbone.normalisation)
     match network:
         case BoundaryNet():
             plain, mirrored = network(torch.stack([image, image.flip(2)])).float()

@@ -161,7 +161,7 @@ class StageWork:
         if self._fabric.is_global_zero:
             folder = self._run / stage.folder
             classifier = self._load_classifier(stage)
-            reconstructor = classifiers.new_reconstructor(self._trained(stage), classifier.backbone)
+            reconstructor = classifiers.new_reconstructor(self._trained(stage), classifier)
             load_network(reconstructor, folder, "reconstructor")
             with FixedNetwork(self._fabric, classifier).frozen(), FixedNetwork(self._fabric, reconstructor).frozen():
                 keep_restorations(

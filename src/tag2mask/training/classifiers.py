@@ -3,10 +3,11 @@
 from dataclasses import replace
 from pathlib import Path
 
-from tag2mask.config import Augmentation, ClassifierSection, DataSettings
+from tag2mask.config import ClassifierSection
+from tag2mask.data.augmentation import DeitAugmentation
 from tag2mask.data.batch import Batch, collate
 from tag2mask.data.datasets import TrainingPhotos
-from tag2mask.networks.backbones import Normalising
+from tag2mask.data.transforms import FlipAugmentation
 from tag2mask.networks.classifier import PhotoClassifier, build_classifier
 from tag2mask.networks.mctformer import build_mctformer
 from tag2mask.networks.reconstructor import Reconstructor, build_reconstructor
@@ -35,7 +36,7 @@ def check_plain(training: Training, section: ClassifierSection) -> None:
 def check_adversarial(training: Training) -> None:
     """Build all that an adversarial training needs, for the same reason."""
     epoch_batches(training, training.recipe.acr.batch_size)
-    new_reconstructor(training, new_classifier(training, training.recipe.acr.classifier).backbone)
+    new_reconstructor(training, new_classifier(training, training.recipe.acr.classifier))
 
 
 def train_plain(training: Training, section: ClassifierSection) -> float:
@@ -53,7 +54,7 @@ def train_reconstructor(training: Training, plain: Path) -> float:
     """Train a reconstructor alone on the maps of the classifier in `plain`; gives its seconds."""
     settings = training.recipe.acr
     classifier = load_network(new_classifier(training, settings.classifier), plain, "classifier")
-    reconstructor = new_reconstructor(training, classifier.backbone)
+    reconstructor = new_reconstructor(training, classifier)
     fixed = build_fixed(training, classifier)
     epochs = settings.reconstructor_epochs
     learner = build_learner(training, reconstructor, settings.reconstructor_optimizer, epochs, settings.batch_size)
@@ -65,7 +66,7 @@ def train_pretrained(training: Training, plain: Path, reconstructor: Path) -> fl
     """Train a classifier against the reconstructor in `reconstructor`, which stays as it is; gives its seconds."""
     settings = training.recipe.acr
     classifier = _first_classifier(training, plain)
-    trained = load_network(new_reconstructor(training, classifier.backbone), reconstructor, "reconstructor")
+    trained = load_network(new_reconstructor(training, classifier), reconstructor, "reconstructor")
     fixed = build_fixed(training, trained)
     epochs = settings.decay_epochs or settings.epochs
     learner = build_learner(training, classifier, settings.classifier_optimizer, epochs, settings.batch_size)
@@ -83,7 +84,7 @@ def train_acr(training: Training, plain: Path, alone: Path) -> float:
     """
     settings = training.recipe.acr
     classifier = _first_classifier(training, plain)
-    reconstructor = new_reconstructor(training, classifier.backbone)
+    reconstructor = new_reconstructor(training, classifier)
     if settings.reconstructor_epochs:
         load_network(reconstructor, alone, "reconstructor")
     epochs = settings.decay_epochs or settings.epochs
@@ -108,26 +109,27 @@ def new_classifier(training: Training, section: ClassifierSection) -> PhotoClass
             return build_mctformer(training.recipe.mctformer, training.num_classes)
 
 
-def new_reconstructor(training: Training, photos: Normalising) -> Reconstructor:
+def new_reconstructor(training: Training, classifier: PhotoClassifier) -> Reconstructor:
     """A reconstructor with pretrained backbone; the rest is drawn from the run's seed.
 
     Args:
         training: its settings.
-        photos: backbone of the classifier, which decides how photos are normalised for both.
+        classifier: its counterpart, which decides how photos are normalised for both.
     """
     seed_network(training)
     recipe = training.recipe
-    return build_reconstructor(recipe.classifier, recipe.acr.reconstructor, training.num_classes, photos)
+    normalisation = classifier.backbone.normalisation
+    return build_reconstructor(recipe.classifier, recipe.acr.reconstructor, training.num_classes, normalisation)
 
 
 def _plain_photos(training: Training, network: PhotoClassifier, section: ClassifierSection) -> TrainingPhotos:
-    match section:
-        case "classifier":
-            return _photos(training, network, training.recipe.data)
-        case "mctformer":
-            settings = training.recipe.mctformer
-            data = replace(training.recipe.data, crop=settings.crop)
-            return _photos(training, network, data, augmentation=settings.augmentation)
+    data, settings = training.recipe.data, training.recipe.mctformer
+    normalisation = network.backbone.normalisation
+    if section == "mctformer":
+        if settings.augmentation == "deit":
+            return _photos(training, DeitAugmentation(settings.crop, normalisation))
+        data = replace(data, crop=settings.crop)
+    return _photos(training, FlipAugmentation(data, normalisation))
 
 
 def _first_classifier(training: Training, plain: Path) -> PhotoClassifier:
@@ -140,18 +142,14 @@ def _train(
     networks: Networks,
 ) -> float:  # fmt: skip
     """A training in which a reconstructor takes part, on photos normalised as the classifier wants them."""
-    photos = _photos(training, classifier, training.recipe.data)
+    photos = _photos(training, FlipAugmentation(training.recipe.data, classifier.backbone.normalisation))
     loader = build_loader(training, photos, training.recipe.acr.batch_size, collate)
     return train_networks(training, method, loader, num_epochs=num_epochs, networks=networks)
 
 
-def _photos(
-    training: Training, network: PhotoClassifier, data: DataSettings, *,
-    augmentation: Augmentation = "flip",
-) -> TrainingPhotos:  # fmt: skip
-    recipe, backbone = training.recipe, network.backbone
+def _photos(training: Training, augmentation: FlipAugmentation | DeitAugmentation) -> TrainingPhotos:
+    recipe = training.recipe
     return TrainingPhotos(
-        training.records, training.num_classes, data,
-        mean=backbone.mean, std=backbone.std, grid=recipe.acr.remnants.grid, seed=recipe.engine.seed,
-        augmentation=augmentation,
+        training.records, training.num_classes, augmentation,
+        grid=recipe.acr.remnants.grid, seed=recipe.engine.seed,
     )  # fmt: skip

@@ -75,9 +75,7 @@ def _train(
     training: Training, method: TrainingMethod[LabelledBatch], settings: RefinementSettings | SegmenterSettings,
     backbone: Backbone, networks: dict[str, nn.Module],
 ) -> float:  # fmt: skip
-    photos = LabelledPhotos(
-        training.records, resize_range=settings.resize_range, crop=settings.crop,
-        mean=backbone.mean, std=backbone.std, seed=training.recipe.engine.seed, long_side=settings.long_side,
-    )  # fmt: skip
+    seed = training.recipe.engine.seed
+    photos = LabelledPhotos(training.records, settings, normalisation=backbone.normalisation, seed=seed)
     loader: DataLoader[LabelledBatch] = build_loader(training, photos, settings.batch_size, collate)
     return train_networks(training, method, loader, num_epochs=settings.epochs, networks=networks)

@@ -1,7 +1,7 @@
 import timm
 import torch
 
-from tag2mask.networks.backbones.embedded import EMBEDDED_BACKBONE, EMBEDDED_MEAN, EMBEDDED_STD, read_embedded
+from tag2mask.networks.backbones.embedded import EMBEDDED_BACKBONE, EMBEDDED_NORMALISATION, read_embedded
 
 
 def test_weights_fill_the_network_of_timm_exactly_and_nothing_is_skipped():
@@ -16,6 +16,6 @@ def test_weights_fill_the_network_of_timm_exactly_and_nothing_is_skipped():
 def test_normalisation_is_a_shift_by_127_and_a_division_by_128():
     pixels = torch.tensor([0.0, 127.0, 255.0])
 
-    normalised = (pixels / 255 - EMBEDDED_MEAN[0]) / EMBEDDED_STD[0]
+    normalised = (pixels / 255 - EMBEDDED_NORMALISATION.mean[0]) / EMBEDDED_NORMALISATION.std[0]
 
     torch.testing.assert_close(normalised, (pixels - 127) / 128)

@@ -24,7 +24,8 @@ def two_halves(network: Mctformer) -> Tensor:
     image = torch.rand(3, 96, 192, generator=torch.Generator().manual_seed(0))
     stripes = (torch.arange(96) // 6 % 2).float()
     image[:, :, :96] = stripes[None, :, None]
-    return ((image - network.backbone.mean[0]) / network.backbone.std[0])[None]
+    normalisation = network.backbone.normalisation
+    return ((image - normalisation.mean[0]) / normalisation.std[0])[None]
 
 
 @torch.no_grad()
@@ -46,7 +47,7 @@ def test_tokens_keep_the_angles_between_standardised_features(network: Mctformer
 def test_features_of_photos_are_about_standardised(network: Mctformer, animals: Path):
     patches = network.backbone.network.patch_embed
     paths = sorted((animals / "JPEGImages").glob("*.jpg"))[::500]
-    photos = [normalise(open_photo(path), network.backbone.mean, network.backbone.std)[None] for path in paths]
+    photos = [normalise(open_photo(path), network.backbone.normalisation)[None] for path in paths]
 
     tokens = torch.cat([patches(photo).flatten(0, 2) for photo in photos])
 

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tag2mask.data.transforms import Normalisation
 from tag2mask.networks.backbones.embedded import read_embedded
 from tag2mask.networks.backbones.timm_features import TimmFeatures, build_timm_features
 
@@ -127,17 +128,16 @@ def test_embedded_weights_give_the_maps_of_timm(output_stride: int):
 
 
 def test_embedded_weights_come_with_their_normalisation():
-    backbone = build_timm_features("tf_efficientnet_lite0", 32, "embedded")
+    normalisation = build_timm_features("tf_efficientnet_lite0", 32, "embedded").normalisation
 
     pixel = torch.tensor(200 / 255)
-    assert ((pixel - backbone.mean[0]) / backbone.std[0]).item() == pytest.approx((200 - 127) / 128)
+    assert ((pixel - normalisation.mean[0]) / normalisation.std[0]).item() == pytest.approx((200 - 127) / 128)
 
 
 def test_normalisation_is_that_of_timm():
     backbone = build_timm_features("resnet18", 32, "none")
 
-    assert backbone.mean == (0.485, 0.456, 0.406)
-    assert backbone.std == (0.229, 0.224, 0.225)
+    assert backbone.normalisation == Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 def test_batch_norm_stays_as_it_is_in_training():

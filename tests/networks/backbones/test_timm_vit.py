@@ -157,8 +157,8 @@ def test_files_of_pytorch_are_read_too(tmp_path: Path):
 
 
 def test_normalisation_is_that_of_timm():
-    assert built().mean == (0.5, 0.5, 0.5)
-    assert built("deit_tiny_patch16_224").std == (0.229, 0.224, 0.225)
+    assert built().normalisation.mean == (0.5, 0.5, 0.5)
+    assert built("deit_tiny_patch16_224").normalisation.std == (0.229, 0.224, 0.225)
 
 
 def test_drop_path_grows_towards_the_last_block():

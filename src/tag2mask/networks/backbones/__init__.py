@@ -5,6 +5,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from tag2mask.config import ClassifierSettings, RefinementSettings, SegmenterSettings
+from tag2mask.data.transforms import Normalisation
 from tag2mask.networks.backbones.resnet38 import build_resnet38
 from tag2mask.networks.backbones.timm_features import build_timm_features
 
@@ -12,10 +13,8 @@ from tag2mask.networks.backbones.timm_features import build_timm_features
 class Normalising(Protocol):
     """Something whose input is normalised as its pretrained weights want it."""
 
-    mean: tuple[float, float, float]
-    """Mean of the input normalisation that the weights were trained with, for images in [0, 1]."""
-    std: tuple[float, float, float]
-    """Standard deviation of that normalisation."""
+    normalisation: Normalisation
+    """Of the input, as the weights were trained with it."""
 
 
 class Backbone(Normalising, Protocol):

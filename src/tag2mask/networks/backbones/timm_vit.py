@@ -15,6 +15,7 @@ from timm.models import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tag2mask.data.transforms import Normalisation
 from tag2mask.networks.backbones.hybrid_vit import HYBRID_BACKBONE, build_hybrid_transformer
 from tag2mask.networks.backbones.timm_features import check_name, download_weights
 from tag2mask.networks.backbones.weights import load_strictly, read_weights
@@ -40,8 +41,7 @@ class ClassTokenTransformer(nn.Module):
         network: timm's own.
         num_classes: C.
         channels: D, of every token.
-        mean: of the input normalisation that its weights were trained with, for images in [0, 1].
-        std: likewise.
+        normalisation: of the input, as its weights were trained with it.
 
     Args:
         network: timm's own; changed.
@@ -56,8 +56,7 @@ class ClassTokenTransformer(nn.Module):
         self.num_classes = num_classes
         self._new_tokens = new_tokens
         self.channels: int = parts.embed_dim
-        self.mean: tuple[float, float, float] = tuple(parts.pretrained_cfg["mean"])
-        self.std: tuple[float, float, float] = tuple(parts.pretrained_cfg["std"])
+        self.normalisation = Normalisation(*(tuple(parts.pretrained_cfg[name]) for name in ("mean", "std")))
         parts.cls_token = nn.Parameter(parts.cls_token.detach().repeat(1, num_classes, 1))
         if not parts.no_embed_class:
             of_class, of_patches = parts.pos_embed.detach().tensor_split([1], dim=1)
@@ -71,7 +70,7 @@ class ClassTokenTransformer(nn.Module):
         that reach beyond the image, and beyond the other edge of its mirror image.
 
         Args:
-            images: (B, 3, H, W), normalised with `mean` and `std`.
+            images: (B, 3, H, W), normalised as `normalisation` says.
         """
         height, width = self.grid(images)
         patch_height, patch_width = self._patch_size
