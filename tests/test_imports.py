@@ -34,7 +34,7 @@ MAY_IMPORT = {
         "config", "dotted_names", "files", "data", "cams", "evaluation", "pseudo_labels", "segmenter", "paper_tables",
         "runs", "stages", "report",
     },
-    "workers": {"progress"},
+    "workers": {"data", "progress"},
     "engine": {"config", "workers"},
     "cams": {"config", "files", "memory", "progress", "data", "networks", "workers", "cams"},
 }  # fmt: skip
@@ -59,9 +59,8 @@ WITH_TORCH = {
     "stages/work.py",
 }
 WITH_FABRIC = {
-    "cams/attention.py", "cams/inference.py", "cams/missing_maps.py", "engine.py", "pipeline.py",
-    "stages/crf_labels.py", "stages/examples.py", "stages/labels.py", "stages/missing.py", "stages/predictions.py",
-    "stages/walked_maps.py", "stages/work.py", "workers.py",
+    "cams/inference.py", "engine.py", "pipeline.py", "stages/examples.py", "stages/predictions.py", "stages/work.py",
+    "workers.py",
 }  # fmt: skip
 
 

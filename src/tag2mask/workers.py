@@ -10,11 +10,14 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from tag2mask.data.records import Record
 from tag2mask.progress import track
 
 # Whoever works without a network starts in half a second and 100 MiB without it, and in four and 900 with it.
@@ -71,6 +74,24 @@ def share_of(fabric: "Fabric", waiting: Sequence[Item]) -> Sequence[Item]:
     """
     fabric.barrier()
     return waiting[fabric.global_rank :: fabric.world_size]
+
+
+@dataclass(frozen=True)
+class Inference:
+    """Work on photos one by one, in which nothing learns: where it takes place, on what, and where its files go."""
+
+    fabric: "Fabric"
+    """Launched; its processes share the photos."""
+    records: Sequence[Record]
+    """Photos."""
+    folder: Path
+    """For a file a photo; those that are there already are left alone."""
+    num_processes: int
+    """That each process of the run starts for its part, or threads where it has a network on a GPU; at least 1."""
+
+    def share(self, done: Container[str]) -> Sequence[Record]:
+        """This process's part of the photos but for those with these names, as `share_of` gives it."""
+        return share_of(self.fabric, [record for record in self.records if record.name not in done])
 
 
 def for_each(

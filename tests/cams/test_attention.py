@@ -16,6 +16,7 @@ from tag2mask.data.photos import open_photo
 from tag2mask.data.records import Record
 from tag2mask.networks.mctformer import Mctformer, build_mctformer
 from tag2mask.networks.normalisation import normalise_cams
+from tag2mask.workers import Inference
 
 # Patches of 16 pixels: a grid of 3 x 4.
 HEIGHT, WIDTH = 48, 64
@@ -83,7 +84,8 @@ def test_every_photo_gets_the_spread_maps_of_its_classes(
 ):
     settings = replace(SETTINGS, long_side=long_side)
 
-    infer_spread_cams(fabric, network, records, cams=tmp_path / "before", folder=tmp_path / "after", settings=settings)
+    inference = Inference(fabric, records, tmp_path / "after", 1)
+    infer_spread_cams(inference, network, cams=tmp_path / "before", settings=settings)
 
     before, after = (read_cams(tmp_path / folder, "both") for folder in ("before", "after"))
     assert after.class_ids.tolist() == [2, 1]
@@ -100,7 +102,8 @@ def test_maps_beside_a_gpu_are_those_of_a_cpu_to_the_digit(
     fabric: Fabric, gpu_fabric: Fabric, network: Mctformer, records: Sequence[Record], tmp_path: Path
 ):
     for folder, each in (("cpu", fabric), ("gpu", gpu_fabric)):
-        infer_spread_cams(each, network, records, cams=tmp_path / "before", folder=tmp_path / folder, settings=SETTINGS)
+        inference = Inference(each, records, tmp_path / folder, 2)
+        infer_spread_cams(inference, network, cams=tmp_path / "before", settings=SETTINGS)
 
     for record in records:
         name = f"{record.name}.npz"
@@ -113,7 +116,8 @@ def test_maps_that_are_there_are_left_alone(
     there = StoredCams(np.array([1], np.uint8), np.full((1, HEIGHT // 4, WIDTH // 4), 7, np.uint8), HEIGHT, WIDTH)
     write_cams(tmp_path / "after", "both", there)
 
-    infer_spread_cams(fabric, network, records, cams=tmp_path / "before", folder=tmp_path / "after", settings=SETTINGS)
+    inference = Inference(fabric, records, tmp_path / "after", 1)
+    infer_spread_cams(inference, network, cams=tmp_path / "before", settings=SETTINGS)
 
     assert read_cams(tmp_path / "after", "both").maps.tolist() == there.maps.tolist()
     assert read_cams(tmp_path / "after", "none").height == HEIGHT

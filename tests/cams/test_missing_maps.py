@@ -7,6 +7,7 @@ from lightning_fabric import Fabric
 from tag2mask.cams.missing_maps import write_missing_maps
 from tag2mask.cams.store import cams_from_full_size, stored_names, write_cams
 from tag2mask.data.records import Record
+from tag2mask.workers import Inference
 
 
 def test_memory_of_photos_that_are_done_is_given_back(fabric: Fabric, tmp_path: Path):
@@ -17,8 +18,8 @@ def test_memory_of_photos_that_are_done_is_given_back(fabric: Fabric, tmp_path: 
 
     with expect_given_back():
         write_missing_maps(
-            fabric, records, prepare=lambda record: record, infer=lambda record: record, write=write, folder=tmp_path,
-            title="maps",
+            Inference(fabric, records, tmp_path, 1), prepare=lambda record: record, infer=lambda record: record,
+            write=write, title="maps",
         )  # fmt: skip
 
     assert stored_names(tmp_path) == {record.name for record in records}

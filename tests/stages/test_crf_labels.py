@@ -17,6 +17,7 @@ from tag2mask.data.records import Record
 from tag2mask.data.sizes import resize_maps
 from tag2mask.refinement.crf import affinity_relations, irn_relations
 from tag2mask.stages.crf_labels import write_crf_labels, write_relations
+from tag2mask.workers import Inference
 
 
 @pytest.mark.parametrize("level", ["seeds", "sure labels"])
@@ -30,7 +31,7 @@ def test_labels_of_a_camera_photo_are_those_of_the_photo_brought_down(
             ),
             "sure labels": partial(write_relations, settings=RefinementSettings(long_side=long_side)),
         }
-        write[level](fabric, [records[name]], cams=cams, folder=tmp_path, num_processes=1)
+        write[level](Inference(fabric, [records[name]], tmp_path, 1), cams=cams)
         return open_label_map(tmp_path / f"{name}.png")
 
     large, small = labels("large", 200), labels("small", 0)
@@ -47,10 +48,9 @@ def test_constant_background_is_the_threshold_of_the_cams(
 ):
     def foreground(threshold: float) -> float:
         folder = tmp_path / str(threshold)
-        write_crf_labels(
-            fabric, [records["small"]], cams=cams, folder=folder, settings=CrfSettings(background="constant"),
-            cam_settings=CamSettings(threshold=threshold), num_processes=1,
-        )  # fmt: skip
+        settings, cam_settings = CrfSettings(background="constant"), CamSettings(threshold=threshold)
+        inference = Inference(fabric, [records["small"]], folder, 1)
+        write_crf_labels(inference, cams=cams, settings=settings, cam_settings=cam_settings)
         return float((open_label_map(folder / "small.png") > 0).mean())
 
     assert foreground(0.1) > foreground(0.9) + 0.1
@@ -62,7 +62,7 @@ def test_sure_labels_are_those_of_the_method(
 ):
     settings = RefinementSettings(method=method)
 
-    write_relations(fabric, [records["small"]], cams=cams, folder=tmp_path, settings=settings, num_processes=1)
+    write_relations(Inference(fabric, [records["small"]], tmp_path, 1), cams=cams, settings=settings)
 
     stored = read_cams(cams, "small")
     photo = np.asarray(open_photo(records["small"].image))
@@ -78,10 +78,10 @@ def test_photo_too_long_for_a_crf_is_named_with_the_setting_that_helps(fabric: F
     Image.new("RGB", (1_900_000, 1)).save(tmp_path / "strip.png")
     write_cams(tmp_path, "strip", StoredCams(np.uint8([1]), np.ones((1, 1, 475_000), np.uint8), 1, 1_900_000))
     photos = [Record("strip", tmp_path / "strip.png", (1,))]
-    where = {"cams": tmp_path, "folder": tmp_path / "labels", "num_processes": 1}
+    inference = Inference(fabric, photos, tmp_path / "labels", 1)
     told = re.escape(f"{tmp_path / 'strip.png'}: found 1,900,000 x 1 pixels, expected fewer for a CRF. Bring it down")
 
     with pytest.raises(ValueError, match=rf"^{told} by crf.long_side.$"):
-        write_crf_labels(fabric, photos, settings=CrfSettings(), cam_settings=CamSettings(), **where)
+        write_crf_labels(inference, cams=tmp_path, settings=CrfSettings(), cam_settings=CamSettings())
     with pytest.raises(ValueError, match=rf"^{told} by refinement.long_side.$"):
-        write_relations(fabric, photos, settings=RefinementSettings(), **where)
+        write_relations(inference, cams=tmp_path, settings=RefinementSettings())

@@ -28,6 +28,7 @@ from tag2mask.stages.labels import (
     write_pseudo_labels,
     write_threshold,
 )
+from tag2mask.workers import Inference
 
 
 @pytest.fixture
@@ -131,10 +132,8 @@ def test_maps_made_of_seeds_are_cut_so_that_as_much_is_foreground(fabric: Fabric
     of_seeds, of_maps = (
         choose_threshold([record], tmp_path / folder, tmp_path / "seeds", settings) for folder in ("seeds", "maps")
     )
-    write_pseudo_labels(
-        fabric, [record], maps=tmp_path / "maps", seeds=tmp_path / "seeds", folder=out, settings=settings,
-        num_processes=1,
-    )  # fmt: skip
+    inference = Inference(fabric, [record], out, 1)
+    write_pseudo_labels(inference, maps=tmp_path / "maps", seeds=tmp_path / "seeds", settings=settings)
 
     foreground = seeds / 255 > of_seeds.used
     assert 0 < foreground.mean() < 1
@@ -162,12 +161,10 @@ def test_estimate_near_an_end_leaves_less_unsure_so_that_both_sides_have_sure_pi
     Image.fromarray(photo).save(tmp_path / "cat.png")
     write_cams(tmp_path, "cat", StoredCams(np.array([1], np.uint8), maps, 48, 48))
     settings, out = LabelSettings("estimated", uncertain=uncertain), tmp_path / "labels"
+    inference = Inference(fabric, [Record("cat", tmp_path / "cat.png", (1,))], out, 1)
 
     with caplog.at_level("INFO"):
-        write_pseudo_labels(
-            fabric, [Record("cat", tmp_path / "cat.png", (1,))], maps=tmp_path, seeds=tmp_path, folder=out,
-            settings=settings, num_processes=1,
-        )  # fmt: skip
+        write_pseudo_labels(inference, maps=tmp_path, seeds=tmp_path, settings=settings)
 
     assert read_threshold(out) == (threshold, "estimated")
     label_map = open_label_map(out / "cat.png")
@@ -194,17 +191,9 @@ def estimate_in_two(rank: int, record: Record, folder: Path) -> None:
     """A process of two that are to estimate a threshold which does not follow from a photo."""
     processes.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     fabric: Any = SimpleNamespace(world_size=2, is_global_zero=rank == 0)
-    settings = LabelSettings("estimated")
+    settings, maps = LabelSettings("estimated"), folder / "maps"
     try:
-        write_pseudo_labels(
-            fabric,
-            [record],
-            maps=folder / "maps",
-            seeds=folder / "maps",
-            folder=folder / "labels",
-            settings=settings,
-            num_processes=1,
-        )
+        write_pseudo_labels(Inference(fabric, [record], folder / "labels", 1), maps=maps, seeds=maps, settings=settings)
     except (ValueError, SystemExit) as end:
         (folder / str(rank)).write_text(type(end).__name__)
     processes.destroy_process_group()
@@ -242,7 +231,7 @@ def test_pseudo_labels_hold_the_class_where_its_map_passes_the_threshold(
     write_cams(tmp_path, "cat", StoredCams(np.array([2], np.uint8), maps, 36, 48))
     settings, out = LabelSettings(threshold=0.5), tmp_path / "labels"
 
-    write_pseudo_labels(fabric, [record], maps=tmp_path, seeds=tmp_path, folder=out, settings=settings, num_processes=1)
+    write_pseudo_labels(Inference(fabric, [record], out, 1), maps=tmp_path, seeds=tmp_path, settings=settings)
 
     assert read_threshold(out) == (0.5, "fixed")
     label_map = open_label_map(out / "cat.png")
@@ -257,7 +246,7 @@ def test_pixels_near_the_threshold_are_unsure_as_the_settings_say(record: Record
     write_cams(tmp_path, "cat", StoredCams(np.array([2], np.uint8), maps, 36, 48))
     settings, out = LabelSettings(threshold=0.5, uncertain=0.1), tmp_path / "labels"
 
-    write_pseudo_labels(fabric, [record], maps=tmp_path, seeds=tmp_path, folder=out, settings=settings, num_processes=1)
+    write_pseudo_labels(Inference(fabric, [record], out, 1), maps=tmp_path, seeds=tmp_path, settings=settings)
 
     label_map = open_label_map(out / "cat.png")
     assert (label_map[:, :21] == 255).all()
@@ -268,7 +257,7 @@ def test_label_maps_are_copied_and_have_no_threshold(record: Record, fabric: Fab
     crf, out = tmp_path / "crf", tmp_path / "labels"
     write_label_map(crf / "cat.png", np.eye(36, 48, dtype=np.uint8), voc_palette())
 
-    copy_label_maps(fabric, [record], labels=crf, folder=out, num_processes=1)
+    copy_label_maps(Inference(fabric, [record], out, 1), labels=crf)
 
     assert (out / "cat.png").read_bytes() == (crf / "cat.png").read_bytes()
     assert read_threshold(out) is None

@@ -26,6 +26,7 @@ from tag2mask.networks.affinitynet import AffinityNet, build_affinity_net
 from tag2mask.networks.irnet import BoundaryNet, build_boundary_net
 from tag2mask.refinement.random_walk import walk_from_boundaries
 from tag2mask.stages.walked_maps import write_walked_maps
+from tag2mask.workers import Inference
 
 SETTINGS = RefinementSettings(backbone="test_resnet", weights="none", output_stride=8, log_steps=4)
 
@@ -42,10 +43,8 @@ def test_camera_photo_walks_as_the_photo_brought_down_and_keeps_its_size(
 ):
     def walked(name: str, long_side: int) -> StoredCams:
         settings = replace(SETTINGS, method=method, long_side=long_side)
-        network = network_of(method)
-        write_walked_maps(
-            fabric, network, [records[name]], cams=cams, folder=tmp_path, settings=settings, num_threads=1
-        )
+        inference = Inference(fabric, [records[name]], tmp_path, 1)
+        write_walked_maps(inference, network_of(method), cams=cams, settings=settings)
         return read_cams(tmp_path, name)
 
     large, small = walked("large", 200), walked("small", 0)
@@ -64,9 +63,8 @@ def test_photo_that_is_not_larger_walks_as_ever(
     def walked(long_side: int) -> NDArray[np.float32]:
         settings = replace(SETTINGS, method=method, long_side=long_side)
         folder = tmp_path / str(long_side)
-        write_walked_maps(
-            fabric, network_of(method), [records["small"]], cams=cams, folder=folder, settings=settings, num_threads=1
-        )
+        inference = Inference(fabric, [records["small"]], folder, 1)
+        write_walked_maps(inference, network_of(method), cams=cams, settings=settings)
         return stored_maps(read_cams(folder, "small"))
 
     assert np.array_equal(walked(200), walked(0))
@@ -81,10 +79,8 @@ def test_edges_are_the_mean_of_those_of_the_photo_and_of_its_mirror_image(fabric
     # Edges of new weights are even.
     network.fusion.weight.data.mul_(20)
 
-    write_walked_maps(
-        fabric, network, [Record("a", tmp_path / "a.png", (1,))], cams=tmp_path, folder=tmp_path / "walked",
-        settings=SETTINGS, num_threads=1,
-    )  # fmt: skip
+    inference = Inference(fabric, [Record("a", tmp_path / "a.png", (1,))], tmp_path / "walked", 1)
+    write_walked_maps(inference, network, cams=tmp_path, settings=SETTINGS)
 
     image = normalise(open_photo(tmp_path / "a.png"), network.backbone.normalisation)
     with torch.no_grad():
@@ -103,10 +99,8 @@ def test_maps_walk_beside_a_gpu_as_on_a_cpu_to_the_digit(
     settings = replace(SETTINGS, method=method, long_side=200)
 
     for folder, each in (("cpu", fabric), ("gpu", gpu_fabric)):
-        write_walked_maps(
-            each, network_of(method), list(records.values()), cams=cams, folder=tmp_path / folder, settings=settings,
-            num_threads=2,
-        )  # fmt: skip
+        inference = Inference(each, list(records.values()), tmp_path / folder, 2)
+        write_walked_maps(inference, network_of(method), cams=cams, settings=settings)
 
     for name in ("large.npz", "small.npz"):
         assert (tmp_path / "gpu" / name).read_bytes() == (tmp_path / "cpu" / name).read_bytes()
@@ -117,9 +111,9 @@ def test_photo_without_maps_is_told_once_those_before_it_have_walked(
     fabric: Fabric, gpu_fabric: Fabric, records: dict[str, Record], cams: Path, tmp_path: Path, on_gpu: bool
 ):
     photos = [records["small"], replace(records["small"], name="none"), records["large"]]
-    used = gpu_fabric if on_gpu else fabric
+    inference = Inference(gpu_fabric if on_gpu else fabric, photos, tmp_path, 2)
 
     with pytest.raises(ValueError, match=r"none\.npz: no such file"):
-        write_walked_maps(used, network_of("irn"), photos, cams=cams, folder=tmp_path, settings=SETTINGS, num_threads=2)
+        write_walked_maps(inference, network_of("irn"), cams=cams, settings=SETTINGS)
 
     assert stored_names(tmp_path) == {"small"}

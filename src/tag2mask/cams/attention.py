@@ -4,14 +4,12 @@
 MCTformer-V2 (Xu et al., CVPR 2022).
 """
 
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -27,6 +25,7 @@ from tag2mask.data.transforms import normalise_pixels, photo_pixels
 from tag2mask.networks.grids import resize
 from tag2mask.networks.mctformer import Mctformer, spread
 from tag2mask.networks.normalisation import normalise_cams
+from tag2mask.workers import Inference
 
 
 class _Photo(NamedTuple):
@@ -47,25 +46,20 @@ class _Spread(NamedTuple):
     maps: NDArray[np.float32]
 
 
-def infer_spread_cams(
-    fabric: Fabric, network: Mctformer, records: Sequence[Record], *, cams: Path, folder: Path,
-    settings: MctformerSettings,
-) -> None:  # fmt: skip
-    """Write the maps of `records` after they were spread; those that are there already are left alone.
+def infer_spread_cams(inference: Inference, network: Mctformer, *, cams: Path, settings: MctformerSettings) -> None:
+    """Write the maps of photos after they were spread; those that are there already are left alone.
 
     Args:
-        fabric: launched; the processes share the photos.
+        inference: its folder gets one file a photo.
         network: trained.
-        records: photos.
-        cams: folder of their maps.
-        folder: one file a photo.
+        cams: folder of the photos' maps.
         settings: size of the photos.
     """
-    fabric.to_device(network)
+    inference.fabric.to_device(network)
     network.eval()
     write_missing_maps(
-        fabric, records, prepare=partial(_open, cams=cams, settings=settings), infer=partial(_spread, network),
-        write=partial(_write, folder=folder), folder=folder, title=f"CAMs of {folder.name}",
+        inference, prepare=partial(_open, cams=cams, settings=settings), infer=partial(_spread, network),
+        write=partial(_write, folder=inference.folder), title=f"CAMs of {inference.folder.name}",
     )  # fmt: skip
 
 

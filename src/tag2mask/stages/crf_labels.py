@@ -1,9 +1,8 @@
 """The stages whose label maps a dense CRF makes: seeds that it sharpens, and sure labels to learn relations from."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,54 +16,40 @@ from tag2mask.data.records import Record
 from tag2mask.data.sizes import reduce_photo, reduced_size, resize_label_map, resize_maps
 from tag2mask.refinement.crf import affinity_relations, irn_relations, seed_labels
 from tag2mask.stages.missing import write_missing
-
-if TYPE_CHECKING:
-    from lightning_fabric import Fabric
+from tag2mask.workers import Inference
 
 LabelMaker = Callable[[NDArray[np.uint8], NDArray[np.float32], NDArray[np.uint8]], NDArray[np.uint8]]
 
 
-def write_crf_labels(
-    fabric: "Fabric", records: Sequence[Record], *, cams: Path, folder: Path, settings: CrfSettings,
-    cam_settings: CamSettings, num_processes: int,
-) -> None:  # fmt: skip
+def write_crf_labels(inference: Inference, *, cams: Path, settings: CrfSettings, cam_settings: CamSettings) -> None:
     """Write the label maps of seeds after a dense CRF; those that are there already are left alone.
 
     Args:
-        fabric: launched; its processes share the photos.
-        records: photos.
-        cams: folder of their activation maps.
-        folder: one PNG a photo.
+        inference: its folder gets one PNG a photo.
+        cams: folder of the photos' activation maps.
         settings: of the CRF.
         cam_settings: their threshold is the score of a constant background.
-        num_processes: that each of them starts for its part; 0 = one a core.
     """
     maker = partial(seed_labels, settings=settings, threshold=cam_settings.threshold)
-    write = partial(_write_label, cams=cams, folder=folder, maker=maker, settings=settings)
-    write_missing(fabric, write, records, folder=folder, num_processes=num_processes, title="CRF")
+    write = partial(_write_label, cams=cams, folder=inference.folder, maker=maker, settings=settings)
+    write_missing(inference, write, title="CRF")
 
 
-def write_relations(
-    fabric: "Fabric", records: Sequence[Record], *, cams: Path, folder: Path, settings: RefinementSettings,
-    num_processes: int,
-) -> None:  # fmt: skip
+def write_relations(inference: Inference, *, cams: Path, settings: RefinementSettings) -> None:
     """Write the labels that relations between pixels are learned from, 255 where nothing is sure.
 
     Args:
-        fabric: launched; its processes share the photos.
-        records: photos.
-        cams: folder of their activation maps.
-        folder: one PNG a photo; those that are there already are left alone.
+        inference: its folder gets one PNG a photo; those that are there already are left alone.
+        cams: folder of the photos' activation maps.
         settings: what counts as sure.
-        num_processes: that each of them starts for its part; 0 = one a core.
     """
     makers: dict[str, LabelMaker] = {
         "irn": partial(irn_relations, settings=settings),
         "affinity": partial(affinity_relations, settings=settings),
     }
     maker = makers[settings.method]
-    write = partial(_write_label, cams=cams, folder=folder, maker=maker, settings=settings)
-    write_missing(fabric, write, records, folder=folder, num_processes=num_processes, title="sure labels")
+    write = partial(_write_label, cams=cams, folder=inference.folder, maker=maker, settings=settings)
+    write_missing(inference, write, title="sure labels")
 
 
 def _write_label(

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -49,7 +48,20 @@ def keep_epochs(fabric: Fabric, records: Sequence[Record], folder: Path, setting
         settings: of the CAMs.
     """
     at_one_scale = replace(settings, scales=(1.0,), classes="tags")
-    return partial(_keep_epoch, fabric=fabric, records=records, folder=folder, settings=at_one_scale)
+
+    def keep_epoch(epoch: int, networks: Networks) -> None:
+        if not fabric.is_global_zero:
+            return
+        classifier = networks["classifier"]
+        assert isinstance(classifier, PhotoClassifier)
+        classifier.eval()
+        for record in records:
+            with fabric.autocast():
+                (cams,) = cams_of_batch(classifier, [record], at_one_scale)
+            write_cams(folder / "epochs" / f"{epoch + 1:02}", record.name, cams)
+        classifier.train()
+
+    return keep_epoch
 
 
 def keep_restorations(
@@ -79,18 +91,3 @@ def keep_restorations(
             pixels = (picture[0].permute(1, 2, 0) * 255).round().byte().cpu().numpy()
             with replacing(folder / f"{record.name}.{name}.png") as path:
                 Image.fromarray(pixels).save(path, format="PNG")
-
-
-def _keep_epoch(
-    epoch: int, networks: Networks, *, fabric: Fabric, records: Sequence[Record], folder: Path, settings: CamSettings
-) -> None:
-    if not fabric.is_global_zero:
-        return
-    classifier = networks["classifier"]
-    assert isinstance(classifier, PhotoClassifier)
-    classifier.eval()
-    for record in records:
-        with fabric.autocast():
-            (cams,) = cams_of_batch(classifier, [record], settings)
-        write_cams(folder / "epochs" / f"{epoch + 1:02}", record.name, cams)
-    classifier.train()

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +23,7 @@ from tag2mask.progress import track
 from tag2mask.pseudo_labels import estimate_threshold, foreground_shares, label_map_from_maps, threshold_of_share
 from tag2mask.runs.contradictions import most_uncertain
 from tag2mask.stages.missing import write_missing
-from tag2mask.workers import refused_together
-
-if TYPE_CHECKING:
-    from lightning_fabric import Fabric
+from tag2mask.workers import Inference, refused_together
 
 _logger = logging.getLogger(__name__)
 
@@ -45,28 +42,23 @@ class ChosenThreshold(NamedTuple):
     """As `labels.threshold_source` has it."""
 
 
-def write_pseudo_labels(
-    fabric: "Fabric", records: Sequence[Record], *, maps: Path, seeds: Path, folder: Path, settings: LabelSettings,
-    num_processes: int,
-) -> None:  # fmt: skip
+def write_pseudo_labels(inference: Inference, *, maps: Path, seeds: Path, settings: LabelSettings) -> None:
     """Write the label maps of activation maps at one threshold; those that are there already are left alone.
 
     Args:
-        fabric: launched; its processes share the photos.
-        records: photos.
-        maps: folder of their activation maps.
+        inference: its folder gets one PNG a photo and the threshold.
+        maps: folder of the photos' activation maps.
         seeds: folder of those that `maps` were made of, or `maps` itself.
-        folder: for one PNG a photo and the threshold.
         settings: which threshold is asked for, and what is unsure; where the threshold is an estimate that leaves no
             room for so much, less is.
-        num_processes: that each of them starts for its part; 0 = one a core.
 
     Raises:
         ValueError: the threshold is to be estimated, and nothing follows from the photos.
     """
+    fabric, folder = inference.fabric, inference.folder
     with refused_together(fabric):
         if fabric.is_global_zero:
-            write_threshold(folder, choose_threshold(records, maps, seeds, settings))
+            write_threshold(folder, choose_threshold(inference.records, maps, seeds, settings))
     # All processes read the one that the first has chosen.
     threshold = read_threshold(folder)
     assert threshold is not None
@@ -77,23 +69,18 @@ def write_pseudo_labels(
             "of it: %s is taken", settings.uncertain, threshold.source, threshold.used, uncertain,
         )  # fmt: skip
     write = partial(_write_pseudo_label, maps=maps, folder=folder, threshold=threshold.used, uncertain=uncertain)
-    write_missing(fabric, write, records, folder=folder, num_processes=num_processes, title=_TITLE)
+    write_missing(inference, write, title=_TITLE)
 
 
-def copy_label_maps(
-    fabric: "Fabric", records: Sequence[Record], *, labels: Path, folder: Path, num_processes: int
-) -> None:
+def copy_label_maps(inference: Inference, *, labels: Path) -> None:
     """Take label maps as they are for pseudo-labels; those that are there already are left alone.
 
     Args:
-        fabric: launched; its processes share the photos.
-        records: photos.
-        labels: folder of their label maps.
-        folder: for one PNG a photo.
-        num_processes: that each of them starts for its part; 0 = one a core.
+        inference: its folder gets one PNG a photo.
+        labels: folder of the photos' label maps.
     """
-    write = partial(_copy_label_map, labels=labels, folder=folder)
-    write_missing(fabric, write, records, folder=folder, num_processes=num_processes, title=_TITLE)
+    write = partial(_copy_label_map, labels=labels, folder=inference.folder)
+    write_missing(inference, write, title=_TITLE)
 
 
 def choose_threshold(records: Sequence[Record], maps: Path, seeds: Path, settings: LabelSettings) -> ChosenThreshold:

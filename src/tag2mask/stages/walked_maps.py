@@ -1,13 +1,12 @@
 """The stage of `3-refined/METHOD/maps`: activation maps that walk along the relations that a network has learned."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -21,6 +20,7 @@ from tag2mask.data.transforms import normalise_pixels, photo_pixels
 from tag2mask.networks.affinitynet import AffinityNet
 from tag2mask.networks.irnet import BoundaryNet
 from tag2mask.refinement.random_walk import Array, walk_from_boundaries, walk_from_features
+from tag2mask.workers import Inference
 
 Walk = Callable[[Array, Array, RefinementSettings], Array]
 
@@ -45,28 +45,23 @@ class _Relations(NamedTuple):
 
 
 def write_walked_maps(
-    fabric: Fabric, network: BoundaryNet | AffinityNet, records: Sequence[Record], *, cams: Path, folder: Path,
-    settings: RefinementSettings, num_threads: int,
-) -> None:  # fmt: skip
+    inference: Inference, network: BoundaryNet | AffinityNet, *, cams: Path, settings: RefinementSettings
+) -> None:
     """Write the activation maps after their walk; those that are there already are left alone.
 
     Args:
-        fabric: launched; the processes share the photos.
+        inference: its folder gets one file a photo; maps walk in its threads while the network works on a GPU.
         network: trained.
-        records: photos.
-        cams: folder of their activation maps.
-        folder: one file a photo.
+        cams: folder of the photos' activation maps.
         settings: of the walk.
-        num_threads: of each process, in which maps walk while its network works on a GPU.
     """
-    fabric.to_device(network)
+    inference.fabric.to_device(network)
     network.eval()
     walk = walk_from_boundaries if isinstance(network, BoundaryNet) else walk_from_features
     write_missing_maps(
-        fabric, records, prepare=partial(_open, cams=cams, settings=settings),
+        inference, prepare=partial(_open, cams=cams, settings=settings),
         infer=partial(_relate, network, settings=settings),
-        write=partial(_write, walk=walk, folder=folder, settings=settings),
-        folder=folder, title="random walk", num_threads=num_threads,
+        write=partial(_write, walk=walk, folder=inference.folder, settings=settings), title="random walk",
     )  # fmt: skip
 
 

@@ -10,8 +10,10 @@ from tag2mask.cams.inference import infer_cams
 from tag2mask.config import Recipe
 from tag2mask.data.records import Record
 from tag2mask.engine import inference_arithmetic
+from tag2mask.networks.affinitynet import AffinityNet
 from tag2mask.networks.backbones.hybrid_vit import HYBRID_BACKBONE
 from tag2mask.networks.classifier import PhotoClassifier
+from tag2mask.networks.irnet import BoundaryNet
 from tag2mask.networks.mctformer import Mctformer
 from tag2mask.recipes.paths import WithWeights, with_weights
 from tag2mask.runs.stages import FOLDERS, PLAIN_TRAININGS, Photos, Stage, cam_settings_of, section_of
@@ -25,7 +27,7 @@ from tag2mask.stages.walked_maps import write_walked_maps
 from tag2mask.training import classifiers, labelled
 from tag2mask.training.learner import FixedNetwork
 from tag2mask.training.training import Training, load_network
-from tag2mask.workers import num_cores, refused_together
+from tag2mask.workers import Inference, num_cores, refused_together
 
 
 class StageWork:
@@ -91,42 +93,34 @@ class StageWork:
             self._write(stage, self._run / stage.folder)
 
     def _write(self, stage: Stage, folder: Path) -> None:
-        fabric, recipe, source = self._fabric, self._recipe, self._run / stage.source.folder
+        recipe, source = self._recipe, self._run / stage.source.folder
+        inference = self._inference(stage)
         match stage.kind:
             case "cams" if stage.method == "acr_vit":
-                infer_spread_cams(
-                    fabric, self._load_transformer(stage.training), stage.records,
-                    cams=source, folder=folder, settings=recipe.mctformer,
-                )  # fmt: skip
+                network = self._load_transformer(stage.training)
+                infer_spread_cams(inference, network, cams=source, settings=recipe.mctformer)
             case "cams":
                 settings = cam_settings_of(stage.training.kind, recipe)
                 classifier = self._load_classifier(stage.training)
-                infer_cams(fabric, classifier, stage.records, settings=settings, folder=folder)
+                infer_cams(self._fabric, classifier, stage.records, settings=settings, folder=folder)
             case "crf":
-                write_crf_labels(
-                    fabric, stage.records, cams=source, folder=folder,
-                    settings=recipe.crf, cam_settings=recipe.cams, num_processes=self._num_processes,
-                )  # fmt: skip
+                write_crf_labels(inference, cams=source, settings=recipe.crf, cam_settings=recipe.cams)
             case "relations":
-                write_relations(
-                    fabric, stage.records, cams=source, folder=folder,
-                    settings=recipe.refinement, num_processes=self._num_processes,
-                )  # fmt: skip
+                write_relations(inference, cams=source, settings=recipe.refinement)
             case "maps":
-                self._write_walked_maps(stage, folder)
+                relations = self._load_relations_network(stage.training)
+                write_walked_maps(inference, relations, cams=source, settings=recipe.refinement)
             case "labels" if stage.source.kind == "crf":
-                copy_label_maps(fabric, stage.records, labels=source, folder=folder, num_processes=self._num_processes)
+                copy_label_maps(inference, labels=source)
             case "labels":
-                write_pseudo_labels(
-                    fabric, stage.records, maps=source, seeds=self._run / stage.seeds.folder,
-                    folder=folder, settings=recipe.labels, num_processes=self._num_processes,
-                )  # fmt: skip
+                seeds = self._run / stage.seeds.folder
+                write_pseudo_labels(inference, maps=source, seeds=seeds, settings=recipe.labels)
             case "predictions":
                 segmenter = Segmenter.load(source)
-                predict_records(fabric, segmenter, stage.records, folder=folder, settings=recipe.segmenter)
+                predict_records(self._fabric, segmenter, stage.records, folder=folder, settings=recipe.segmenter)
             case "scores":
-                with refused_together(fabric):
-                    if fabric.is_global_zero:
+                with refused_together(self._fabric):
+                    if self._fabric.is_global_zero:
                         measure(
                             stage, source, folder, class_names=self._photos.class_names,
                             num_processes=self._num_processes,
@@ -136,6 +130,9 @@ class StageWork:
     def _num_processes(self) -> int:
         engine = self._recipe.engine
         return engine.workers or max(1, num_cores() // engine.devices)
+
+    def _inference(self, stage: Stage) -> Inference:
+        return Inference(self._fabric, stage.records, self._run / stage.folder, self._num_processes)
 
     def _training(self, stage: Stage) -> Training:
         records = stage.records
@@ -189,14 +186,9 @@ class StageWork:
         assert isinstance(network, Mctformer)
         return network
 
-    def _write_walked_maps(self, stage: Stage, folder: Path) -> None:
-        blank = labelled.new_relations_network(self._trained(stage.training))
-        relations = load_network(blank, self._run / stage.training.folder, "network")
-        write_walked_maps(
-            self._fabric, relations, stage.records,
-            cams=self._run / stage.source.folder, folder=folder, settings=self._recipe.refinement,
-            num_threads=self._num_processes,
-        )  # fmt: skip
+    def _load_relations_network(self, stage: Stage) -> BoundaryNet | AffinityNet:
+        blank = labelled.new_relations_network(self._trained(stage))
+        return load_network(blank, self._run / stage.folder, "network")
 
 
 def without_pretrained(recipe: Recipe) -> Recipe:
