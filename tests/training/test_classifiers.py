@@ -29,7 +29,7 @@ from tag2mask.training.classifiers import (
     train_pretrained,
     train_reconstructor,
 )
-from tag2mask.training.loop import Row, TrainingMethod, train
+from tag2mask.training.loop import Row, Trainer, TrainingMethod
 from tag2mask.training.training import build_fixed, build_learner
 
 NORMALISATION = Normalisation((0.5,) * 3, (0.5,) * 3)
@@ -93,7 +93,7 @@ def rows_by_hand(
     photos = TrainingPhotos(training.records, 2, augmentation or flip, grid=4, seed=seed)
     batches = EpochBatches(num_photos, 4, seed=seed, rank=0, world_size=1)
     loader = DataLoader(photos, batch_sampler=batches, collate_fn=collate)
-    train(training.fabric, method, loader, num_epochs=num_epochs, seed=seed, folder=folder)
+    Trainer(training.fabric, num_epochs, folder).train(method, loader)
     return rows(folder)
 
 

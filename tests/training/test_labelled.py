@@ -22,7 +22,7 @@ from tag2mask.data.sizes import reduce_photo, resize_label_map
 from tag2mask.data.transforms import Normalisation
 from tag2mask.recipes import load_recipe
 from tag2mask.training.labelled import new_segmenter, train_relations, train_segmenter
-from tag2mask.training.loop import train as run_loop
+from tag2mask.training.loop import Trainer
 from tag2mask.training.segmentation import Segmentation
 from tag2mask.training.training import Training, build_learner
 
@@ -71,6 +71,6 @@ def test_segmenter_is_trained_by_the_loop_on_the_photos_of_its_section(
     network = new_segmenter(training)
     method = Segmentation(build_learner(training, network, settings.optimizer, 1, 4), settings)
     loader = DataLoader(photos, batch_sampler=batches, collate_fn=collate)
-    run_loop(fabric, method, loader, num_epochs=1, seed=seed, folder=tmp_path / "by hand")
+    Trainer(fabric, 1, tmp_path / "by hand").train(method, loader)
     found = load_file(tmp_path / "found" / "model.safetensors")
     assert all(torch.equal(found[name], tensor) for name, tensor in network.state_dict().items())

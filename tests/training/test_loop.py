@@ -28,7 +28,7 @@ from tag2mask.training import loop
 from tag2mask.training.acr import Acr
 from tag2mask.training.classification import Classification
 from tag2mask.training.learner import Learner
-from tag2mask.training.loop import CHECKPOINT, Row, TrainingMethod, train
+from tag2mask.training.loop import CHECKPOINT, Row, Trainer, TrainingMethod
 from tag2mask.training.optim import build_optimizer, build_schedule
 from tag2mask.training.training import Training, build_loader
 
@@ -75,7 +75,7 @@ def classification(classifier: Classifier, learn: Callable) -> Watched:
 
 
 def run(fabric: Fabric, method: TrainingMethod, loader: DataLoader[Batch], folder: Path, epochs: int) -> list[Row]:
-    return train(fabric, method, loader, num_epochs=epochs, seed=SEED, folder=folder)
+    return Trainer(fabric, epochs, folder).train(method, loader)
 
 
 def learned(method: TrainingMethod) -> dict[str, Tensor]:
@@ -230,7 +230,7 @@ def train_with_a_fault(fabric: Fabric, kind: str, rank: int, step: int, folder: 
         photos, batch_sampler=batches, collate_fn=lambda samples: collate_or_fault(samples, lambda whole: whole[0])
     )
     try:
-        train(fabric, Together(at if kind == "breaks" else None), loader, num_epochs=2, seed=0, folder=folder)
+        Trainer(fabric, 2, folder).train(Together(at if kind == "breaks" else None), loader)
     except (ValueError, FloatingPointError, SystemExit) as end:
         (folder / f"told by {fabric.global_rank}").write_text(repr(end))
 

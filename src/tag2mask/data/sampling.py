@@ -18,18 +18,18 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
             raise ValueError(f"batch size {batch_size} cannot be shared by {world_size} processes: make it a multiple")
         if num_records < batch_size:
             raise ValueError(f"{num_records} photos to train on, but a batch takes {batch_size}: lower the batch size")
+        self.seed = seed
         self._num_batches = num_records // batch_size
         self.epoch = 0
         self._num_records = num_records
         self._batch_size = batch_size
-        self._seed = seed
         self._share = slice(rank, None, world_size)
 
     def __len__(self) -> int:
         return self._num_batches
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        order = np.random.default_rng([self._seed, self.epoch]).permutation(self._num_records)
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self._num_records)
         for start in range(0, self._num_batches * self._batch_size, self._batch_size):
             batch = order[start : start + self._batch_size]
             yield [(self.epoch, int(index)) for index in batch[self._share]]

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -48,50 +49,75 @@ class TrainingMethod(Protocol[BatchIn]):
         """Update the networks on one batch and return the losses, without gradient, by their logged names."""
 
 
-def train(
-    fabric: Fabric, method: TrainingMethod[BatchT], loader: DataLoader[BatchT], *, num_epochs: int, seed: int,
-    folder: Path, after_epoch: Callable[[int], None] | None = None,
-) -> list[Row]:  # fmt: skip
-    """Train up to `num_epochs`, from the folder's checkpoint if it has one.
+@dataclass(frozen=True)
+class Trainer:
+    """Lets methods learn: where, for how long, and what is done after each epoch."""
 
-    Args:
-        fabric: launched.
-        method: what learns.
-        loader: its batch sampler is an `EpochBatches`.
-        num_epochs: in all, those of earlier runs counted in.
-        seed: of dropout and whatever else draws from torch.
-        folder: for the checkpoint, `losses.csv` and TensorBoard's events.
-        after_epoch: called with the number of each epoch that is done and not yet saved, from 0; no process may wait
-            for the others in it.
+    fabric: Fabric
+    """Launched."""
+    num_epochs: int
+    """In all, those of earlier runs counted in."""
+    folder: Path
+    """For the checkpoint, `losses.csv` and TensorBoard's events."""
+    after_epoch: Callable[[int], None] | None = None
+    """Called with the number of each epoch that is done and not yet saved, from 0; no process may wait for the others
+    in it."""
 
-    Returns:
-        For each epoch the mean of every loss, learning rate and seconds.
+    def train(self, method: TrainingMethod[BatchT], loader: DataLoader[BatchT]) -> list[Row]:
+        """Train up to `num_epochs`, from the folder's checkpoint if it has one.
 
-    Raises:
-        ValueError: a photo or label map cannot be used, or a file not be written.
-        FloatingPointError: a loss is not finite; the checkpoint of the last whole epoch stays.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    name = "/".join(folder.parts[-2:])
-    history = _resume(fabric, method, folder / CHECKPOINT)
-    if len(history) == num_epochs:
+        Args:
+            method: what learns.
+            loader: its batch sampler is an `EpochBatches`, whose seed is also that of dropout and whatever else draws
+                from torch.
+
+        Returns:
+            For each epoch the mean of every loss, learning rate and seconds.
+
+        Raises:
+            ValueError: a photo or label map cannot be used, or a file not be written.
+            FloatingPointError: a loss is not finite; the checkpoint of the last whole epoch stays.
+        """
+        fabric, folder = self.fabric, self.folder
+        folder.mkdir(parents=True, exist_ok=True)
+        history = _resume(fabric, method, folder / CHECKPOINT)
+        if len(history) == self.num_epochs:
+            return history
+        if history and fabric.is_global_zero:
+            _logger.info("%s: resumes after epoch %d of %d", self._name, len(history), self.num_epochs)
+        # Of an epoch that is done again, readers forget what a killed run has told.
+        with SummaryWriter(folder, purge_step=len(history) + 1) if fabric.is_global_zero else nullcontext() as events:
+            for epoch in range(len(history), self.num_epochs):
+                title = f"{self._name} {epoch + 1}/{self.num_epochs}"
+                history.append(_train_epoch(fabric, method, loader, epoch=epoch, title=title))
+                with refused_together(fabric):
+                    if self.after_epoch:
+                        self.after_epoch(epoch)
+                    if events:
+                        self._save(method, history, events)
         return history
-    if history and fabric.is_global_zero:
-        _logger.info("%s: resumes after epoch %d of %d", name, len(history), num_epochs)
-    # Of an epoch that is done again, readers forget what a killed run has told.
-    with SummaryWriter(folder, purge_step=len(history) + 1) if fabric.is_global_zero else nullcontext() as events:
-        for epoch in range(len(history), num_epochs):
-            title = f"{name} {epoch + 1}/{num_epochs}"
-            row = _train_epoch(fabric, method, loader, epoch=epoch, seed=seed, title=title)
-            history.append(row)
-            with refused_together(fabric):
-                if after_epoch:
-                    after_epoch(epoch)
-                if events:
-                    _save(fabric, method, history, folder, events=events)
-                    losses = ", ".join(f"{name} {value:.4g}" for name, value in row.items() if name.startswith("loss/"))
-                    _logger.info("%s: epoch %d of %d, %s", name, epoch + 1, num_epochs, losses)
-    return history
+
+    @property
+    def _name(self) -> str:
+        return "/".join(self.folder.parts[-2:])
+
+    def _save(self, method: TrainingMethod[Any], history: list[Row], events: SummaryWriter) -> None:
+        """CSV and checkpoint of all epochs so far; the last one for TensorBoard and the log."""
+        with replacing(self.folder / "losses.csv") as path, path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, ["epoch", *history[-1]])
+            writer.writeheader()
+            writer.writerows({"epoch": epoch, **row} for epoch, row in enumerate(history, start=1))
+        for name, value in history[-1].items():
+            events.add_scalar(name, value, len(history))
+        events.flush()
+        # Last, for a run that is killed before this does the epoch again, and with it what is above.
+        learners = {name: learner.state() for name, learner in method.learners.items()}
+        # The scale of the losses, which 16-mixed adapts.
+        precision = self.fabric.strategy.precision.state_dict()
+        with replacing(self.folder / CHECKPOINT) as path:
+            torch.save({"history": history, "learners": learners, "precision": precision}, path)
+        losses = ", ".join(f"{name} {value:.4g}" for name, value in history[-1].items() if name.startswith("loss/"))
+        _logger.info("%s: epoch %d of %d, %s", self._name, len(history), self.num_epochs, losses)
 
 
 class _Step(NamedTuple):
@@ -108,12 +134,13 @@ class _Step(NamedTuple):
 
 
 def _train_epoch(
-    fabric: Fabric, method: TrainingMethod[BatchT], loader: DataLoader[BatchT], *, epoch: int, seed: int, title: str
+    fabric: Fabric, method: TrainingMethod[BatchT], loader: DataLoader[BatchT], *, epoch: int, title: str
 ) -> Row:
     assert isinstance(loader.batch_sampler, EpochBatches)
     loader.batch_sampler.epoch = epoch
     # Seeded anew in each epoch, so that a resumed run draws what an unbroken one does.
-    torch.manual_seed(int(np.random.SeedSequence([seed, epoch, fabric.global_rank]).generate_state(1)[0]))
+    seeds = [loader.batch_sampler.seed, epoch, fabric.global_rank]
+    torch.manual_seed(int(np.random.SeedSequence(seeds).generate_state(1)[0]))
     start = time.monotonic()
     batches: Iterator[BatchT | SampleFault] = iter(track(loader, len(loader), title, shown=fabric.is_global_zero))
     with refused_together(fabric):
@@ -183,22 +210,3 @@ def _resume(fabric: Fabric, method: TrainingMethod[Any], path: Path) -> list[Row
     fabric.strategy.precision.load_state_dict(checkpoint["precision"])
     history: list[Row] = checkpoint["history"]
     return history
-
-
-def _save(
-    fabric: Fabric, method: TrainingMethod[Any], history: list[Row], folder: Path, *, events: SummaryWriter
-) -> None:
-    """CSV and checkpoint of all epochs so far, and the last one for TensorBoard."""
-    with replacing(folder / "losses.csv") as path, path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, ["epoch", *history[-1]])
-        writer.writeheader()
-        writer.writerows({"epoch": epoch, **row} for epoch, row in enumerate(history, start=1))
-    for name, value in history[-1].items():
-        events.add_scalar(name, value, len(history))
-    events.flush()
-    # Last, for a run that is killed before this does the epoch again, and with it what is above.
-    learners = {name: learner.state() for name, learner in method.learners.items()}
-    # The scale of the losses, which 16-mixed adapts.
-    precision = fabric.strategy.precision.state_dict()
-    with replacing(folder / CHECKPOINT) as path:
-        torch.save({"history": history, "learners": learners, "precision": precision}, path)

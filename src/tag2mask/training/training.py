@@ -24,7 +24,7 @@ from tag2mask.networks.deeplab import DeepLab
 from tag2mask.networks.irnet import BoundaryNet
 from tag2mask.networks.reconstructor import Reconstructor
 from tag2mask.training.learner import FixedNetwork, Learner
-from tag2mask.training.loop import TrainingMethod, train
+from tag2mask.training.loop import Trainer, TrainingMethod
 from tag2mask.training.optim import build_optimizer, build_schedule
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -105,10 +105,7 @@ def train_networks(
     """Run the loop and write the weights of the networks that learned; gives the seconds of all epochs."""
     after = training.after_epoch
     after_epoch = None if after is None else partial(_call_eagerly, after, networks=networks)
-    history = train(
-        training.fabric, method, loader,
-        num_epochs=num_epochs, seed=training.recipe.engine.seed, folder=training.folder, after_epoch=after_epoch,
-    )  # fmt: skip
+    history = Trainer(training.fabric, num_epochs, training.folder, after_epoch).train(method, loader)
     if training.fabric.is_global_zero:
         for name, network in networks.items():
             weights = {key: tensor.contiguous() for key, tensor in network.state_dict().items()}
@@ -154,7 +151,7 @@ def epoch_batches(training: Training, batch_size: int) -> EpochBatches:
 def build_loader(
     training: Training, photos: Dataset[BatchT], batch_size: int, collate: Callable[[list[BatchT]], BatchT]
 ) -> DataLoader[Any]:
-    """Loader of `photos` in the order of `epoch_batches`; it gives faults, which `train` raises."""
+    """Loader of `photos` in the order of `epoch_batches`; it gives faults, which a `Trainer` raises."""
     workers = training.recipe.data.num_workers
     return DataLoader(
         SamplesOrFaults(photos), batch_sampler=epoch_batches(training, batch_size),
