@@ -189,6 +189,17 @@ def print_limit(rows: dict[str, Row], batch_size: int, loaded: float | None) -> 
     print(f"with it {hours:.2f} hours; more --data.num_workers help while there are cores")
 
 
+def print_machine(name: str, recipe: Recipe, device: torch.device) -> None:
+    """What is timed on what."""
+    machine = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
+    shapes = f"batch {recipe.acr.batch_size}, crop {recipe.data.crop}"
+    print(f"{name} on {machine}: {shapes}, torch {torch.__version__}")
+    print(
+        f"tf32 in convolutions {torch.backends.cudnn.allow_tf32}, in products {torch.backends.cuda.matmul.allow_tf32}, "
+        f"cudnn.benchmark {torch.backends.cudnn.benchmark}"
+    )
+
+
 def main() -> None:
     """Print all tables."""
     parser = argparse.ArgumentParser(
@@ -208,13 +219,7 @@ def main() -> None:
     )
     recipe = replace(recipe, engine=engine)
     device = launch(engine).device
-    machine = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
-    shapes = f"batch {recipe.acr.batch_size}, crop {recipe.data.crop}"
-    print(f"{arguments.recipe} on {machine}: {shapes}, torch {torch.__version__}")
-    print(
-        f"tf32 in convolutions {torch.backends.cudnn.allow_tf32}, in products {torch.backends.cuda.matmul.allow_tf32}, "
-        f"cudnn.benchmark {torch.backends.cudnn.benchmark}"
-    )
+    print_machine(arguments.recipe, recipe, device)
     torch.manual_seed(0)
     batch = draw_batch(recipe, arguments.classes)
     if device.type == "cuda":

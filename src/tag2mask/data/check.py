@@ -81,15 +81,14 @@ def _check(data_set: DataSet, settings: DataSettings, others: Sequence[str], kno
     """Open and judge the photos of the splits that the settings name, and of the others."""
     log = FaultLog()
     log.faults.extend(data_set.faults)
-    num_faults = len(log.faults)
-    train = _split(data_set, settings.train_split, settings, log)
     chosen = [getattr(settings, field) for field in _SPLIT_SETTINGS]
-    names = dict.fromkeys(name for name in (*chosen, *others) if name)
-    used = {name: train if name == settings.train_split else _split(data_set, name, settings, log) for name in names}
+    names = dict.fromkeys((settings.train_split, *filter(None, (*chosen, *others))))
+    used = {name: _split(data_set, name, settings, log) for name in names}
+    train = used[settings.train_split]
     learned = {name: used[name] for name in (settings.train_split, settings.label_split) if name}
     measured = {name: used[name] for name in _measured_splits(settings, others)}
     # A split that cannot be read may mean any of them.
-    opened = used if len(log.faults) == num_faults else data_set.splits
+    opened = used if len(log.faults) == len(data_set.faults) else data_set.splits
     records = list(dict.fromkeys(record for photos in opened.values() for record in photos))
     facts, lasting = inspect_changed(records, known)
 

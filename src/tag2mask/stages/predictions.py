@@ -116,21 +116,7 @@ def predict_folder(fabric: Fabric, segmenter: Segmenter, photos: Mapping[str, Pa
     share = share_of(fabric, [(name, path) for name, path in photos.items() if name not in done])
     tracked = track(share, len(share), f"predictions of {folder.name}", shown=fabric.is_global_zero)
     for name, path in giving_back(tracked):
-        try:
-            prediction = segmenter.predict(path)
-            _write_prediction(prediction, folder, name)
-        except FileError as error:
-            _logger.warning("skipped %s", error)
-        except OverflowError:
-            _logger.warning(
-                "skipped %s: too long for a CRF, bring it down by segmenter.long_side (config.json of the model)", path
-            )
-        except (MemoryError, RuntimeError) as error:
-            if not is_want_of_memory(error):
-                raise
-            _logger.warning(
-                "skipped %s: out of memory, bring it down by segmenter.long_side (config.json of the model)", path
-            )
+        _predict_or_skip(segmenter, path, folder, name)
     fabric.barrier()
     done = label_map_names(masks)
     if fabric.is_global_zero:
@@ -203,6 +189,24 @@ def _digest(photo: Path) -> str:
         return digest_file(photo)
     except OSError:
         return ""
+
+
+def _predict_or_skip(segmenter: Segmenter, photo: Path, folder: Path, name: str) -> None:
+    """Predict a photo and write its files, or tell why it has none."""
+    try:
+        _write_prediction(segmenter.predict(photo), folder, name)
+    except FileError as error:
+        _logger.warning("skipped %s", error)
+    except OverflowError:
+        _logger.warning(
+            "skipped %s: too long for a CRF, bring it down by segmenter.long_side (config.json of the model)", photo
+        )
+    except (MemoryError, RuntimeError) as error:
+        if not is_want_of_memory(error):
+            raise
+        _logger.warning(
+            "skipped %s: out of memory, bring it down by segmenter.long_side (config.json of the model)", photo
+        )
 
 
 def _write_prediction(prediction: Prediction, folder: Path, name: str) -> None:
