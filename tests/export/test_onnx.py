@@ -129,6 +129,26 @@ class PaddedBackbone(nn.Module):
         return [low, self.second(low)]
 
 
+class DeepPaddedBackbone(PaddedBackbone):
+    """With the feature at stride 4 that the decoder of v3+ needs, and one below it."""
+
+    channels, strides = (4, 8), (4, 16)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Sequential(Conv2dSame(3, 4, 5, stride=2, bias=False), Conv2dSame(4, 4, 3, stride=2))
+        self.second = nn.Sequential(Conv2dSame(4, 8, 3, stride=2), Conv2dSame(8, 8, 5, stride=2))
+
+
+def test_decoder_meets_padded_features_at_any_size(tmp_path: Path):
+    torch.manual_seed(0)
+    segmenter = Segmenter(DeepLab(DeepPaddedBackbone(), 3, "deeplab_v3plus"), SegmenterSettings(), ("disc", "square"))
+
+    export_onnx(segmenter, tmp_path / "m.onnx")
+
+    expect_labels_of_torch(tmp_path / "m.onnx", segmenter)
+
+
 def test_padding_of_tensorflow_is_left_to_onnx(tmp_path: Path):
     torch.manual_seed(0)
     segmenter = Segmenter(DeepLab(PaddedBackbone(), 3, "deeplab_v1"), SegmenterSettings(), ("disc", "square"))

@@ -52,7 +52,7 @@ class PhotoToLabels(nn.Module):
 def export_onnx(segmenter: Segmenter, path: Path) -> None:
     """Write the segmenter as one ONNX file.
 
-    Its input `photo` is float32 (B, 3, H, W), RGB in [0, 1], of any number, height and width; normalisation is inside.
+    Its input `photo` is float32 (B, 3, H, W), RGB in [0, 1]: one photo or more of any one size; normalised inside.
     Its output `label_map` is uint8 (B, H, W), class ids with 0 = background, of one pass (see `PhotoToLabels`).
     Metadata: `classes` (JSON list of names by id, background first), `input` (what the photo has to be, in words),
     `long_side` (pixels, see `SegmenterSettings`), `notes` (see `differences`), `version`.
@@ -117,7 +117,8 @@ class _ConvolutionOfOnnx(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Maps (B, C, H / stride, W / stride), sizes rounded up; their values stand in the ONNX file alone."""
         own = self.convolution
-        sides = [-(-side // stride) for side, stride in zip(images.shape[2:], own.stride, strict=True)]
+        # Not -(-side // stride): that is exported as a division of ONNX, which cuts towards zero.
+        sides = [(side + stride - 1) // stride for side, stride in zip(images.shape[2:], own.stride, strict=True)]
         return torch.onnx.ops.symbolic(
             "Conv",
             (images, own.weight, own.bias),
