@@ -58,6 +58,19 @@ def test_help_and_env_import_no_torch():
         assert told in command.stdout
 
 
+@pytest.mark.usefixtures("full_disk")
+def test_full_disk_is_told_in_one_line_with_the_file_and_what_to_do(
+    tiny_recipe: Path, tag2mask: Callable, tmp_path: Path
+):
+    outcome = tag2mask("train", tiny_recipe, "--run", tmp_path / "run")
+
+    assert outcome.status == 1
+    assert only_line(outcome.err) == (
+        f"tag2mask: {tmp_path / 'run' / '.checked_files.json'}: No space left on device; make room, then run "
+        "the same command again to resume"
+    )
+
+
 @pytest.mark.parametrize(("rank", "told"), [("0", "warning\nprogress\n"), ("1", "")])
 def test_first_process_tells_how_it_goes_and_what_libraries_warn_of(rank: str, told: str):
     command = subprocess.run(

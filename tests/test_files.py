@@ -38,6 +38,29 @@ def test_block_that_fails_leaves_what_was_there(tmp_path: Path):
     assert (tmp_path / "file").read_text() == "before"
 
 
+@pytest.mark.usefixtures("full_disk")
+def test_full_disk_is_told_with_the_file_that_was_to_be_written(tmp_path: Path):
+    with pytest.raises(OSError, match="No space left on device") as error, replacing(tmp_path / "a/file") as temporary:
+        temporary.write_text("content")
+
+    assert error.value.filename == str(tmp_path / "a" / "file")
+    assert list((tmp_path / "a").iterdir()) == []
+
+
+def test_error_of_the_temporary_file_names_the_one_that_was_to_be_written(tmp_path: Path):
+    with pytest.raises(FileNotFoundError) as error, replacing(tmp_path / "file") as temporary:
+        temporary.rename(tmp_path / "elsewhere")
+
+    assert error.value.filename == str(tmp_path / "file")
+
+
+def test_what_another_file_s_error_names_stays(tmp_path: Path):
+    with pytest.raises(FileNotFoundError) as error, replacing(tmp_path / "file"):
+        (tmp_path / "absent").read_text()
+
+    assert error.value.filename == str(tmp_path / "absent")
+
+
 def test_name_may_have_all_the_bytes_that_the_system_takes(tmp_path: Path):
     path = tmp_path / ("é" * 126 + "png")
 

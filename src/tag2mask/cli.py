@@ -1,5 +1,6 @@
 """The program: from what was typed to a command, and from its end, however it comes, to an exit status."""
 
+import errno
 import io
 import logging
 import os
@@ -14,6 +15,8 @@ from tag2mask.memory import is_want_of_memory
 from tag2mask.progress import is_first_process
 from tag2mask.usage import UsageError
 
+# How the system says that a disk is full, or a user's share of it.
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _LESS_MEMORY = "smaller crops, batches or long_side, or fewer engine.workers, take less"
 
 
@@ -23,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     own, settings = split_settings(sys.argv[1:] if arguments is None else arguments)
     typed, unknown = build_parser().parse_known_args(own)
     command = COMMANDS[typed.command]
+    again = f"run the same command again to {'resume' if command.resumes else 'start over'}"
     _log_to_stderr(logging.INFO if is_first_process() else logging.ERROR)
     try:
         refuse_unknown(unknown, typed)
@@ -46,10 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         told = str(error).partition("\n")[0]
         return _fail(MemoryError(f"out of memory ({told}); {_LESS_MEMORY}"), 1, debug=False)
     except (ValueError, FloatingPointError, OSError) as error:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            error.strerror = f"{error.strerror}; make room, then {again}"
         return _fail(error, 1, debug=typed.debug)
     except KeyboardInterrupt:
-        what_for = "resume" if command.resumes else "start over"
-        print(f"interrupted; run the same command again to {what_for}", file=sys.stderr)
+        print(f"interrupted; {again}", file=sys.stderr)
         return 130
 
 

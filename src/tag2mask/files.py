@@ -11,7 +11,11 @@ _SUFFIX = ".tmp"
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary file beside `path`, empty, which takes the place of `path` when the block ends well."""
+    """Give a temporary file beside `path`, empty, which takes the place of `path` when the block ends well.
+
+    Raises:
+        OSError: the system refuses it, naming `path`: the name of the temporary file would tell nobody anything.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     # Not the name itself, which may have all the bytes that the system takes.
     name = hashlib.blake2b(os.fsencode(path.name), digest_size=8).hexdigest()
@@ -23,6 +27,11 @@ def replacing(path: Path) -> Iterator[Path]:
         # Some writers, that of safetensors among them, put a file of their own there, for its owner alone.
         temporary.chmod(mode)
         temporary.replace(path)
+    except OSError as error:
+        # A write that fails, as on a full disk, names no file at all.
+        if error.errno and error.filename in (None, str(temporary)):
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
