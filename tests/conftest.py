@@ -72,12 +72,17 @@ Command = Callable[..., Outcome]
 
 
 @pytest.fixture
-def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No file that is to be written takes a byte."""
-    full = Path("/dev/full")
+def fill_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Lets no file take a byte that is to be written, the first `but` ones aside."""
+    full, touch = Path("/dev/full"), Path.touch
     if not full.exists():
         pytest.skip("needs the full disk that Linux has for tests")
-    monkeypatch.setattr(Path, "touch", lambda path: path.symlink_to(full))
+
+    def fill(*, but: int = 0) -> None:
+        begin = iter([touch] * but)
+        monkeypatch.setattr(Path, "touch", lambda path: next(begin, lambda path: path.symlink_to(full))(path))
+
+    return fill
 
 
 @pytest.fixture(scope="session")

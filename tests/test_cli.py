@@ -58,10 +58,11 @@ def test_help_and_env_import_no_torch():
         assert told in command.stdout
 
 
-@pytest.mark.usefixtures("full_disk")
 def test_full_disk_is_told_in_one_line_with_the_file_and_what_to_do(
-    tiny_recipe: Path, tag2mask: Callable, tmp_path: Path
+    fill_disk: Callable[..., None], tiny_recipe: Path, tag2mask: Callable, tmp_path: Path
 ):
+    fill_disk()
+
     outcome = tag2mask("train", tiny_recipe, "--run", tmp_path / "run")
 
     assert outcome.status == 1

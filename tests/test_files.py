@@ -1,6 +1,6 @@
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -38,8 +38,9 @@ def test_block_that_fails_leaves_what_was_there(tmp_path: Path):
     assert (tmp_path / "file").read_text() == "before"
 
 
-@pytest.mark.usefixtures("full_disk")
-def test_full_disk_is_told_with_the_file_that_was_to_be_written(tmp_path: Path):
+def test_full_disk_is_told_with_the_file_that_was_to_be_written(fill_disk: Callable[..., None], tmp_path: Path):
+    fill_disk()
+
     with pytest.raises(OSError, match="No space left on device") as error, replacing(tmp_path / "a/file") as temporary:
         temporary.write_text("content")
 

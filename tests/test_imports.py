@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "files": {"files"},
     "progress": {"progress"},
     "data": {"config", "files", "progress", "data"},
-    "networks": {"config", "data", "networks"},
+    "networks": {"config", "files", "data", "networks"},
     "neighbours": {"neighbours"},
     "training": {"config", "files", "progress", "data", "networks", "neighbours", "workers", "training"},
     "refinement": {"config", "data", "neighbours", "refinement"},

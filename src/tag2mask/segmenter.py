@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors.torch import save_file
 from torch import Tensor
 
 from tag2mask import __version__
@@ -22,7 +21,7 @@ from tag2mask.data.transforms import Normalisation, normalise
 from tag2mask.dotted_names import leaves
 from tag2mask.files import replacing
 from tag2mask.model_card import write_model_card
-from tag2mask.networks.backbones.weights import load_strictly, read_weights
+from tag2mask.networks.backbones.weights import load_strictly, read_weights, write_weights
 from tag2mask.networks.deeplab import DeepLab, build_deeplab
 from tag2mask.networks.grids import resize
 from tag2mask.prediction import Prediction, ScoredPrediction
@@ -83,9 +82,7 @@ class Segmenter:
         Args:
             folder: for settings, weights and model card.
         """
-        weights = {name: tensor.cpu().contiguous() for name, tensor in self.network.state_dict().items()}
-        with replacing(folder / WEIGHTS) as path:
-            save_file(weights, path)
+        write_weights(folder / WEIGHTS, self.network)
         write_model_card(folder, self.settings, self.class_names, facts={})
         settings = asdict(self.settings)
         config = {

@@ -353,6 +353,19 @@ def test_loss_that_is_not_finite_stops_with_step_terms_and_photos(
     assert "\n" not in told
 
 
+def test_full_disk_is_told_with_the_checkpoint_that_it_refused(
+    fill_disk: Callable[..., None], fabric: Fabric, classification: Watched, loader: DataLoader[Batch], tmp_path: Path
+):
+    # The losses.
+    fill_disk(but=1)
+
+    with pytest.raises(OSError, match="No space left on device") as error:
+        run(fabric, classification, loader, tmp_path, 1)
+
+    assert error.value.filename == str(tmp_path / CHECKPOINT)
+    assert not (tmp_path / CHECKPOINT).exists()
+
+
 def test_checkpoint_of_the_last_whole_epoch_stays_after_a_stop(
     fabric: Fabric, classification: Watched, loader: DataLoader[Batch], tmp_path: Path
 ):

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from io import BytesIO
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -114,8 +115,11 @@ class Trainer:
         learners = {name: learner.state() for name, learner in method.learners.items()}
         # The scale of the losses, which 16-mixed adapts.
         precision = self.fabric.strategy.precision.state_dict()
+        # Not by torch into the file, whose error on a full disk is none of the system's.
+        content = BytesIO()
+        torch.save({"history": history, "learners": learners, "precision": precision}, content)
         with replacing(self.folder / CHECKPOINT) as path:
-            torch.save({"history": history, "learners": learners, "precision": precision}, path)
+            path.write_bytes(content.getbuffer())
         losses = ", ".join(f"{name} {value:.4g}" for name, value in history[-1].items() if name.startswith("loss/"))
         _logger.info("%s: epoch %d of %d, %s", self._name, len(history), self.num_epochs, losses)
 

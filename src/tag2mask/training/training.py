@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from lightning_fabric import Fabric
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -17,8 +17,8 @@ from tag2mask.data.batch import AnyBatch
 from tag2mask.data.loading import SamplesOrFaults, collate_or_fault
 from tag2mask.data.records import Record
 from tag2mask.data.sampling import EpochBatches
-from tag2mask.files import replacing
 from tag2mask.networks.affinitynet import AffinityNet
+from tag2mask.networks.backbones.weights import write_weights
 from tag2mask.networks.classifier import PhotoClassifier
 from tag2mask.networks.deeplab import DeepLab
 from tag2mask.networks.irnet import BoundaryNet
@@ -108,9 +108,7 @@ def train_networks(
     history = Trainer(training.fabric, num_epochs, training.folder, after_epoch).train(method, loader)
     if training.fabric.is_global_zero:
         for name, network in networks.items():
-            weights = {key: tensor.contiguous() for key, tensor in network.state_dict().items()}
-            with replacing(training.folder / f"{name}.safetensors") as path:
-                save_file(weights, path)
+            write_weights(training.folder / f"{name}.safetensors", network)
     if training.recipe.engine.compile:
         # Networks share torch's limit of eight compiled graphs, and the next training needs its own.
         torch.compiler.reset()

@@ -1,6 +1,7 @@
 import logging
 import re
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tag2mask.networks.backbones.resnet38 import ResNet38
-from tag2mask.networks.backbones.weights import load_strictly, read_weights, rename_mxnet, rename_released
+from tag2mask.networks.backbones.weights import (
+    load_strictly,
+    read_weights,
+    rename_mxnet,
+    rename_released,
+    write_weights,
+)
 
 
 def some_state() -> dict[str, Tensor]:
@@ -42,6 +49,23 @@ def mxnet_name(name: str) -> str:
             return f"arg:{layer}_weight"
     values = {"weight": "arg:{}_gamma", "bias": "arg:{}_beta", "running_mean": "aux:{}_moving_mean"}
     return values.get(value, "aux:{}_moving_var").format(layer)
+
+
+def test_weights_that_were_written_are_read(tmp_path: Path):
+    network = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3)).to(memory_format=torch.channels_last)
+
+    write_weights(tmp_path / "a" / "net.safetensors", network)
+
+    assert equal(read_weights(tmp_path / "a" / "net.safetensors"), network.state_dict())
+
+
+def test_full_disk_is_told_with_the_weights_that_it_refused(fill_disk: Callable[..., None], tmp_path: Path):
+    fill_disk()
+
+    with pytest.raises(OSError, match="No space left on device") as error:
+        write_weights(tmp_path / "net.safetensors", nn.Linear(2, 3))
+
+    assert error.value.filename == str(tmp_path / "net.safetensors")
 
 
 def test_names_of_mxnet_are_understood():

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from tag2mask.files import replacing
 from tag2mask.networks.backbones.mxnet_params import LIST_MAGIC, read_mxnet_params
 
 _log = logging.getLogger(__name__)
@@ -66,6 +67,19 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     except Exception as error:
         raise ValueError(f"weights {path}: is no {_KINDS}, or holds more than tensors") from error
     return _state_of(content, path)
+
+
+def write_weights(path: Path, network: nn.Module) -> None:
+    """Write all that a network has as safetensors, which `read_weights` reads.
+
+    Raises:
+        OSError: the system refuses the file.
+    """
+    weights = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
+    # Not by the library's own writer, whose error on a full disk is none of the system's.
+    content = save(weights)
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def rename_mxnet(state: dict[str, Tensor]) -> dict[str, Tensor]:
