@@ -25,7 +25,9 @@ MAY_IMPORT = {
     "refinement": {"config", "data", "neighbours", "refinement"},
     "pseudo_labels": {"data", "evaluation"},
     "prediction": {"data"},
-    "segmenter": {"config", "files", "data", "dotted_names", "networks", "refinement", "model_card", "prediction"},
+    "segmenter": {
+        "config", "files", "data", "dotted_names", "recipes", "networks", "refinement", "model_card", "prediction",
+    },
     "evaluation": {"config", "files", "progress", "data", "evaluation"},
     "usage": {"usage"},
     "recipes": {"config", "files", "data", "dotted_names", "usage", "recipes"},

@@ -273,12 +273,45 @@ def test_folder_without_a_model_is_told(tmp_path: Path):
         Segmenter.load(tmp_path)
 
 
-@pytest.mark.parametrize("config", ["{", "[]", '{"segmenter": {"head": "deeplab_v2"}}'])
-def test_broken_config_is_told(config: str, tmp_path: Path):
-    (tmp_path / "config.json").write_text(config)
+@pytest.mark.parametrize("config", [b"{", b"[]", b'{"segmenter": {"head": "deeplab_v2"}}', b"\xff\xfe\x00"])
+def test_broken_config_is_told(config: bytes, tmp_path: Path):
+    (tmp_path / "config.json").write_bytes(config)
 
     with pytest.raises(ValueError, match=r"config\.json: found .*, expected what a training wrote"):
         Segmenter.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("long_side", -320, "is -320, expected a whole number from 0"),
+        ("long_side", None, "is null, expected a whole number from 0"),
+        ("scales", [], "is empty, expected one or more"),
+        ("scales", [0], r"is \[0\], expected a list in brackets, each a number above 0"),
+        ("scales", [1.0, -1], r"is \[1\.0, -1\], expected a list in brackets, each a number above 0"),
+        ("fuse", "median", "is median, expected one of max, mean"),
+        ("crf", "denseCRF", "is denseCRF, expected none or one of cams, irn, deeplab, mctformer"),
+        ("head", "deeplab_v9", "is deeplab_v9, expected one of deeplab_v1, deeplab_v2, deeplab_v3plus"),
+    ],
+)
+def test_setting_of_a_model_folder_that_cannot_be_is_told(
+    name: str, value: Any, told: str, segmenter: Segmenter, tmp_path: Path
+):
+    segmenter.save(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["segmenter"][name] = value
+    (tmp_path / "config.json").write_text(json.dumps(config))
+
+    with pytest.raises(ValueError, match=rf"^{tmp_path}/config\.json: segmenter\.{name} {told}$"):
+        Segmenter.load(tmp_path)
+
+
+def test_number_that_is_written_as_text_is_that_number(segmenter: Segmenter, tmp_path: Path):
+    segmenter.save(tmp_path)
+    content = (tmp_path / "config.json").read_text().replace('"long_side": 0', '"long_side": "320"')
+    (tmp_path / "config.json").write_text(content)
+
+    assert Segmenter.load(tmp_path).settings == replace(SETTINGS, long_side=320)
 
 
 def test_weights_of_another_number_of_classes_are_told(segmenter: Segmenter, tmp_path: Path):

@@ -25,6 +25,7 @@ from tag2mask.networks.backbones.weights import load_strictly, read_weights, wri
 from tag2mask.networks.deeplab import DeepLab, build_deeplab
 from tag2mask.networks.grids import resize
 from tag2mask.prediction import Prediction, ScoredPrediction
+from tag2mask.recipes import recipe_of
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 """Files of a model folder, beside its card."""
@@ -58,19 +59,21 @@ class Segmenter:
             device: for its network.
 
         Raises:
-            ValueError: there is no model folder, or its weights are not those of its network.
+            ValueError: there is no model folder, a setting has no value that it may have, or the weights are not
+                those of its network.
         """
         folder = model_folder(Path(folder))
         path = folder / CONFIG
         try:
             config = json.loads(path.read_text(encoding="utf-8"))
             kept = {name: config["segmenter"][name] for name in _KEPT_SETTINGS}
-            settings = SegmenterSettings(**kept | {"scales": tuple(kept["scales"])})
             class_names, mean, std = (tuple(config[name]) for name in ("class_names", "mean", "std"))
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
             raise ValueError(
                 f"{path}: found {error!r}, expected what a training wrote; copy the folder anew"
             ) from error
+        # Users edit it.
+        settings = recipe_of({"segmenter": kept}, str(path)).segmenter
         network = build_deeplab(settings, len(class_names))
         network.backbone.normalisation = Normalisation(mean, std)
         load_strictly(network, read_weights(folder / WEIGHTS), source=str(folder / WEIGHTS))

@@ -11,7 +11,13 @@ from types import NoneType
 from typing import Any, NoReturn, get_args
 
 import yaml
-from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, set_parsing_settings  # type: ignore[attr-defined]
+from jsonargparse import (  # type: ignore[attr-defined]
+    ActionConfigFile,
+    ArgumentError,
+    ArgumentParser,
+    Namespace,
+    set_parsing_settings,
+)
 
 from tag2mask.config import Recipe
 from tag2mask.data.faults import nearest
@@ -55,10 +61,26 @@ def load_recipe(name_or_path: str, flags: Sequence[str] = ()) -> Recipe:
         parsed = parser.parse_args(arguments)
     except ArgumentError as error:
         raise UsageError(_in_words(parser, error, given)) from error
-    parsed.pop("recipe")
-    recipe: Recipe = _plain_values(Recipe(**vars(parser.instantiate(parsed))))
-    check_values(recipe)
-    return recipe
+    return _checked(parsed)
+
+
+def recipe_of(content: Mapping[str, Any], where: str) -> Recipe:
+    """The recipe of some settings, section by section, that stand in another file than a recipe's.
+
+    Raises:
+        UsageError: an unknown setting or a value out of its range; one line says which, and where it stands.
+        ValueError: values that nothing can be made with, likewise.
+    """
+    parser = recipe_parser()
+    _check_names(content, where)
+    try:
+        parsed = parser.parse_object(dict(content))
+    except ArgumentError as error:
+        raise UsageError(_in_words(parser, error, [(where, content)])) from error
+    try:
+        return _checked(parsed)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
 
 
 def save_recipe(path: Path, recipe: Recipe) -> None:
@@ -118,6 +140,18 @@ def recipe_parser() -> ArgumentParser:
         if action.dest in _FLAGLESS:
             action.help = SUPPRESS
     return parser
+
+
+def _checked(parsed: Namespace) -> Recipe:
+    """The recipe of what the parser read.
+
+    Raises:
+        ValueError: values that nothing can be made with.
+    """
+    parsed.pop("recipe")
+    recipe: Recipe = _plain_values(Recipe(**vars(recipe_parser().instantiate(parsed))))
+    check_values(recipe)
+    return recipe
 
 
 def _find(name_or_path: str, beside: Path) -> Path:
