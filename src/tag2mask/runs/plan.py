@@ -14,7 +14,6 @@ from tag2mask.runs.foreign import foreign_stage, is_foreign
 from tag2mask.runs.manifest import Manifest, digest, digest_photos, digest_records, read_manifest
 from tag2mask.runs.stage_settings import Settings
 from tag2mask.runs.stages import (
-    ADVERSARIAL_TRAININGS,
     FOLDERS,
     PHOTO_BY_PHOTO,
     PLAIN_TRAININGS,
@@ -83,14 +82,14 @@ def _mapped_methods(recipe: Recipe, later: Sequence[str]) -> tuple[Method, ...]:
 def _trainings(recipe: Recipe, photos: Photos, run: Path) -> dict[Kind, Stage]:
     """The trainings of the networks that make maps, and of the reconstructor, in their order."""
     methods = tuple(method for method in recipe.methods if not is_foreign("cams", method, run))
-    adversarial = [kind for kind in ADVERSARIAL_TRAININGS if kind in methods]
+    adversarial = bool({"pretrained", "acr"} & {*methods})
     if "acr_vit" in methods:
         check_spreading(recipe)
     if adversarial:
         check_acr(replace(recipe, methods=methods))
     first = PLAIN_TRAININGS[recipe.acr.classifier]
-    alone = bool(adversarial) and recipe.acr.reconstructor_epochs > 0
-    warm = bool(adversarial) and recipe.acr.warm_start
+    alone = adversarial and recipe.acr.reconstructor_epochs > 0
+    warm = adversarial and recipe.acr.warm_start
     wanted = {*methods} | ({"mctformer"} if "acr_vit" in methods else set()) | ({first} if alone or warm else set())
     stages: dict[Kind, Stage] = {}
     for section, kind in PLAIN_TRAININGS.items():
@@ -101,8 +100,12 @@ def _trainings(recipe: Recipe, photos: Photos, run: Path) -> dict[Kind, Stage]:
         settings = stage_settings.reconstructor_training(recipe)
         stages["reconstructor"] = _training("reconstructor", settings, photos, (stages[first],), run)
         before = (*before, stages["reconstructor"])
-    for kind in adversarial:
-        stages[kind] = _training(kind, stage_settings.adversarial_training(recipe), photos, before, run)
+    if "pretrained" in methods:
+        unread = _kept_unread(stage_settings.RATE_FACTOR, run / FOLDERS["pretrained"])
+        settings = stage_settings.pretrained_training(recipe) | unread
+        stages["pretrained"] = _training("pretrained", settings, photos, before, run)
+    if "acr" in methods:
+        stages["acr"] = _training("acr", stage_settings.adversarial_training(recipe), photos, before, run)
     return stages
 
 
@@ -111,6 +114,15 @@ def _training(kind: Kind, settings: Settings, photos: Photos, before: tuple[Stag
     records = photos.train if kind in PLAIN_TRAININGS.values() else photos.tagged
     settings, weights = _known_weights(settings, run / FOLDERS[kind])
     return _stage(kind, "", records, settings, before, {"classes": digest(photos.class_names)} | weights)
+
+
+def _kept_unread(setting: str, folder: Path) -> Settings:
+    """A setting that a training does not read, with the value in its manifest, if that has it.
+
+    Manifests had it once: without it, the stage and all that was made of it would count as changed.
+    """
+    found = read_manifest(folder)
+    return {setting: found.settings[setting]} if found and setting in found.settings else {}
 
 
 def _seeds(

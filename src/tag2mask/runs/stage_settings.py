@@ -9,6 +9,9 @@ from tag2mask.runs.stages import Kind, cam_settings_of, section_of
 
 Settings = dict[str, Any]
 
+RATE_FACTOR = "acr.reconstructor_rate_factor"
+"""Of a reconstructor that learns beside the classifier."""
+
 _CNN = ("backbone", "weights", "output_stride", "head")
 _TRANSFORMER = ("backbone", "weights", "drop_path", "fused_blocks")
 _RELATIONS_NETWORK = (
@@ -40,8 +43,15 @@ def reconstructor_training(recipe: Recipe) -> Settings:
 
 
 def adversarial_training(recipe: Recipe) -> Settings:
-    """Of the trainings of a classifier against a reconstructor."""
+    """Of the training of a classifier and a reconstructor against each other."""
     return _networks(recipe, recipe.acr.classifier) | flatten(recipe.acr, "acr")
+
+
+def pretrained_training(recipe: Recipe) -> Settings:
+    """Of the training of a classifier against a reconstructor that learns no more."""
+    settings = adversarial_training(recipe)
+    del settings[RATE_FACTOR]
+    return settings
 
 
 def cams(recipe: Recipe, trained: Kind) -> Settings:
