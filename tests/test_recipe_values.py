@@ -2,8 +2,17 @@ import math
 from dataclasses import replace
 
 import pytest
+import torch
 
-from tag2mask.config import AcrSettings, CamSettings, DataSettings, MctformerSettings, Recipe, SegmenterSettings
+from tag2mask.config import (
+    AcrSettings,
+    CamSettings,
+    DataSettings,
+    EngineSettings,
+    MctformerSettings,
+    Recipe,
+    SegmenterSettings,
+)
 from tag2mask.recipes import load_recipe, shipped_recipes
 from tag2mask.recipes.values import check_values
 
@@ -24,6 +33,7 @@ def test_values_of_shipped_recipes_can_work(name: str):
         (Recipe(cams=CamSettings(scales=(1.0, math.nan))), "cams.scales has nan, expected finite numbers"),
         (Recipe(acr=INFINITE), "acr.remnants.probability_step has inf, expected finite numbers"),
         (Recipe(data=DataSettings(resize_range=(9, 8))), r"data.resize_range is \[9, 8\], expected the lower number"),
+        (Recipe(engine=EngineSettings(seed=2**63)), f"engine.seed is {2**63}, expected at most {2**63 - 1}"),
         (Recipe(methods=()), "methods is empty, expected one or more, or masks in segmenter.supervision"),
         (Recipe(methods=("acr", "baseline", "acr")), "methods has acr more than once"),
         (Recipe(refined_methods=("acr", "acr")), "refined_methods has acr more than once"),
@@ -38,6 +48,12 @@ def test_values_that_cannot_work_are_refused_in_one_line(recipe: Recipe, told: s
 
 def test_recipe_without_seeds_can_train_a_segmenter_on_masks():
     check_values(Recipe(methods=(), segmenter=SegmenterSettings(supervision=("masks",))))
+
+
+def test_highest_seed_is_one_that_torch_takes():
+    check_values(Recipe(engine=EngineSettings(seed=2**63 - 1)))
+
+    torch.Generator().manual_seed(2**63 - 1)
 
 
 def test_a_recipe_with_such_a_value_is_refused_when_it_is_read():
