@@ -248,6 +248,9 @@ def test_recipe_that_cannot_be_understood_is_refused_in_one_line(text: str, told
     [
         (["--acr.epoch", "3"], "command line: no setting is called acr.epoch; did you mean acr.epochs?"),
         (["--acr.epochs", "-1"], "command line: acr.epochs is -1, expected a whole number above 0"),
+        (["--acr.epochs", "2.0"], "command line: acr.epochs is 2.0, expected a whole number above 0"),
+        (["--cams.scales", "1", "--acr.epochs=2.0"], "acr.epochs is 2.0, expected a whole number above 0"),
+        (["--acr.epochs", "1e3"], "command line: acr.epochs is 1e3, expected a whole number above 0"),
         (["--acr.epochs"], "--acr.epochs has no value, expected a whole number above 0"),
         (["--acr.epochs", "--data.root", "x"], "--acr.epochs has no value, expected a whole number above 0"),
         (["--methods", "acrobat"], "methods is [acrobat], expected a list in brackets, each one of baseline"),

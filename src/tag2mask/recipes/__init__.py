@@ -263,7 +263,7 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def _in_words(parser: ArgumentParser, error: ArgumentError, given: Iterable[tuple[str, Mapping[str, Any]]]) -> str:
+def _in_words(parser: ArgumentParser, error: ArgumentError, given: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
     """What was found and expected, where a setting is to blame.
 
     Args:
@@ -275,10 +275,19 @@ def _in_words(parser: ArgumentParser, error: ArgumentError, given: Iterable[tupl
         try:
             parser.parse_object(dict(content))
         except ArgumentError as refused:
-            # An error within a section names this first.
-            for name in re.findall(r'Parser key "([\w.]+)"', str(refused))[-1:]:
+            for name in _blamed(refused):
                 return f"{where}: {name} is {shown(value_at(content, name))}, expected {expected(name)}"
+    # The parser takes 2.0 for a whole number, but not the text of it, which a flag has.
+    for name in _blamed(error):
+        for where, content in reversed(given):
+            if (value := value_at(content, name)) is not None:
+                return f"{where}: {name} is {shown(value)}, expected {expected(name)}"
     return f"command line: {_one_line(error)}"
+
+
+def _blamed(error: ArgumentError) -> list[str]:
+    """The setting that an error of the parser names, if any: one within a section names this first."""
+    return re.findall(r'Parser key "([\w.]+)"', str(error))[-1:]
 
 
 def _plain_values(value: Any) -> Any:
