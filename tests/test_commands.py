@@ -13,6 +13,7 @@ import pytest
 from command_process import ready_processes
 
 from tag2mask.command_line import split_settings
+from tag2mask.commands import Job, status
 from tag2mask.config import DataSettings
 from tag2mask.data.check import check_data_set, check_used_splits
 from tag2mask.data.check_report import fault_lines
@@ -224,6 +225,15 @@ def test_status_tells_every_stage_and_why(finished_run: Path, tag2mask: Callable
     assert "up to date" in lines["1-classifier/acr"]
     assert "to do       cams.scales changed from [1.0, 1.5] to [1.0]" in lines["2-cams/acr"]
     assert "to do       2-cams/acr changed" in lines["scores/seed-acr"]
+
+
+def test_job_takes_its_folder_as_text(finished_run: Path, tiny_recipe: Path, capsys: pytest.CaptureFixture[str]):
+    job = Job(load_recipe(str(tiny_recipe)), str(finished_run))  # type: ignore[arg-type]
+
+    status(job)
+
+    assert job.run == finished_run
+    assert "1-classifier/acr" in capsys.readouterr().out
 
 
 def test_status_names_the_setting_of_a_split_that_there_is_not(tag2mask: Callable, tiny_recipe: Path, tmp_path: Path):

@@ -139,6 +139,18 @@ def test_flags_lie_on_top(tmp_path: Path):
     assert recipe.acr.remnants.probability_step == -0.02
 
 
+def test_flags_from_python_may_be_numbers_and_paths(tmp_path: Path):
+    path = Path(written(tmp_path, "acr: {epochs: 3}"))
+    flags = ["--acr.epochs", 10, "--data.root", tmp_path, "--engine.compile", True, "--cams.scales", [0.5, 2]]
+
+    recipe = load_recipe(path, flags)  # type: ignore[arg-type]
+
+    words = ["--acr.epochs", "10", "--data.root", str(tmp_path), "--engine.compile=true", "--cams.scales", "0.5,2"]
+    assert recipe == load_recipe(str(path), words)
+    with pytest.raises(RecipeError, match=r"^no recipe .*demmo: neither a file nor .*$"):
+        load_recipe(Path("demmo"))
+
+
 @pytest.mark.parametrize(
     ("flags", "methods", "scales", "refined"),
     [

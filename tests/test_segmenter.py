@@ -191,7 +191,7 @@ def test_photo_is_turned_upright_as_its_exif_says(segmenter: Segmenter, photo_fo
 def test_copied_model_folder_predicts_the_same_bytes(
     segmenter: Segmenter, fabric: Fabric, shapes: Path, tmp_path: Path
 ):
-    segmenter.save(tmp_path / "model")
+    segmenter.save(str(tmp_path / "model"))
     shutil.copytree(tmp_path / "model", tmp_path / "elsewhere")
     shutil.rmtree(tmp_path / "model")
 

@@ -44,6 +44,10 @@ class Job:
     run: Path
     """The run folder."""
 
+    def __post_init__(self) -> None:
+        # From Python it comes as text too.
+        object.__setattr__(self, "run", Path(self.run))
+
 
 def run(job: Job) -> None:
     """Run every stage that is not up to date, from tags to predictions, then measure and report."""

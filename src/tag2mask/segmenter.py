@@ -79,12 +79,13 @@ class Segmenter:
         load_strictly(network, read_weights(folder / WEIGHTS), source=str(folder / WEIGHTS))
         return cls(network.to(device), settings, class_names)
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path | str) -> None:
         """Keep everything in a folder that can be copied anywhere.
 
         Args:
             folder: for settings, weights and model card.
         """
+        folder = Path(folder)
         write_weights(folder / WEIGHTS, self.network)
         write_model_card(folder, self.settings, self.class_names, facts={})
         settings = asdict(self.settings)

@@ -40,7 +40,7 @@ def shipped_recipes() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
-def load_recipe(name_or_path: str, flags: Sequence[str] = ()) -> Recipe:
+def load_recipe(name_or_path: Path | str, flags: Sequence[str] = ()) -> Recipe:
     """Read a recipe with all that it extends, and lay flags such as `--acr.epochs 10` on top.
 
     Raises:
@@ -49,7 +49,7 @@ def load_recipe(name_or_path: str, flags: Sequence[str] = ()) -> Recipe:
     """
     parser = recipe_parser()
     # A file of comments alone says nothing.
-    chain = [path for path in _chain(_find(name_or_path, Path())) if _read_yaml(path)]
+    chain = [path for path in _chain(_find(str(name_or_path), Path())) if _read_yaml(path)]
     arguments = [part for path in chain for part in ("--recipe", str(path))]
     given = [(str(path), _read_yaml(path)) for path in chain]
     for name, text in _read_flags(flags):
@@ -228,7 +228,8 @@ def _read_flags(flags: Sequence[str]) -> Iterator[tuple[str, str]]:
     There a list's brackets may be left out, and `~` alone is the user's folder, as it is where a shell sees it.
     """
     known = setting_names()
-    words = iter(flags)
+    # From Python they may be numbers and paths.
+    words = iter(map(str, flags))
     for word in words:
         name, equals, text = word.removeprefix("--").partition("=")
         if not word.startswith("--"):
