@@ -323,6 +323,18 @@ def test_weights_of_another_number_of_classes_are_told(segmenter: Segmenter, tmp
         Segmenter.load(tmp_path)
 
 
+@pytest.mark.parametrize("value", [torch.nan, -torch.inf])
+def test_weights_that_are_no_numbers_are_told(value: float, drawn_network: DeepLab, tmp_path: Path):
+    network = copy.deepcopy(drawn_network)
+    name, parameter = list(network.named_parameters())[-1]
+    parameter.data[-1] = value
+    Segmenter(network, SETTINGS, NAMES).save(tmp_path)
+
+    told = f"^{tmp_path}/model.safetensors: found {name} with nan or inf, expected finite numbers$"
+    with pytest.raises(ValueError, match=told):
+        Segmenter.load(tmp_path)
+
+
 def test_photo_that_cannot_be_read_is_told(segmenter: Segmenter, photo_folder: Path):
     with pytest.raises(FileError, match=r"broken\.jpg: found"):
         segmenter.predict(photo_folder / "broken.jpg")

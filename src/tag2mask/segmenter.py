@@ -60,7 +60,7 @@ class Segmenter:
 
         Raises:
             ValueError: there is no model folder, a setting has no value that it may have, or the weights are not
-                those of its network.
+                those of its network or not all finite.
         """
         folder = model_folder(Path(folder))
         path = folder / CONFIG
@@ -76,7 +76,12 @@ class Segmenter:
         settings = recipe_of({"segmenter": kept}, str(path)).segmenter
         network = build_deeplab(settings, len(class_names))
         network.backbone.normalisation = Normalisation(mean, std)
-        load_strictly(network, read_weights(folder / WEIGHTS), source=str(folder / WEIGHTS))
+        weights = read_weights(folder / WEIGHTS)
+        for name, tensor in weights.items():
+            # Every pixel would be background, without a word.
+            if not tensor.isfinite().all():
+                raise ValueError(f"{folder / WEIGHTS}: found {name} with nan or inf, expected finite numbers")
+        load_strictly(network, weights, source=str(folder / WEIGHTS))
         return cls(network.to(device), settings, class_names)
 
     def save(self, folder: Path | str) -> None:
