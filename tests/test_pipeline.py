@@ -424,6 +424,17 @@ def test_folder_that_a_kill_left_without_manifest_is_gone_on_with(run: Path, tag
     assert not list((run / "scores").rglob(".*"))
 
 
+def test_what_a_kill_left_beside_the_results_is_gone_with_the_next_run(
+    run: Path, tag2mask: Callable, tiny_recipe: Path
+):
+    (run / ".f9c1.17.tmp").write_text("half a report")
+
+    outcome = tag2mask("run", tiny_recipe, "--run", run)
+
+    assert outcome.status == 0, outcome.err
+    assert not list(run.rglob("*.tmp"))
+
+
 def test_another_class_redoes_the_training(
     run: Path, tag2mask: Callable, tiny_recipe: Path, shapes: Path, tmp_path: Path
 ):

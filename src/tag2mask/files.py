@@ -37,6 +37,12 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete the temporary files that a killed run left in a folder nobody writes to now."""
+    """Delete the temporary files that a killed run left in a folder nobody writes to now, and below it."""
     for path in folder.rglob(f".*{_SUFFIX}"):
+        path.unlink()
+
+
+def remove_leftovers_at_top(folder: Path) -> None:
+    """Delete those in a folder itself, not in what is below it."""
+    for path in folder.glob(f".*{_SUFFIX}"):
         path.unlink()

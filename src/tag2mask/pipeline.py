@@ -11,7 +11,7 @@ from lightning_fabric import Fabric
 
 from tag2mask.config import TWIN, Recipe
 from tag2mask.data.result_folders import MANIFEST_FILE
-from tag2mask.files import remove_leftovers
+from tag2mask.files import remove_leftovers, remove_leftovers_at_top
 from tag2mask.memory import peak_mib, restart_peak
 from tag2mask.recipes import save_recipe
 from tag2mask.results import renew_model_card, write_results
@@ -101,6 +101,8 @@ class Pipeline:
                 self._check(stages)
                 if self._fabric.is_global_zero:
                     kept.enter_context(alone_in(self._run))
+                    # Those of a stage go when it is gone on with.
+                    remove_leftovers_at_top(self._run)
             save_recipe(self._run / RECIPE_FILE, self._recipe)
             yield
 
