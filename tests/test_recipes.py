@@ -147,7 +147,7 @@ def test_flags_from_python_may_be_numbers_and_paths(tmp_path: Path):
 
     words = ["--acr.epochs", "10", "--data.root", str(tmp_path), "--engine.compile=true", "--cams.scales", "0.5,2"]
     assert recipe == load_recipe(str(path), words)
-    with pytest.raises(RecipeError, match=r"^no recipe .*demmo: neither a file nor .*$"):
+    with pytest.raises(UsageError, match=r"^no recipe .*demmo: neither a file nor .*$"):
         load_recipe(Path("demmo"))
 
 
