@@ -11,6 +11,7 @@ from tag2mask.data.label_maps import open_label_map, write_label_map
 from tag2mask.data.photos import FileError
 from tag2mask.data.records import Record
 from tag2mask.stages.labels import copy_label_maps
+from tag2mask.workers import Inference
 
 IDS = np.array([[0, 1, 20], [255, 7, 254]], np.uint8)
 
@@ -84,4 +85,4 @@ def test_damaged_label_map_is_told_in_the_same_line_by_a_pool_of_processes(fabri
     records = [Record(name, Path(f"{name}.jpg"), ()) for name in ("a", "b")]
 
     with pytest.raises(FileError, match=re.escape(f"{path}: found a damaged file (")):
-        copy_label_maps(fabric, records, labels=path.parent, folder=tmp_path / "out", num_processes=num_processes)
+        copy_label_maps(Inference(fabric, records, tmp_path / "out", num_processes), labels=path.parent)
