@@ -31,7 +31,7 @@ Level = Literal["seed", "crf", "refined", "pseudo-label", "segmenter"]
 """What is measured, in the order of the stages."""
 
 TWIN = "masks"
-"""Name, in the place of a method, of the segmenter that is trained on the true masks."""
+"""Stands instead of a method's name for the segmenter that is trained on the true masks."""
 Subject = Literal[Method, "masks"]
 """What is measured: a method, or `TWIN`."""
 
@@ -43,18 +43,18 @@ class DataSettings:
     root: Path | None = None
     """Folder of the data set."""
     layout: Layout = "auto"
-    """How the folder is laid out: VOC devkit, COCO, a tags.csv beside photos, or a folder a class."""
+    """How the folder is laid out: VOC devkit, COCO, a tags.csv beside photos, or one folder per class."""
     tag_source: TagSource = "auto"
     """VOC layout only: tags from labels.csv, from the boxes in Annotations (as the field does), or from the masks."""
     train_split: str = "train"
-    """Split whose photos train the classifier: its name, or the path of a text file with one photo a line (`./photos`
-    where it has no suffix)."""
+    """Split whose photos train the classifier: its name, or the path of a text file with one photo per line
+    (`./photos` where it has no suffix)."""
     seed_split: str = "train"
     """Split whose seeds are made and, where masks exist, measured."""
     label_split: str | None = None
-    """Split that is given pseudo-labels, which train the segmenter; none named: `train_split`."""
+    """Split that is given pseudo-labels, which train the segmenter; if not set: `train_split`."""
     val_split: str | None = None
-    """Split that the segmenter predicts and, where masks exist, is measured on; none named: no predictions."""
+    """Split that the segmenter predicts and, where masks exist, is measured on; if not set: no predictions."""
     resize: Literal["long_side", "scale"] = "long_side"
     """What `resize_range` means: the long side in pixels (released code), or a factor on the photo's sides (paper)."""
     resize_range: tuple[PositiveFloat, PositiveFloat] = (384, 512)
@@ -98,8 +98,9 @@ class ClassifierSettings:
     backbone: str = "resnet38"
     """`resnet38` (WRN38, the paper's) or the name of any timm network that gives features."""
     weights: str = "none"
-    """`none`; `embedded` (the EfficientNet-Lite0 package); `timm` (timm's own, downloaded); or a file's path. A file's
-    are taken to want photos normalised as timm's of this backbone do, or ImageNet's way for `resnet38`."""
+    """`none`; `embedded` (the EfficientNet-Lite0 package); `timm` (timm's own, downloaded); or the path of a file.
+    Weights of a file are taken to want photos normalised as timm's weights of this backbone do, or by ImageNet's mean
+    and deviation for `resnet38`."""
     output_stride: Literal[8, 16, 32] = 8
     """Pixels of the photo per CAM cell; ResNet38 has 8."""
     head: Literal["linear", "two_layer"] = "linear"
@@ -107,7 +108,7 @@ class ClassifierSettings:
     epochs: PositiveInt = 40
     """Passes over the training photos of the plain classifier; paper, section 5.2."""
     batch_size: PositiveInt = 8
-    """Photos a step, over all processes; released code."""
+    """Photos per step, over all processes; released code."""
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     """How the plain classifier is optimised."""
 
@@ -129,7 +130,7 @@ class MctformerSettings:
     patch_affinity: bool = True
     """Whether its seeds are spread along the attention between patches; MCTformer's code: yes."""
     scales: tuple[PositiveFloat, ...] = (1.0,)
-    """In the place of `cams.scales` for its own seeds; MCTformer's code: the photo's size and its mirror image."""
+    """Used instead of `cams.scales` for its own seeds; MCTformer's code: the photo's size and its mirror image."""
     long_side: NonNegativeInt = 0
     """`acr_vit`: long side in pixels of the photos along whose attention seeds are spread; 0 = their own size. Memory
     grows with its fourth power."""
@@ -140,7 +141,7 @@ class MctformerSettings:
     epochs: PositiveInt = 60
     """Passes over the training photos; MCTformer's code."""
     batch_size: PositiveInt = 64
-    """Photos a step, over all processes; MCTformer's code."""
+    """Photos per step, over all processes; MCTformer's code."""
     optimizer: OptimizerSettings = field(
         default_factory=lambda: OptimizerSettings(
             name="adamw", learning_rate=6.25e-5, weight_decay=0.05, bias_factor=1.0, schedule="cosine", warmup_epochs=5
@@ -158,7 +159,8 @@ class ReconstructorSettings:
     feature_channels: tuple[PositiveInt, ...] = (64, 128, 256)
     """Channels each tapped depth is reduced to by a 1x1 convolution, shallow to deep; released code."""
     reduction_init: Initialisation = "pytorch"
-    """How these convolutions begin; released code: as PyTorch has it. `xavier`: as the heads, larger. Ours."""
+    """How these convolutions are initialised: `pytorch`, its default (released code), or `xavier`, larger values as in
+    the heads (ours)."""
     width: PositiveInt = 64
     """Channels of the first U-Net level; they double to at most 8 times this; released code (pix2pix)."""
     depth: PositiveInt = 8
@@ -182,7 +184,7 @@ class RemnantSettings:
     enabled: bool = True
     """Off: the plain formulation of section 4.2.1."""
     grid: PositiveInt = 16
-    """Cells a side of the random grid; released code. The paper calls it s and gives no value."""
+    """Cells per side of the random grid; released code. The paper calls it s and gives no value."""
     probability: ClosedUnitInterval = 0.8
     """Probability q of Eq. (8) that a cell keeps its remnant, in the first epoch; released code."""
     probability_step: float = -0.01
@@ -214,7 +216,7 @@ class ClassifierLoss:
     non_target: NonNegativeFloat = 0.3
     """Lambda_nt of Eq. (14); paper, section 5.2."""
     target_mask: Literal["soft", "zero"] = "zero"
-    """Where Eq. (12) counts: `soft` 1 - A (paper) or `zero`, where A is exactly 0 (released code)."""
+    """Weight of each pixel in Eq. (12): `soft`, 1 - A (paper), or `zero`, 1 where A is exactly 0 (released code)."""
     non_target_mask: Literal["soft", "winning"] = "winning"
     """Where Eq. (13) counts: `soft` A (paper) or `winning`, A where the target's logit is the top one (released)."""
     mask_gradient: bool = False
@@ -230,11 +232,11 @@ class AcrSettings:
     decay_epochs: NonNegativeInt = 0
     """Epochs over which the learning rate decays, 0 = all; the released code trains 100 and decays over 40."""
     batch_size: PositiveInt = 8
-    """Photos a step, over all processes; released code."""
+    """Photos per step, over all processes; released code."""
     warm_start: bool = False
     """Begin with the classifier after its plain training, not its pretrained weights. Ours, for short trainings."""
     reconstructor_epochs: NonNegativeInt = 0
-    """Epochs before in which the reconstructor learns alone on the frozen classifier after its plain training: the
+    """Epochs in which first the reconstructor alone learns, on the frozen classifier after its plain training: the
     pre-trained variant of table 1 needs them, `acr` may begin with them (ours, for short trainings)."""
     reconstructor_rate_factor: PositiveFloat = 1.0
     """Factor on the rate of `reconstructor_optimizer` while both networks learn. Ours, for one that has learned alone:
@@ -301,17 +303,18 @@ class RefinementSettings:
     method: Literal["none", "irn", "affinity"] = "irn"
     """`irn`: class boundaries (Ahn et al., CVPR 2019); `affinity`: pixel features (PSA, Ahn and Kwak, CVPR 2018)."""
     backbone: str = "resnet50.tv_in1k"
-    """Of the relations' network: `resnet38` or a timm name; IRN's code: ResNet-50 with these weights, torchvision's.
-    IRN takes the first feature after the max-pooling, at stride 4; timm's is that before, at stride 2."""
+    """Backbone of this network: `resnet38` or a timm name; IRN's code: ResNet-50 with these weights, torchvision's.
+    IRN's first feature comes after the max-pooling, at stride 4; timm's comes before it, at stride 2."""
     weights: str = "timm"
     """Its pretrained weights, as `classifier.weights`."""
     output_stride: Literal[8, 16, 32] = 16
     """Pixels of the photo per cell of its last feature; IRN's code: 16, by a last stage without stride, which timm
     dilates besides."""
     foreground: ClosedUnitInterval = 0.30
-    """Pixels above this activation, sharpened by the CRF, are of their class for sure; IRN's code."""
+    """Pixels above this activation, sharpened by the CRF, are confident pixels of their class; IRN's code."""
     uncertain: ClosedUnitInterval = 0.05
-    """Those below this, sharpened likewise, are background for sure, those between teach nothing; IRN's code."""
+    """Pixels below this activation, sharpened by the CRF, are confident background; those in between are unlabelled
+    (255); IRN's code."""
     low_alpha: PositiveFloat = 4.0
     """`affinity`: exponent of the background's score that favours the background; PSA's code."""
     high_alpha: PositiveFloat = 32.0
@@ -326,17 +329,17 @@ class RefinementSettings:
     epochs: PositiveInt = 3
     """Passes over the photos with pseudo-labels; IRN's code."""
     batch_size: PositiveInt = 32
-    """Photos a step, over all processes; IRN's code."""
+    """Photos per step, over all processes; IRN's code."""
     radius: PositiveInt = 10
     """Pairs of pixels closer than this, in cells, are compared in training; IRN's code."""
     optimizer: OptimizerSettings = field(
         default_factory=lambda: OptimizerSettings(learning_rate=0.1, momentum=1e-4, weight_decay=1e-4, bias_factor=1.0)
     )
-    """How it learns; IRN's code, which has its weight decay in the place of the momentum too. There biases decay as
-    well, here never."""
+    """How it learns; IRN's code, which passes its weight decay as the momentum too. There biases decay as well, here
+    never."""
     power: PositiveFloat = 1.0
-    """Maps are raised to it before they walk, with either method; IRN's and PSA's code: 1, RIB's, to which the released
-    code refers: 1.3."""
+    """Maps are raised to this power before they walk, with either method; IRN's and PSA's code: 1; RIB's, to which the
+    released code refers: 1.3."""
     walk_radius: PositiveInt = 5
     """A step of the random walk reaches cells closer than this; IRN's and PSA's code."""
     beta: PositiveFloat = 10.0
@@ -353,8 +356,8 @@ class LabelSettings:
     """
 
     threshold_source: Literal["fixed", "estimated"] = "fixed"
-    """`fixed`: `threshold`; `estimated`: chosen from photos and seeds alone, no mask is read, and as much of the photos
-    is foreground in the labels. Not for labels of the CRF."""
+    """`fixed`: `threshold`; `estimated`: found from photos and seeds alone, no mask is read, so that the labels have the
+    share of foreground that the estimate gives the seeds. Not for labels of the CRF."""
     threshold: ClosedUnitInterval = 0.25
     """Background score against the refined maps; IRN's code. Not for labels of the CRF."""
     uncertain: ClosedUnitInterval = 0.0
@@ -389,7 +392,7 @@ class SegmenterSettings:
     epochs: PositiveInt = 30
     """Passes over the photos with pseudo-labels; MCTformer's segmentation code."""
     batch_size: PositiveInt = 4
-    """Photos a step, over all processes; MCTformer's segmentation code."""
+    """Photos per step, over all processes; MCTformer's segmentation code."""
     loss: Literal["cross_entropy", "balanced"] = "cross_entropy"
     """Mean over all labelled pixels, or half over the background's and half over the foreground's."""
     optimizer: OptimizerSettings = field(
@@ -406,7 +409,7 @@ class SegmenterSettings:
 
 
 PREDICTION_SETTINGS = ("scales", "fuse", "long_side", "crf")
-"""Of a segmenter's section, those that its predictions need."""
+"""Names of the `SegmenterSettings` that its predictions need."""
 
 
 @dataclass(frozen=True)
@@ -423,12 +426,12 @@ class EngineSettings:
     """Machines that work together."""
     workers: NonNegativeInt = 0
     """Processes that share photo-by-photo work without a network (CRF, labels, scores), and threads in which maps walk
-    beside a GPU; 0 = one a core."""
+    beside a GPU; 0 = one per core."""
     precision: Precision = "32-true"
     """Arithmetic of the networks; losses, CAM normalisation and scores are always float32."""
     inference_precision: Precision | None = None
-    """Arithmetic of trained networks that make maps and predictions, none named: as `precision`. A processor that
-    multiplies bfloat16 itself makes CAMs more than twice as fast so."""
+    """Arithmetic of trained networks that make maps and predictions; if not set: as `precision`. With `bf16-mixed` a
+    processor that multiplies bfloat16 itself makes CAMs more than twice as fast."""
     compile: bool = False
     """Let torch.compile build faster code for the networks of a training; the first steps take minutes, dropout draws
     anew."""
@@ -439,12 +442,12 @@ class Recipe:
     """Everything a run needs to know."""
 
     extends: str | None = None
-    """Recipe whose values stand where this one has none: a shipped one's name, or a path beside this one."""
+    """Recipe whose values are used where this one sets none: a shipped one's name, or a path beside this one."""
     methods: tuple[Method, ...] = ("baseline", "acr")
     """Seeds to make and compare, those of: `baseline` (plain classification), `pretrained` (table 1), `acr`,
     `mctformer` (a vision transformer), `acr_vit` (those of `acr` spread along the transformer's attention)."""
     refined_methods: tuple[Method, ...] | None = None
-    """Methods whose seeds go on to refinement, pseudo-labels and segmenter; none named: the last of `methods`."""
+    """Methods whose seeds go on to refinement, pseudo-labels and segmenter; if not set: the last of `methods`."""
     data: DataSettings = field(default_factory=DataSettings)
     """Photos and tags."""
     classifier: ClassifierSettings = field(default_factory=ClassifierSettings)

@@ -50,8 +50,8 @@ def infer_spread_cams(inference: Inference, network: Mctformer, *, cams: Path, s
     """Write the maps of photos after they were spread; those that are there already are left alone.
 
     Args:
-        inference: its folder gets one file a photo.
-        network: trained.
+        inference: its folder gets one file per photo.
+        network: the trained transformer.
         cams: folder of the photos' maps.
         settings: size of the photos.
     """

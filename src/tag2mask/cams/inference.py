@@ -29,11 +29,11 @@ class _Photos(NamedTuple):
     records: Sequence[Record]
     size: Size
     scaled: list[Tensor]
-    """(B, h, w, 3) uint8, one a scale."""
+    """(B, h, w, 3) uint8, one per scale."""
 
 
 class _Cams(NamedTuple):
-    """What a photo is given."""
+    """Maps of one photo and what they are of."""
 
     record: Record
     class_ids: list[int]
@@ -52,9 +52,9 @@ def infer_cams(
     Args:
         fabric: launched; the processes share the batches.
         classifier: trained.
-        records: photos.
+        records: their tags are the classes of the maps, unless the settings ask for predicted ones.
         settings: scales and classes.
-        folder: one file a photo.
+        folder: gets one file per photo.
     """
     fabric.to_device(classifier)
     classifier.eval().to(memory_format=torch.channels_last)
@@ -79,7 +79,7 @@ def cams_of_batch(classifier: PhotoClassifier, batch: Sequence[Record], settings
 
     Args:
         classifier: in evaluation mode.
-        batch: photos.
+        batch: records of photos of the same size.
         settings: scales and classes.
     """
     cams = _infer(classifier, _open(batch, settings=settings), settings=settings)

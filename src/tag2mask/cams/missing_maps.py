@@ -20,7 +20,7 @@ def write_missing_maps(
     """Write the activation maps that a folder lacks; those that are there already are left alone.
 
     Args:
-        inference: its folder gets one file a photo.
+        inference: its folder gets one file per photo.
         prepare: reads what the network takes of one photo.
         infer: lets the network work, in this thread.
         write: makes the maps of what the network gives, and writes them.

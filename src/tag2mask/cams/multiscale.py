@@ -56,7 +56,7 @@ def scaled_pixels(photos: Sequence[Image.Image], settings: CamSettings) -> list[
         settings: scales.
 
     Returns:
-        (B, h, w, 3) uint8, one a scale.
+        (B, h, w, 3) uint8, one per scale.
     """
     # Stacked by NumPy, for this is done in a thread, where torch would start further ones of its own.
     return [
@@ -71,10 +71,10 @@ def raw_maps(classifier: PhotoClassifier, scaled: Sequence[Tensor]) -> list[Scal
 
     Args:
         classifier: in evaluation mode.
-        scaled: of `scaled_pixels`.
+        scaled: what `scaled_pixels` gives.
 
     Returns:
-        One a scale, in float32.
+        One output per scale, in float32.
     """
     device = next(classifier.parameters()).device
     # Before the first pass: what is brought to a GPU waits for all that it has been given to do.
@@ -91,7 +91,7 @@ def mean_scores(outputs: Sequence[ScaleOutput]) -> Tensor:
     """Classification score of each photo and class, averaged over scales and mirror images.
 
     Args:
-        outputs: of `raw_maps`.
+        outputs: what `raw_maps` gives.
 
     Returns:
         (B, C) in [0, 1].

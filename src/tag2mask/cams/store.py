@@ -1,4 +1,4 @@
-"""Activation maps on disk: a small npz a photo, without pickled objects, at a quarter of the photo's sides."""
+"""Activation maps on disk: one small npz file per photo, without pickled objects, at a quarter of the photo's sides."""
 
 import zipfile
 import zlib
@@ -30,9 +30,9 @@ class StoredCams:
     maps: NDArray[np.uint8] | NDArray[np.uint16]
     """(K, ceil(height / 4), ceil(width / 4)): 0 is activation 0, the type's highest value is activation 1."""
     height: int
-    """Of the photo, in pixels."""
+    """Height of the photo in pixels."""
     width: int
-    """Of the photo, in pixels."""
+    """Width of the photo in pixels."""
 
     def __post_init__(self) -> None:
         fault = _fault(self)

@@ -85,8 +85,8 @@ def check_unlearned(data_set: DataSet, train_split: str, used: Splits, log: Faul
     """Classes that photos of the splits in use show, but none that the classifier learns from.
 
     Args:
-        data_set: that they are of.
-        train_split: of the classifier, one of those in use.
+        data_set: gives the class names.
+        train_split: split that the classifier learns from, one of those in use.
         used: records by split.
         log: where faults go.
     """
@@ -97,7 +97,7 @@ def check_unlearned(data_set: DataSet, train_split: str, used: Splits, log: Faul
 
 
 def check_overlap(learned: Splits, measured: Splits, log: FaultLog) -> None:
-    """Photos that are learned and measured."""
+    """Photos that are in a split to learn from and in one to measure on."""
     for split, records in measured.items():
         for train_split, train in learned.items():
             both = sorted({record.name for record in train} & {record.name for record in records})

@@ -1,4 +1,4 @@
-"""A folder of photos a class, perhaps below a folder a split: `train/cat/1.jpg` or `cat/1.jpg`."""
+"""One folder of photos per class, perhaps below one folder per split: `train/cat/1.jpg` or `cat/1.jpg`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +26,10 @@ def find_class_folders(root: Path) -> dict[str, tuple[Path, ...]]:
 
 
 def are_splits(names: Sequence[str]) -> bool:
-    """Whether folders are called as splits; one beside others may be of a class of that name, as VOC's train."""
+    """Whether these folders are splits: two or more are named like splits, or the only one is.
+
+    A single such name among others may be a class, as VOC's `train` is.
+    """
     splits = [name for name in names if split_role(name)]
     return len(splits) > 1 or len(splits) == len(names) == 1
 

@@ -50,7 +50,7 @@ def is_background(name: str) -> bool:
 
 
 def read_class_names(path: Path, log: FaultLog) -> tuple[str, ...] | None:
-    """Names of `classes.txt`, one a line in the order of their ids; a first line `background` is id 0, not a class.
+    """Names of `classes.txt`, one per line in the order of their ids; a first line `background` is id 0, not a class.
 
     None where the file does not exist or cannot be used, which is then noted.
     """

@@ -19,7 +19,7 @@ from tag2mask.data.photo_files import PhotoFiles, list_photos, warn_of_leftovers
 from tag2mask.data.records import DataSet, Record, group_in_splits
 
 NONEMPTY = "_nonempty"
-"""Ends the name of a split without the photos that have no tag: of 2014 82,081 of 82,783 and 40,137 of 40,504."""
+"""Ends the name of a split that leaves out photos without tags: 2014 keeps 82,081 of 82,783 and 40,137 of 40,504."""
 
 # The lists of an annotation file.
 _Content = Mapping[str, list[dict[str, Any]]]
@@ -36,9 +36,9 @@ class _Object(NamedTuple):
 
     class_id: int
     is_crowd: bool
-    """Whether it is several objects together, which are not in the mask."""
+    """Whether it marks several objects together; these are left out of the mask."""
     outline: Outline | None
-    """None of a crowd, and where there is none that can be used."""
+    """The object's outline; None for a crowd, and where no outline can be used."""
 
 
 class _Photo(NamedTuple):

@@ -13,7 +13,7 @@ MASKS = ("mask", "masks", "SegmentationClass")
 
 
 def find_masks(root: Path, photos: PhotoFiles, ids: Iterable[tuple[str, str]], log: FaultLog) -> dict[str, Path]:
-    """Label maps in the folder by the key of their photo, of two of a photo the one of the first folder.
+    """Label maps in the folder by the key of their photo, of two for one photo that in the first folder.
 
     A label map's path below its folder is the end of its photo's path, or else its file name is that of one photo and
     of no other label map; in a folder where no file is called like a photo, the photo's id stands for its name.
@@ -21,7 +21,7 @@ def find_masks(root: Path, photos: PhotoFiles, ids: Iterable[tuple[str, str]], l
     Args:
         root: of the data set.
         photos: of all splits.
-        ids: path of each photo with its image id in the place of its name, and its key.
+        ids: for each photo its path with the image id instead of the file name, and its key.
         log: where label maps that fit no photo, or several, are noted.
     """
     by_name = _by_ends((without_suffix(key), key) for key in photos.files)

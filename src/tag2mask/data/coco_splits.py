@@ -10,7 +10,7 @@ _IMAGES = "images"
 _ROBOFLOW = "_annotations.coco.json"
 _PREFIX = "instances_"
 _ROLES = ("train", None, "val", "test")
-"""In the order in which one wants to be asked to train on them."""
+"""Roles of splits, the one to train on first; None: a split whose name tells no role."""
 
 
 class CocoSplit(NamedTuple):
@@ -50,7 +50,7 @@ def is_coco(root: Path) -> bool:
 
 
 def unread_annotations(root: Path) -> tuple[str, ...]:
-    """Files by whose name one sees that they are COCO's or Roboflow's, in a folder that is not laid out as theirs."""
+    """Files named like annotations of COCO or Roboflow in a folder that is not laid out as theirs."""
     patterns = (f"{_ANNOTATIONS}/{_PREFIX}*.json", _ROBOFLOW, f"*/{_ROBOFLOW}")
     return tuple(sorted(path.relative_to(root).as_posix() for pattern in patterns for path in root.glob(pattern)))
 

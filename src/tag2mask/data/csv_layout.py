@@ -16,7 +16,7 @@ PHOTO_FOLDERS = ("images", "photos", "JPEGImages")
 
 
 def find_table(root: Path) -> Path | None:
-    """The table of tags of a folder."""
+    """The table of tags of a folder, None where it has none."""
     return next((root / name for name in TABLES if (root / name).is_file()), None)
 
 

@@ -21,10 +21,10 @@ class TrainingPhotos(Dataset[Batch]):
     """Augmented photos; the sample at (epoch, index) is the same in every process and in every run of that seed.
 
     Args:
-        records: photos.
+        records: with tags from 1 to C.
         num_classes: C, foreground classes.
         augmentation: makes a normalised square (3, S, S) of a photo, as the generator draws it.
-        grid: cells a side of the drawn grid.
+        grid: cells per side of the drawn grid.
         seed: of every draw.
     """
 

@@ -1,4 +1,4 @@
-"""Short digests of what files hold; a file that is known in its present size and time is not opened for one."""
+"""Short digests of what files hold; a file whose size and time have not changed is not opened again."""
 
 import hashlib
 from pathlib import Path
@@ -12,12 +12,12 @@ _known: dict[FileState, str] = {}
 
 
 def digest_content(content: bytes) -> str:
-    """Of bytes, as `digest_file` gives it of a file that holds them."""
+    """Digest of these bytes: the same as `digest_file` gives for a file that holds them."""
     return hashlib.new(ALGORITHM, content).hexdigest()[:_LENGTH]
 
 
 def digest_file(path: Path) -> str:
-    """Of a file's content, so that a copied data set is the same; a process reads each file once at most."""
+    """Digest of a file's content, equal for copies of it; a process reads each file at most once."""
     state = state_of_file(path)
     if state not in _known:
         with path.open("rb") as file:
@@ -26,11 +26,11 @@ def digest_file(path: Path) -> str:
 
 
 def remember_digest(state: FileState, digest: str) -> None:
-    """Take the digest of a file in some state as known: who has read the file, or kept what it holds, tells it."""
+    """Keep a digest that the caller knows already, so that `digest_file` does not read the file in this state."""
     _known[state] = digest
 
 
 def state_of_file(path: Path) -> FileState:
-    """What tells, without opening a file, that it was changed."""
+    """Path, size and time of writing of a file: they show that it was changed without opening it."""
     stat = path.stat()
     return str(path.absolute()), stat.st_size, stat.st_mtime_ns

@@ -26,7 +26,7 @@ class DrawnMask:
     annotations: Path
     """File that the outlines come from."""
     image_id: int
-    """Of the photo in that file."""
+    """Id of the photo in that file."""
     height: int
     width: int
     outlines: tuple[Outline, ...]

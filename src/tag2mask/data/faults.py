@@ -66,7 +66,7 @@ class FaultLog:
         self.faults.append(Fault("error", code, readable(file), row, found, expected, hint))
 
     def warn(self, code: str, file: str, *, found: str, expected: str, row: int | None = None, hint: str = "") -> None:
-        """Note something that does not."""
+        """Note something that does not stop the work."""
         self.faults.append(Fault("warning", code, readable(file), row, found, expected, hint))
 
 

@@ -23,17 +23,17 @@ class PhotoFacts:
     """What a photo's file holds."""
 
     width: int
-    """Of the upright photo, as is `height`."""
+    """Width in pixels of the upright photo; `height` likewise."""
     height: int
     mode: str
     """Pillow's name of how pixels are stored."""
     has_alpha: bool
     is_turned: bool
     num_frames: int
-    """At least; counting ends at a damaged one."""
+    """Number of frames or pages; where a later one is damaged they are not counted, and it is 2."""
     num_bytes: int
     digest: str
-    """Of the file's content; equal for exact copies."""
+    """Digest of the file's content; equal for exact copies."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class LabelMapFacts:
     ids: tuple[int, ...]
     """Sorted values that have a pixel."""
     digest: str | None
-    """Of the file's content; None for one that is drawn from a file of many."""
+    """Digest of the file's content; None for a label map that is drawn from outlines, which has no file of its own."""
 
 
 @dataclass(frozen=True)

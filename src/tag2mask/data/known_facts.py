@@ -16,16 +16,16 @@ from tag2mask.data.voc_tags import remember_label_ids
 from tag2mask.files import replacing
 
 KnownFacts = Mapping[str, RecordFacts]
-"""By the state of the record's files."""
+"""Facts of each record, by the state of its files (paths, sizes and times)."""
 
 
 class Inspection(NamedTuple):
     """What a check found in the files of its records."""
 
     facts: dict[Record, RecordFacts]
-    """Of every record."""
+    """Facts of every record, newly found or known."""
     known: KnownFacts
-    """Those that hold as long as the files do not change: files that cannot be used are opened each time."""
+    """Facts to keep for the next check; without files that cannot be used, which are opened each time."""
 
 
 def inspect_changed(records: Sequence[Record], known: KnownFacts) -> Inspection:
@@ -44,7 +44,7 @@ def inspect_changed(records: Sequence[Record], known: KnownFacts) -> Inspection:
 
 
 def remember(known: KnownFacts) -> None:
-    """Spare all that asks for the digests of these files, or for tags from their label maps, from opening them."""
+    """Keep the digests and label values of these files in this process, so that nothing opens them again for those."""
     for state, facts in known.items():
         parts = json.loads(state)
         for part, fact in zip((parts[:3], parts[3:6]), (facts.photo, facts.label_map), strict=True):

@@ -1,4 +1,4 @@
-"""Text files that name one photo a line: the splits of VOC, and any list that a user writes."""
+"""Text files that name one photo per line: the splits of VOC, and any list that a user writes."""
 
 import re
 from dataclasses import dataclass
@@ -45,15 +45,15 @@ def is_class_list(listed: tuple[ListedPhoto, ...]) -> bool:
 
 
 def find_list(root: Path, name: str) -> Path | None:
-    """The file that a split means if it is a path, of here or below the data set's folder."""
+    """The file that a split's name means if it is a path, from the current folder or the data set's; else None."""
     below = root / name
     return list_of_here(name) or (below if below.is_file() else None)
 
 
 def list_of_here(name: str) -> Path | None:
-    """The file of the current folder that a split means, which it does by a folder or a suffix: `./some`, `some.txt`.
+    """The file that a split's name means in the current folder, if it has a folder or a suffix: `./some`, `some.txt`.
 
-    A split called train is none of a file called train that happens to be here.
+    So `train` is always the split, even where the current folder has a file called train.
     """
     path = Path(name)
     is_path = path.name != name or path.suffix

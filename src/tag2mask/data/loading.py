@@ -13,7 +13,7 @@ Sample = TypeVar("Sample")
 
 
 class SampleFault(NamedTuple):
-    """Comes in the place of a sample or batch that could not be made."""
+    """Is given instead of a sample or batch that could not be made."""
 
     line: str
     """What was found, what was expected, and where."""

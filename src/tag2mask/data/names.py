@@ -10,14 +10,14 @@ from PIL import features
 from tag2mask.data.faults import TWO_FORMS, fold
 
 _READ = {".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
-# Of phones, of newer web sites, and of cameras, some of which Pillow takes for TIFF files of a preview's few pixels.
+# Suffixes from phones, newer web sites and cameras; Pillow takes some for TIFF files of a preview's few pixels.
 _NOT_READ = {".heic", ".heif", ".hif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2"}
 # Not every build of Pillow reads it.
 _AVIF = {".avif"}
 
 PHOTO_SUFFIXES = frozenset(_READ | _AVIF if features.check("avif") else _READ)
 UNREADABLE_SUFFIXES = frozenset(_NOT_READ | _AVIF) - PHOTO_SUFFIXES
-"""Of photos that would have to be converted first."""
+"""Suffixes of photos that are not read and would have to be converted first."""
 
 
 class NameIndex:

@@ -12,7 +12,7 @@ from tag2mask.data.names import PHOTO_SUFFIXES, UNREADABLE_SUFFIXES, NameIndex, 
 from tag2mask.data.result_folders import holds_results
 
 MASK_FOLDERS = ("masks", "SegmentationClass", "SegmentationClassAug")
-# Of masks, as people keep them.
+# Suffixes of masks, as people keep them.
 _MASK_SUFFIXES = PHOTO_SUFFIXES | {".npy", ".npz", ".mat"}
 
 
@@ -27,7 +27,7 @@ class PhotoFiles:
     files: dict[str, Path]
     """Photo by its path below `folder`, in sorted order."""
     unreadable: tuple[Path, ...] = ()
-    """Photos of kinds that are not read, but for those that are there as another kind too."""
+    """Photos of kinds that are not read and have no copy of a kind that is read."""
 
     @cached_property
     def index(self) -> NameIndex:
@@ -75,8 +75,8 @@ def find_listed(
     """Keys of the photos of a list, each with the label map that its line names, None where it names none.
 
     Args:
-        listed: lines.
-        photos: those that there are.
+        listed: the lines of the list.
+        photos: all photos in the folder.
         log: where faults go, among them a photo that is there twice and counts once.
         file: the list, as faults name it.
     """
@@ -130,7 +130,7 @@ def list_photos(root: Path, folder: Path, log: FaultLog, *, skip: Iterable[str] 
 def list_label_maps(root: Path, folders: Iterable[str], photos: PhotoFiles, log: FaultLog) -> LabelMapFiles:
     """All PNG files of the folders of `root` that exist.
 
-    Those that fit no photo are noted, and other kinds of masks where there is no PNG file in their place.
+    Those that fit no photo are noted, and other kinds of masks that have no PNG file of the same name.
     """
     names = {without_suffix(key) for key in photos.files}
     stems = Counter(name.rsplit("/", 1)[-1] for name in names)
@@ -159,7 +159,7 @@ def list_label_maps(root: Path, folders: Iterable[str], photos: PhotoFiles, log:
 
 
 def warn_of_leftovers(photos: PhotoFiles, used: Iterable[str], log: FaultLog, *, place: str) -> None:
-    """Note every photo that `place`, in words, does not speak of."""
+    """Note every photo that `place` (a list or table, in words) does not name."""
     taken = set(used)
     for key, path in photos.files.items():
         if key not in taken:

@@ -52,7 +52,7 @@ class DataSet:
     """What was noticed while reading; only warnings in a data set that can be used."""
 
     def split(self, name: str) -> tuple[Record, ...]:
-        """Records of a split, by its name or by the path of a text file with one photo a line."""
+        """Records of a split, by its name or by the path of a text file with one photo per line."""
         if name in self.splits:
             return self.splits[name]
         path = find_list(self.root, name)

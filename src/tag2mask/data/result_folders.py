@@ -1,14 +1,14 @@
-"""How folders of results are known, which may lie among photos and hold none of a data set."""
+"""Files that mark folders of results, so that their images are not taken for photos of a data set."""
 
 from pathlib import Path
 
 FACTS_FILE = ".checked_files.json"
-"""In the folder of a run or of tables: what the check of the data found in each file, so that the next one opens only
-what has changed."""
+"""File in the folder of a run or of tables: what the check of the data found in each file, so that the next check
+opens only files that have changed."""
 CONTENTS_FILE = "photos.json"
-"""In a folder of predictions: digest of the photo that each mask was made of, by name."""
+"""File in a folder of predictions: digest of the photo that each mask was made from, by name."""
 MANIFEST_FILE = "manifest.json"
-"""In the folder of a stage and of predictions: how they were made."""
+"""File in the folder of a stage or of predictions: how these were made."""
 
 
 def holds_results(folder: Path) -> bool:

@@ -30,13 +30,13 @@ NUM_PHOTOS = {"train": 240, "val": 60}
 SIZES = ((128, 96), (96, 128), (112, 112))
 """Width and height of the photos in pixels."""
 SHARE_WITHOUT_ANIMAL = 0.05
-"""Of the photos."""
+"""Share of the photos that show no animal."""
 SHARE_WITH_TWO = 0.2
-"""Of the photos: two animals of different classes."""
+"""Share of the photos that show two animals, of different classes."""
 SHARE_ON_OWN_GROUND = 0.85
-"""Of the animals that are alone: those on the ground of their class."""
+"""Share of the animals that are alone in their photo that stand on the ground of their class."""
 
-# Edges are smooth because each pixel is drawn in so many parts a side.
+# Edges are smooth because each pixel is drawn in so many parts per side.
 _FINE = 2
 
 

@@ -1,6 +1,6 @@
-"""CSV files of tags: `image,tags[,split]` with tags between `;`, or a 0/1 column a class.
+"""CSV files of tags: `image,tags[,split]` with tags separated by `;`, or one 0/1 column per class.
 
-As spreadsheets write them: these names in upper or lower case; in place of `image` one of `image_id`, `filename`,
+As spreadsheets write them: these names in upper or lower case; instead of `image` one of `image_id`, `filename`,
 `file_name` and `file`, where the others are absent; TRUE, yes or x for 1; FALSE, no or an empty cell for 0.
 """
 

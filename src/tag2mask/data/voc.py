@@ -120,7 +120,7 @@ def _read_tags(
 def _read_splits(
     root: Path, settings: DataSettings, photos: PhotoFiles, label_maps: LabelMapFiles, log: FaultLog
 ) -> dict[str, list[_Entry]]:
-    """Photos of every list; of two lists of one name that of Segmentation counts, and the other is `Main/name`."""
+    """Photos of every list; of two lists with one name that in Segmentation counts, and the other is `Main/name`."""
     splits: dict[str, list[_Entry]] = {}
     for folder in LISTS:
         for path in sorted((root / folder).glob("*.txt")):

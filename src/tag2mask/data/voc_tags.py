@@ -60,7 +60,7 @@ def tags_of_label_maps(
 
 
 def remember_label_ids(state: FileState, ids: tuple[int, ...]) -> None:
-    """Take the values in a label map in some state of its file as known, so that it is not opened for its tags."""
+    """Keep the values of a label map that the caller knows already, so that its file in this state is not opened."""
     _known_ids[state] = ids
 
 

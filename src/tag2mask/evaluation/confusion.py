@@ -14,7 +14,7 @@ _EPSILON = 1e-10
 
 
 class ClassScores(NamedTuple):
-    """One value a class, background first: arrays (..., C + 1), scores in [0, 1]."""
+    """One value per class, background first: arrays (..., C + 1), scores in [0, 1]."""
 
     iou: NDArray[np.float64]
     precision: NDArray[np.float64]
@@ -30,9 +30,9 @@ class Scores:
     miou: float
     """Mean of `iou` over all classes, background among them."""
     precision: float
-    """Of the pixels given to a class, the share that is right; mean over the foreground classes."""
+    """Share of the pixels predicted as a class that are of it; mean over the foreground classes."""
     recall: float
-    """Of the true pixels of a class, the share that was found; mean over the foreground classes."""
+    """Share of the true pixels of a class that are predicted as it; mean over the foreground classes."""
     iou: dict[str, float | None]
     """Intersection over union by class name, background first; None where no true pixel is of the class, which then
     counts as 0 in the averages."""
@@ -80,7 +80,7 @@ def scores_from_confusion(confusion: NDArray[np.int64], class_names: Sequence[st
         class_names: the C foreground classes in the order of their ids.
 
     Raises:
-        ValueError: not one name a foreground class.
+        ValueError: there is not one name per foreground class.
     """
     return average_scores(class_scores(confusion), class_names)
 

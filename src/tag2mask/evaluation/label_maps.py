@@ -35,12 +35,12 @@ class LabelMapCounts:
             self.photos[name] = mean_iou_of_shown(confusion)
 
     def scores(self) -> Scores:
-        """Of the pixels of all photos together."""
+        """Scores over the pixels of all photos together."""
         return scores_from_confusion(self._total, self._class_names)
 
 
 def write_photo_scores(folder: Path, photos: Mapping[str, float]) -> None:
-    """Writes the IoU of each photo as CSV, a row a photo, every digit kept."""
+    """Writes the IoU of each photo as CSV, one row per photo, every digit kept."""
     with replacing(folder / _FILE_NAME) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(_COLUMNS)

@@ -58,7 +58,7 @@ class SweepScores:
 
 
 class PhotoSweep(NamedTuple):
-    """Counts of one photo, of which the confusion at any threshold follows by sums."""
+    """Counts of one photo, whose sums give the confusion matrix at any threshold."""
 
     classes: NDArray[np.intp]
     """(K,) ids of the classes that can be predicted."""
@@ -78,7 +78,7 @@ class PhotoSweep(NamedTuple):
 
 
 class ThresholdSweep:
-    """Counts from which the confusion at any threshold follows by sums.
+    """Counts of all photos, whose sums give the confusion matrix at any threshold.
 
     At a threshold t a pixel is of the class with the highest activation if that activation is above t, else background;
     of equal activations the lowest class id wins.

@@ -91,7 +91,7 @@ def export_onnx(segmenter: Segmenter, path: Path) -> None:
 
 
 def differences(settings: SegmenterSettings) -> list[str]:
-    """What makes the labels of the ONNX file differ from those of `Segmenter.predict`, a sentence each."""
+    """What makes the labels of the ONNX file differ from those of `Segmenter.predict`, one sentence each."""
     scales = ", ".join(f"{scale:g}" for scale in settings.scales)
     crf = "" if settings.crf == "none" else f", and then the CRF {settings.crf}"
     sentences = [f"Labels are those of one pass; predict joins scales ({scales}), each plain and mirrored{crf}."]

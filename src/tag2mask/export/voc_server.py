@@ -20,7 +20,7 @@ def write_voc_package(masks: Path, archive: Path, *, names: Sequence[str], class
         masks: folder of the predictions, `NAME.png` each.
         archive: to be written: `.tar`, or compressed `.tar.gz`.
         names: of the test photos, all of which the server wants.
-        class_names: of the ids that the predictions hold.
+        class_names: names of ids 1, 2, ... in the predictions.
 
     Raises:
         ValueError: the classes are not VOC's 20 in their order, the archive cannot be written, a prediction is missing,
@@ -46,7 +46,7 @@ def _check(path: Path) -> None:
 
 
 def _without_owner(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Who made the file and when is nobody's business."""
+    """The file without its owner and time: who made it and when is nobody's business."""
     member.uid = member.gid = member.mtime = 0
     member.uname = member.gname = ""
     return member

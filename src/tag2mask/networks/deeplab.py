@@ -41,8 +41,8 @@ class DeepLab(nn.Module):
 
     Args:
         backbone: `deeplab_v3plus` needs one with a feature at stride 4.
-        num_labels: classes and background.
-        head: which DeepLab.
+        num_labels: C + 1, classes and background.
+        head: which version of DeepLab.
 
     Raises:
         ValueError: the backbone lacks the feature that the head needs.

@@ -24,7 +24,7 @@ class Mctformer(PhotoClassifier):
     """A transformer that classifies twice, by its class tokens and by the maps of its patches, and fuses both.
 
     Attributes:
-        backbone: has the `mean` and `std` of the input normalisation.
+        backbone: its `normalisation` is that of the input.
         head: from tokens of patches to maps.
     """
 
@@ -119,7 +119,7 @@ def class_attention(queries: Tensor, keys: Tensor, num_classes: int) -> Tensor:
 
     Args:
         queries: of one block (B, heads, C + N, d), class tokens first.
-        keys: likewise.
+        keys: same shape.
         num_classes: C.
 
     Returns:
@@ -135,7 +135,7 @@ def add_patch_attention(total: Tensor, queries: Tensor, keys: Tensor) -> None:
     Args:
         total: (B, N, N), changed in place.
         queries: of one block (B, heads, C + N, d), class tokens first.
-        keys: likewise.
+        keys: same shape.
     """
     num_patches = total.shape[1]
     of_patches = queries[:, :, -num_patches:]

@@ -45,9 +45,9 @@ class Reconstructor(nn.Module):
     `std`, and restored at the side S = `side(photos)`.
 
     Args:
-        backbone: of features.
-        head: to class maps, None for no head.
-        settings: the shape.
+        backbone: gives the features.
+        head: from the backbone's last feature to class maps; None for no head.
+        settings: tapped depths and sizes of the decoder.
         photos: the normalisation that they come with; None: the backbone's own.
     """
 
@@ -87,7 +87,7 @@ class Reconstructor(nn.Module):
 
         Args:
             photos: (B, 3, H, H), normalised.
-            fed: maps (B, 1, g, g) in [0, 1], one a segment: what of the features the decoder gets, cut on that grid.
+            fed: maps (B, 1, g, g) in [0, 1], one per segment: what of the features the decoder gets, cut on that grid.
             whole: also restore from all features.
         """
         depths = self.depths(photos)
@@ -176,7 +176,7 @@ def build_reconstructor(
 
     Args:
         classifier: names backbone and head.
-        settings: the shape.
+        settings: tapped depths and sizes of the decoder.
         num_classes: C.
         photos: the normalisation that they come with; None: the backbone's own.
     """

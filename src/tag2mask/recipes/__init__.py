@@ -98,7 +98,7 @@ def recipe_as_yaml(recipe: Recipe) -> str:
 
 
 def photos_of_recipe(path: Path) -> Path | None:
-    """The folder of the photos that a file of settings names, whatever else is in it."""
+    """The photo folder that a recipe file names; everything else in the file is ignored."""
     root = value_at(_read_yaml(path), "data.root")
     return Path(root) if root else None
 
@@ -269,7 +269,7 @@ def _in_words(parser: ArgumentParser, error: ArgumentError, given: Sequence[tupl
 
     Args:
         parser: of the settings.
-        error: of it, which speaks of types.
+        error: raised by the parser; it speaks of types.
         given: where settings come from, and these.
     """
     for where, content in given:

@@ -171,10 +171,10 @@ def seed_labels(
 def irn_relations(
     photo: NDArray[np.uint8], maps: NDArray[np.float32], class_ids: NDArray[np.uint8], *, settings: RefinementSettings
 ) -> NDArray[np.uint8]:
-    """Labels (H, W) that IRN learns relations from: classes that are sure, sure background, 255 between them.
+    """Labels (H, W) that IRN learns relations from: confident classes and background, 255 (unlabelled) elsewhere.
 
-    Seeds above `foreground` and those above `uncertain` go through the CRF: the first pass gives the sure classes,
-    and what is background in both is sure background.
+    Seeds above `foreground` and those above `uncertain` go through the CRF: the first pass gives the confident
+    classes, and what is background in both is confident background.
 
     Args:
         photo: (H, W, 3).
@@ -195,11 +195,11 @@ def irn_relations(
 def affinity_relations(
     photo: NDArray[np.uint8], maps: NDArray[np.float32], class_ids: NDArray[np.uint8], *, settings: RefinementSettings
 ) -> NDArray[np.uint8]:
-    """Labels (H, W) that PSA learns affinities from: classes that are sure, sure background, 255 between them.
+    """Labels (H, W) that PSA learns affinities from: confident classes and background, 255 (unlabelled) elsewhere.
 
     Two CRFs differ in the background's score, (1 - highest map) ** alpha. It is large with `low_alpha`, so classes that
-    stand against it are sure; it is small with `high_alpha`, so what is background even then is sure background, and
-    has the last word.
+    win against it are confident; it is small with `high_alpha`, so what is background even then is confident
+    background. Where both hold, background counts.
 
     Args:
         photo: (H, W, 3).

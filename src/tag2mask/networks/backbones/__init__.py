@@ -14,7 +14,7 @@ class Normalising(Protocol):
     """Something whose input is normalised as its pretrained weights want it."""
 
     normalisation: Normalisation
-    """Of the input, as the weights were trained with it."""
+    """Mean and deviation of the input that the weights were trained with."""
 
 
 class Backbone(Normalising, Protocol):

@@ -42,7 +42,7 @@ class CnnPatches(nn.Module):
     Args:
         cnn: whose features have the stride `patch_size`.
         img_size: side in pixels of the images that the learned positions belong to.
-        patch_size: pixels a side.
+        patch_size: side of a patch in pixels.
         embed_dim: D, channels of a token.
     """
 

@@ -32,7 +32,7 @@ class ResNet38(nn.Module):
     Attributes:
         channels: of every feature, shallow to deep.
         strides: pixels of the image per cell of every feature.
-        normalisation: of the input, as its weights were trained with it (ImageNet).
+        normalisation: mean and deviation of the input that the weights were trained with (ImageNet).
     """
 
     def __init__(self) -> None:
@@ -139,7 +139,7 @@ def _blocks() -> dict[str, nn.Module]:
         for i in range(1, num_blocks):
             blocks[f"{stage}_{i}"] = ResidualBlock(channels, (channels, channels))
         in_channels = channels
-    # From here on dilation in place of stride.
+    # From here on dilation instead of stride.
     blocks["b5"] = ResidualBlock(512, (512, 1024), dilations=(1, 2))
     for name in ("b5_1", "b5_2"):
         blocks[name] = ResidualBlock(1024, (512, 1024), dilations=(2, 2))

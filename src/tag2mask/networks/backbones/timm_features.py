@@ -38,7 +38,7 @@ class TimmFeatures(nn.Module):
         strides: pixels of the image per cell of every feature.
         multiple: pixels that the sides of images are resized to a multiple of, 1 where the network itself rounds sizes
             up.
-        normalisation: of the input, as its weights were trained with it.
+        normalisation: mean and deviation of the input that the weights were trained with.
     """
 
     def __init__(self, network: nn.Module, normalisation: Normalisation) -> None:

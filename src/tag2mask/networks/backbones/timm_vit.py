@@ -41,7 +41,7 @@ class ClassTokenTransformer(nn.Module):
         network: timm's own.
         num_classes: C.
         channels: D, of every token.
-        normalisation: of the input, as its weights were trained with it.
+        normalisation: mean and deviation of the input that the weights were trained with.
 
     Args:
         network: timm's own; changed.
@@ -66,7 +66,7 @@ class ClassTokenTransformer(nn.Module):
     def forward(self, images: Tensor) -> Tokens:
         """Tokens of `images`; the positions of patches are interpolated for any size.
 
-        Sides that are no multiple of the patch's are resized to the nearest one: padding in its place would make maps
+        Sides that are no multiple of the patch's are resized to the nearest one: padding instead would make maps
         that reach beyond the image, and beyond the other edge of its mirror image.
 
         Args:
