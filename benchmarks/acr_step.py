@@ -26,7 +26,7 @@ NUM_CLASSES = 6
 
 
 def main() -> None:
-    """Print processor seconds a step of both, their ratio, and the largest difference between losses."""
+    """Print processor seconds per step of both, their ratio, and the largest difference between losses."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipe", default="animals_lite0")
     parser.add_argument("--steps", type=int, default=16)

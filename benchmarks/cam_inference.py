@@ -64,7 +64,7 @@ def draw_photos(count: int, size: tuple[int, int]) -> list[Image.Image]:
 
 
 def main() -> None:
-    """Print photos a second of both and their ratio."""
+    """Print photos per second of both, and their ratio."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipe", default="animals_lite0")
     parser.add_argument("--photos", type=int, default=8)

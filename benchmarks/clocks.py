@@ -7,7 +7,7 @@ import torch
 
 
 def best_seconds(work: Callable[[], object], num_passes: int) -> float:
-    """The fewest of several passes, of the processor: what else runs on the machine does not count."""
+    """Processor seconds of the fastest of several passes, so that other work on the machine does not count."""
     seconds = []
     for _ in range(num_passes):
         start = time.process_time()
@@ -17,7 +17,7 @@ def best_seconds(work: Callable[[], object], num_passes: int) -> float:
 
 
 def clock(device: torch.device) -> float:
-    """Seconds, when all that the device was given to do is done."""
+    """Clock in seconds, read when the device has done all its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()

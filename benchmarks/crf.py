@@ -1,10 +1,10 @@
-"""Dense CRF: time on one core against pydensecrf, and photos a second on one process and on two.
+"""Dense CRF: time on one core against pydensecrf, and photos per second on one process and on two.
 
     OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 python benchmarks/crf.py FOLDER_OF_PHOTOS --photos 6
 
-Each time holds everything for a photo, its lattices too. Both see the same potentials and take turns, in either order;
+Each time includes all work for a photo, lattices too. Both see the same potentials and take turns, in either order;
 a photo's time is the least of its rounds. Compiling is done before, on the first photo. Processor time is compared, so
-that other work on the machine counts little; photos a second are by the clock.
+that other work on the machine counts little; photos per second are by the clock.
 """
 
 import argparse
@@ -28,7 +28,7 @@ NUM_LABELS = (2, 3, 4)
 
 
 def read_photos(folder: Path, count: int) -> list[Photo]:
-    """Photos at equal distances in the folder's list."""
+    """Photos evenly spaced in the folder's list."""
     paths = sorted(folder.glob("*.jpg"))
     return [np.asarray(Image.open(path).convert("RGB")) for path in paths[:: max(len(paths) // count, 1)][:count]]
 
@@ -56,7 +56,7 @@ def reference(photo: Photo, unary: Array, preset: CrfPreset) -> Array:
 
 
 def compare(photos: list[Photo], preset: CrfPreset, num_labels: int, rounds: int) -> None:
-    """Print seconds a photo, their ratio and how many labels agree."""
+    """Print seconds per photo, their ratio and how many labels agree."""
     seconds = np.full((2, len(photos)), np.inf)
     agreements = []
     for index, photo in enumerate(photos):

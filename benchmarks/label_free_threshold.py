@@ -47,7 +47,7 @@ def swept(records: Sequence[Record], cams: Sequence[StoredCams], num_classes: in
 
 
 def estimate(photos: Sequence[NDArray[np.uint8]], cams: Sequence[StoredCams]) -> float:
-    """The threshold that no mask is read for."""
+    """The threshold that is estimated without masks."""
     return estimate_threshold((photo, stored_maps(stored)) for photo, stored in zip(photos, cams, strict=True))
 
 
@@ -71,7 +71,7 @@ def report(
 
 
 def seeds_of(folder: Path) -> Path:
-    """Folder of the classifier's maps that those of `folder` were made of, which may be the same."""
+    """Folder of the classifier's maps that those in `folder` were made of, which may be `folder` itself."""
     method = folder.name if folder.parent.name == "2-cams" else folder.parent.name
     run = folder.parents[1] if folder.parent.name == "2-cams" else folder.parents[2]
     return run / "2-cams" / ("acr" if method == "acr_vit" else method)

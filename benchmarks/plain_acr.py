@@ -1,4 +1,4 @@
-"""A plain transcription of the released ACR iteration, and batches of noise, for what compares our iteration with it.
+"""A plain transcription of the released ACR iteration, and batches of noise, to compare our iteration with it.
 
 It runs the classifier once for each phase, decodes each segment by itself, and lets the classifier's phase compute
 gradients for the reconstructor's weights that nobody uses; tensors are in torch's default memory layout.
@@ -16,7 +16,7 @@ from tag2mask.networks.reconstructor import Reconstructor
 from tag2mask.training.optim import build_optimizer, build_schedule
 from tag2mask.training.segments import draw_remnants, scored_masks
 
-# Of the schedule, which is as long as no benchmark.
+# Steps of the schedule: more than any benchmark takes.
 NUM_STEPS = 1000
 
 

@@ -13,7 +13,7 @@ from tag2mask.networks.reconstructor import Reconstructor
 
 
 class StepParts:
-    """Takes the time of the steps of two networks that are not compiled.
+    """Times the parts of a step of two networks that are not compiled.
 
     The device is waited for where one part ends and the next one begins, so their sum is a little more than a step that
     is left alone. A backward pass enters a network where the gradient of its output is there, and leaves it where that
@@ -36,7 +36,7 @@ class StepParts:
         self._last = clock(device)
 
     def end(self, part: str) -> None:
-        """All since the last end was this part."""
+        """Count all time since the last call as this part."""
         now = clock(self._device)
         self.seconds[part] += now - self._last
         self._last = now

@@ -17,7 +17,7 @@ from tag2mask.training.acr import Acr
 from tag2mask.training.classifiers import new_classifier, new_reconstructor
 from tag2mask.training.training import Training, build_learner
 
-# Of the paper's training on PASCAL VOC 2012.
+# Number of photos in the paper's training on PASCAL VOC 2012.
 NUM_PHOTOS = 10_582
 
 
@@ -50,7 +50,7 @@ class Adversaries(NamedTuple):
 
     @property
     def device(self) -> torch.device:
-        """Where they are."""
+        """Device on which both networks are."""
         return self.training.fabric.device
 
 

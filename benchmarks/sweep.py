@@ -1,4 +1,4 @@
-"""The threshold sweep against the usual loop: an argmax over all channels and three masked sums a class, per threshold.
+"""The threshold sweep against the usual loop: per threshold an argmax over channels and three masked sums per class.
 
 Run: python benchmarks/sweep.py [--photos 2] [--classes 20]
 """

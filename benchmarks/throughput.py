@@ -48,7 +48,7 @@ PHOTO_SIZE = (500, 375)
 
 
 class Row(NamedTuple):
-    """What was measured of one way."""
+    """What was measured for one way of taking the step."""
 
     seconds: float
     first_seconds: float
@@ -111,7 +111,7 @@ def measure_rows(
 
 
 def print_parts(name: str, recipe: Recipe, num_classes: int, *, batch: Batch, num_steps: int) -> None:
-    """Where the time of a step goes, in words."""
+    """Print where the time of a step goes."""
     adversaries = begin(name, recipe, num_classes)
     for _ in range(NUM_WARM_UP):
         adversaries.method.training_step(batch.to(adversaries.device), 0)
@@ -129,7 +129,7 @@ def print_parts(name: str, recipe: Recipe, num_classes: int, *, batch: Batch, nu
 
 
 def loading_rate(recipe: Recipe, folder: Path, num_classes: int) -> float:
-    """Photos a second that the training's loader gives when nobody else works, files being in memory already."""
+    """Photos per second from the training's loader when nothing else works and the files are in memory already."""
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
     records = [Record(path.stem, path, (1,)) for path in paths[: NUM_LOADED_BATCHES * recipe.acr.batch_size]]
     training = Training(launch(recipe.engine), recipe, records, num_classes, Path())
@@ -146,7 +146,7 @@ def loading_rate(recipe: Recipe, folder: Path, num_classes: int) -> float:
 
 
 def print_cams(recipe: Recipe, num_photos: int, num_classes: int) -> None:
-    """CAM inference at all scales with mirror images: photos a second, batched against one by one."""
+    """CAM inference at all scales with mirror images: photos per second, batched against one by one."""
     photos = draw_photos(num_photos, PHOTO_SIZE)
     rates: list[float] = []
     for words, infer, engine in (
@@ -174,7 +174,7 @@ def print_cams(recipe: Recipe, num_photos: int, num_classes: int) -> None:
 
 
 def print_limit(rows: dict[str, Row], batch_size: int, loaded: float | None) -> None:
-    """What a whole training would take by the fastest row, and whether photos come fast enough for it."""
+    """Print how long a whole training would take by the fastest row, and whether photos are loaded fast enough."""
     fastest = min(rows, key=lambda name: rows[name].seconds)
     trained = batch_size / rows[fastest].seconds
     num_photos = NUM_EPOCHS * (NUM_PHOTOS // batch_size) * batch_size
@@ -190,7 +190,7 @@ def print_limit(rows: dict[str, Row], batch_size: int, loaded: float | None) -> 
 
 
 def print_machine(name: str, recipe: Recipe, device: torch.device) -> None:
-    """What is timed on what."""
+    """Print what is timed, on which machine, and how products are rounded."""
     machine = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
     shapes = f"batch {recipe.acr.batch_size}, crop {recipe.data.crop}"
     print(f"{name} on {machine}: {shapes}, torch {torch.__version__}")

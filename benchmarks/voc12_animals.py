@@ -29,7 +29,7 @@ BALANCED = Path(__file__).parent / "lists/voc12_animals_train_bal.txt"
 
 
 class Photo(NamedTuple):
-    """What becomes of one photo."""
+    """What is kept of one photo."""
 
     name: str
     split: str
@@ -37,7 +37,7 @@ class Photo(NamedTuple):
 
 
 def renumbered(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Ids of VOC's classes to those of `CLASSES`, from 1; what is unsure stays so."""
+    """Map ids of VOC's classes to those of `CLASSES`, from 1; 255 stays 255."""
     ids = np.zeros(256, np.uint8)
     ids[IGNORE] = IGNORE
     for number, name in enumerate(CLASSES, start=1):
@@ -46,7 +46,7 @@ def renumbered(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def photos_of(voc: Path, names: Sequence[str], split: str, out: Path) -> Iterator[Photo]:
-    """Those with an animal, whose photos and masks are written."""
+    """Write photos and masks of those photos that show an animal, and return what is kept of each."""
     for name in track(names, len(names), split):
         mask = renumbered(open_label_map(voc / "SegmentationClassAug" / f"{name}.png"))
         shown = tuple(CLASSES[number - 1] for number in np.unique(mask) if 0 < number < IGNORE)

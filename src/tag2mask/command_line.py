@@ -71,7 +71,7 @@ def refuse_unknown(arguments: Sequence[str], typed: argparse.Namespace) -> None:
 
 
 class _CommandParser(argparse.ArgumentParser):
-    """Of one command; the settings are only collected where its help is asked for, as that takes a while."""
+    """Parser of one command; the settings are only collected when its help is asked for, as that takes a while."""
 
     takes_settings = False
 

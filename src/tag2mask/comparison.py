@@ -1,4 +1,4 @@
-"""Runs a paper's table: every row over several seeds, what rows have in common done once, ours beside the paper's."""
+"""Runs a paper's table: every row with several seeds, shared work done once, our scores beside the paper's."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -30,7 +30,7 @@ class PlannedRow(NamedTuple):
 
     row: TableRow
     recipe: Recipe
-    """Settings, of the first seed."""
+    """Settings of the row, with the first seed."""
     photos: Photos
 
 
@@ -39,13 +39,13 @@ class RowRun:
     """A row with a seed, in a run folder of its own."""
 
     row: TableRow
-    """What is shown of it."""
+    """The row of the paper's table."""
     seed: int
-    """Of the run."""
+    """Random seed of the run."""
     run: Path
-    """Folder."""
+    """The run folder."""
     pipeline: Pipeline
-    """Of the folder."""
+    """The pipeline that works in the run folder."""
     goal: Stage
     """The measurement that the row shows."""
 
@@ -74,11 +74,11 @@ class TableRun:
     """A table in a folder: run folders `seed-SEED/TABLE/ROW`, and the table itself as TABLE.json, .md and .png.
 
     Args:
-        table: which rows.
-        recipes: of the rows, with the first seed.
-        name: of the recipe that the table is run with, as it is printed.
-        data_set: photos of all rows.
-        run: folder; several tables can be in it and share what they have in common.
+        table: the paper's table.
+        recipes: recipe of each row, with the first seed.
+        name: name of the recipe that the table is run with, as it is printed.
+        data_set: the photos, the same for all rows.
+        run: folder for all run folders; several tables can be in it and share what they have in common.
 
     Raises:
         ValueError: the settings of a row contradict each other, or nothing can be measured.
@@ -96,10 +96,10 @@ class TableRun:
             self._check(planned)
 
     def do(self, num_seeds: int, *, warnings: Sequence[str] = ()) -> Comparison | None:
-        """Run what is not done yet, seed by seed, and keep the table up to date; it is given to the first process only.
+        """Run what is not done yet, seed by seed, and keep the table up to date; only the first process is given it.
 
         Args:
-            num_seeds: the recipes' seed and those that follow it.
+            num_seeds: how many seeds, counted up from the recipes' own.
             warnings: lines of the check of the data, for the reports.
 
         Raises:
@@ -141,7 +141,7 @@ class TableRun:
             raise self._of_row(row, error) from error
 
     def _check_trainings(self, runs: Sequence[RowRun]) -> None:
-        """Refuse rows that cannot be trained, before hours are spent on the others."""
+        """Refuse rows that cannot be trained before hours are spent on the others."""
         # One run of each row will do, that of the last seed: it has the most to train.
         for run in {run.row.name: run for run in runs}.values():
             try:
@@ -167,7 +167,7 @@ class TableRun:
         return runs
 
     def _further_runs(self, asked: Sequence[int], pipeline_of: Callable[..., Pipeline]) -> list[RowRun]:
-        """Those of seeds that are not asked for, but were, and are done in every row."""
+        """Runs with seeds that were asked for earlier, not now, and that are done in every row."""
         numbers = [path.name.removeprefix("seed-") for path in self._run.glob("seed-*")]
         seeds = sorted({int(number) for number in numbers if number.isdecimal()} - {*asked})
         of_seeds = [self._runs(seed, pipeline_of) for seed in seeds]

@@ -58,7 +58,7 @@ def launch(settings: EngineSettings) -> Fabric:
 
 @contextmanager
 def launched(settings: EngineSettings) -> Iterator[Fabric]:
-    """`launch`, and an end of the processes' group with the block, by which each of them can end alone.
+    """`launch`, and leave the group of processes when the block ends, so that each of them can end alone.
 
     A block that fails leaves the group: what another process waits for might never come.
 
@@ -72,7 +72,7 @@ def launched(settings: EngineSettings) -> Iterator[Fabric]:
 
 
 def inference_arithmetic(fabric: Fabric, settings: EngineSettings) -> AbstractContextManager[None]:
-    """In which trained networks make maps and predictions."""
+    """The arithmetic in which trained networks make maps and predictions."""
     match settings.inference_precision:
         case None:
             # Not by its name: on a CPU, Fabric takes bfloat16 for 16-mixed.
@@ -86,7 +86,7 @@ def inference_arithmetic(fabric: Fabric, settings: EngineSettings) -> AbstractCo
 
 
 def _sharing_gradients() -> DDPStrategy:
-    """Processes that give each other their gradients, but no buffers: as all BatchNorm is frozen, none ever changes."""
+    """Strategy whose processes share gradients but no buffers: as all BatchNorm is frozen, buffers never change."""
     # What torch 2.13 calls it, and what it was called before.
     names = ("forward_sync_buffers", "broadcast_buffers")
     name = next(name for name in names if name in signature(DistributedDataParallel).parameters)

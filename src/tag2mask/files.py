@@ -11,7 +11,7 @@ _SUFFIX = ".tmp"
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary file beside `path`, empty, which takes the place of `path` when the block ends well.
+    """Give an empty temporary file beside `path`, which replaces `path` when the block ends without an error.
 
     Raises:
         OSError: the system refuses it, naming `path`: the name of the temporary file would tell nobody anything.
@@ -43,6 +43,6 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def remove_leftovers_at_top(folder: Path) -> None:
-    """Delete those in a folder itself, not in what is below it."""
+    """Delete the temporary files in a folder itself, not in its subfolders."""
     for path in folder.glob(f".*{_SUFFIX}"):
         path.unlink()

@@ -44,7 +44,7 @@ def peak_mib() -> int | None:
 def giving_back(items: Iterable[Item]) -> Iterator[Item]:
     """Yield `items`, and give back what is free after every tenth.
 
-    Around work on photos of many sizes, with whose number a process would grow otherwise, by gigabytes.
+    For work on photos of many sizes: without it the process would grow with their number, by gigabytes.
     """
     for number, item in enumerate(items, start=1):
         yield item
@@ -53,9 +53,9 @@ def giving_back(items: Iterable[Item]) -> Iterator[Item]:
 
 
 def give_back_free() -> None:
-    """Give the system back what is free between this process's blocks, where its allocator can be asked to (glibc).
+    """Give free memory of this process back to the system, where its allocator can be asked to (glibc).
 
-    After many arrays of ever other sizes that is most of the process, and little of it fits the next ones.
+    After many arrays of different sizes that is most of the process's memory, and little of it fits the next ones.
     """
     if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):
         trim(0)

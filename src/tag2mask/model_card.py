@@ -9,7 +9,7 @@ from tag2mask.data.classes import BACKGROUND_NAME, voc_palette
 from tag2mask.files import replacing
 
 CARD = "README.md"
-"""File of a model folder."""
+"""File of a model folder that holds the card."""
 
 _CARD = """\
 # Segmentation model
@@ -37,13 +37,13 @@ prediction.overlay.save("overlay.jpg")
 def write_model_card(
     folder: Path, settings: SegmenterSettings, class_names: Sequence[str], *, facts: Mapping[str, str]
 ) -> None:
-    """Write the card in Markdown, in place of an older one: facts may come later than weights.
+    """Write the card in Markdown, replacing an older one: facts may be known later than the weights.
 
     Args:
-        folder: of the model.
-        settings: of the network.
+        folder: model folder.
+        settings: settings of the network and of its predictions.
         class_names: in the order of their ids, which begin at 1.
-        facts: by their names, such as what it was trained on and how good it is.
+        facts: further facts by name, such as what it was trained on and how good it is.
     """
     names = (BACKGROUND_NAME, *class_names)
     classes = [[str(class_id), name, _hex(class_id)] for class_id, name in enumerate(names)]

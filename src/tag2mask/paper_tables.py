@@ -57,7 +57,7 @@ class Table:
     """A table of a paper."""
 
     name: str
-    """Of the file, without suffix."""
+    """Name of the file, without suffix."""
     title: str
     """What is compared."""
     source: str
@@ -129,7 +129,7 @@ def row_recipes(table: Table, recipe: str, flags: Sequence[str] = ()) -> list[Re
 
 
 def _check_shared(changed: Recipe, base: Recipe, where: str) -> None:
-    """Refuse a row with processes or photos of its own."""
+    """Refuse a row that changes the processes or photos, which all rows share."""
     for name, found, expected in (
         ("engine", changed.engine, base.engine),
         ("data.root", changed.data.root, base.data.root),
@@ -141,7 +141,7 @@ def _check_shared(changed: Recipe, base: Recipe, where: str) -> None:
 
 
 def _with_stages_of(row: TableRow, recipe: Recipe) -> Recipe:
-    """The recipe with the methods that the row needs, no more, as far as its level."""
+    """The recipe with the stages that the row needs and no more: its methods, up to its level."""
     acr = recipe.acr
     if row.method == "pretrained" and not acr.reconstructor_epochs:
         acr = replace(acr, reconstructor_epochs=acr.epochs)
@@ -202,7 +202,7 @@ def _row(content: Any, where: str) -> TableRow:
 
 
 def _checked(content: Any, kind: type, where: str, given: Sequence[str] = ()) -> dict[str, Any]:
-    """What a file holds for a dataclass; names it lacks or does not have are refused."""
+    """What a file holds for a dataclass; missing and unknown names are refused."""
     if not isinstance(content, dict):
         raise UsageError(f"{where}: found {type(content).__name__}, expected names with values")
     expected = [part for part in fields(kind) if part.name not in given]

@@ -35,12 +35,12 @@ class Pipeline:
     """A recipe on its photos in a run folder.
 
     Args:
-        fabric: launched.
+        fabric: already launched.
         recipe: settings.
-        photos: of the run.
-        run: folder.
-        siblings: run folders whose finished stages are taken over where they are equal, in place of being done again.
-        warnings: lines of the check of the data, for the report.
+        photos: photos of the run by split.
+        run: run folder; stages are written below it.
+        siblings: run folders whose finished stages are taken over where they are equal, instead of being done again.
+        warnings: warnings of the check of the data, for the report.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Pipeline:
 
     @contextmanager
     def _begun(self, stages: Sequence[Stage]) -> Iterator[None]:
-        """Keep the recipe of a run, and its folder for these processes; what is refused leaves the older recipe."""
+        """Write the recipe and keep other processes out of the run folder; if refused, the older recipe stays."""
         with ExitStack() as kept:
             with refused_together(self._fabric):
                 self._tell_without_effect({stage.kind for stage in stages})
@@ -107,7 +107,7 @@ class Pipeline:
             yield
 
     def _tell_without_effect(self, kinds: Collection[Kind]) -> None:
-        """Tell what is asked for of stages of these kinds, and is not done."""
+        """Warn of files and settings for these kinds of stages that are not used; name a segmenter that is left out."""
         for line in unread_files(self._recipe, self._run):
             _logger.info("warning: %s", line)
         unread = unread_label_settings(self._recipe)
@@ -118,7 +118,7 @@ class Pipeline:
             _logger.info("5-segmenter/%s: left out: %s", TWIN, why)
 
     def _check(self, stages: Sequence[Stage]) -> None:
-        """Tell what cannot work before anything is trained or deleted."""
+        """Refuse what cannot work before anything is trained or deleted."""
         # All of them: the folder of the photos is kept for those of a later command too.
         refuse_other_photos(self._run, self.stages, self._recipe.data.root)
         for part in {part.folder: part for stage in stages for part in (stage, *stage.before)}.values():
@@ -129,7 +129,7 @@ class Pipeline:
         self._check_waiting(stages)
 
     def _check_waiting(self, stages: Sequence[Stage]) -> None:
-        """Refuse where there is nothing to do, or where all of it needs stages that are neither done nor asked for."""
+        """Refuse if there is nothing to do, or if all of it needs stages that are neither done nor asked for."""
         if not stages and not is_run(self._run):
             raise ValueError(f"{self._run}: nothing to do with these settings, photos and masks")
         waiting = [stage for stage in stages if state_of(stage, self._run).state != "up to date"]
@@ -168,7 +168,7 @@ class Pipeline:
             write_results(self._recipe, self._photos, self.stages, run=self._run, warnings=self._warnings)
 
     def _do_all(self, stages: Sequence[Stage], *, of: Sequence[Stage]) -> None:
-        """Do stages in order, each told by its number among those that it is one of."""
+        """Do stages in order, each announced by its number among all of them."""
         for number, stage in enumerate(of, start=1):
             if stage in stages:
                 self._do(stage, f"stage {number}/{len(of)} {stage.folder}")
@@ -205,7 +205,7 @@ class Pipeline:
         self._tidy(stage)
 
     def _make(self, stage: Stage, folder: Path) -> None:
-        """Begin a stage or go on with it, in a folder with its manifest, and note there that it is finished."""
+        """Begin or resume a stage in its folder, and note in the manifest there when it is finished."""
         fabric = self._fabric
         earlier = 0.0
         if fabric.is_global_zero:
@@ -232,7 +232,7 @@ class Pipeline:
         fabric.barrier()
 
     def _tidy(self, stage: Stage) -> None:
-        """Leave a finished stage with what it needs: also one that a run finished which was killed before this."""
+        """Delete what a finished stage no longer needs, also if the run that finished it was killed before this."""
         if self._fabric.is_global_zero and stage.kind in TRAININGS:
             folder = self._run / stage.folder
             (folder / CHECKPOINT).unlink(missing_ok=True)
@@ -253,7 +253,7 @@ class Pipeline:
                     _logger.info("warning: %s: %s", stage.folder, note)
 
     def _missing_before(self, stage: Stage, *, but: Collection[str] = ()) -> str | None:
-        """In words which stage has to be done first, None where all are that are not in these folders."""
+        """Message saying which stage has to be done first; None if all are done, those in the folders `but` aside."""
         for before in stage.before:
             state = state_of(before, self._run)
             if state.state != "up to date" and before.folder not in but:
@@ -267,7 +267,7 @@ def _folders_up_to(stage: Stage) -> set[str]:
 
 
 def _refuse_unknown_files(stage: Stage, run: Path) -> None:
-    """A stage would go on with files that no manifest tells the settings of; hidden ones are left by a killed run."""
+    """Refuse files without a manifest, whose settings nobody knows; hidden files are left by a killed run."""
     folder = run / stage.folder
     if (folder / MANIFEST_FILE).exists():
         return

@@ -25,7 +25,7 @@ class Prediction:
 
     @property
     def areas(self) -> dict[str, int]:
-        """Pixels of background and of every class, by name, of those that the photo shows."""
+        """Number of pixels of background and of each class that was found in the photo, by name."""
         return class_areas(self.label_map, self.class_names)
 
     @property
@@ -54,7 +54,7 @@ class ScoredPrediction(Prediction):
 
 
 def class_areas(label_map: NDArray[np.uint8], class_names: Sequence[str]) -> dict[str, int]:
-    """Pixels of background and of every class in a label map, by name, of those that it shows."""
+    """Number of pixels of background and of each class that a label map has, by name."""
     names = (BACKGROUND_NAME, *class_names)
     counts = np.bincount(label_map.ravel(), minlength=len(names)).tolist()
     return {name: count for name, count in zip(names, counts, strict=True) if count}

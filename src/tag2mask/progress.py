@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, a line at least each 30 seconds in a log."""
+"""Progress of long work: a bar on a terminal, a line at least every 30 seconds in a log."""
 
 import logging
 import os
@@ -20,7 +20,7 @@ from rich.progress import (
 from rich.text import Text
 
 Item = TypeVar("Item")
-# Of a process on its node, and of the node as Lightning's launcher and as torchrun tell it.
+# Rank of a process on its node, and of its node as Lightning's launcher and torchrun give it.
 _RANKS = ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK")
 # Job names by which SLURM's users tell Lightning that its tasks do not work together.
 _INTERACTIVE = ("bash", "interactive")
@@ -32,7 +32,7 @@ _logger = logging.getLogger(__name__)
 
 
 def is_first_process() -> bool:
-    """Whether this one tells how it goes, of the processes of a command on all nodes; the others stay silent."""
+    """Whether this is the one process, of all that a command has on all nodes, that shows progress and logs."""
     ranks = ("SLURM_PROCID",) if _by_slurm() else _RANKS
     return all(os.environ.get(name, "0") == "0" for name in ranks)
 
@@ -48,7 +48,7 @@ def track(items: Iterable[Item], total: int, description: str, *, shown: bool = 
     """Yield `items`, showing how many of `total` are done and the time that is left.
 
     Args:
-        items: the work.
+        items: what is worked on.
         total: how many there are.
         description: what is being done.
         shown: silent where false (all processes but the first).

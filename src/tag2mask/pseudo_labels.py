@@ -35,7 +35,7 @@ def label_map_from_maps(
         Class ids (H, W), 0 = background, 255 = ignored.
 
     Raises:
-        ValueError: not one map a class.
+        ValueError: there is not one map per class.
     """
     classes = np.asarray(class_ids, np.uint8)
     if len(maps) != len(classes):
@@ -52,7 +52,7 @@ def label_map_from_maps(
 
 
 def estimate_threshold(photos: Iterable[tuple[NDArray[np.uint8], NDArray[np.float32]]]) -> float:
-    """The threshold at which colours and textures tell foreground from background best; no mask is read.
+    """Estimate the threshold at which colours and textures tell foreground from background best; no mask is read.
 
     At each threshold and in each photo a cell is foreground where its highest activation is above the threshold. The
     share of the variance of these labels that a linear function of the cell's surroundings explains (mean and deviation
@@ -66,7 +66,7 @@ def estimate_threshold(photos: Iterable[tuple[NDArray[np.uint8], NDArray[np.floa
     with sharp borders by up to its reach of two cells. Fifty photos or fewer may mislead it, hundreds seldom do.
 
     Args:
-        photos: each a photo (H, W, 3), RGB, at its own or the maps' size, and its activation maps (K, h, w) in [0, 1],
+        photos: pairs of photo (H, W, 3), RGB, at its own or the maps' size, and activation maps (K, h, w) in [0, 1],
             such as those stored at a quarter of its sides; a photo without maps counts for nothing.
 
     Returns:
@@ -93,7 +93,7 @@ def foreground_shares(maps: Iterable[NDArray[np.float32]]) -> NDArray[np.float64
     """Share of the photos that is foreground at each of the T thresholds.
 
     Args:
-        maps: of each photo its activation maps (K, h, w) in [0, 1]; a photo without maps is background.
+        maps: activation maps (K, h, w) in [0, 1] of each photo; a photo without maps is all background.
 
     Returns:
         (T,) in [0, 1], falling; every photo weighs the same.

@@ -41,9 +41,9 @@ from tag2mask.stages.examples import one_a_class
 _logger = logging.getLogger(__name__)
 
 SCORES_FILE = "scores.json"
-"""Of a run folder: what was measured, as rows."""
+"""File of a run folder: what was measured, as rows."""
 REPORT_FILE = "report.html"
-"""Of a run folder: the file that is written after all others."""
+"""File of a run folder that is written after all others."""
 
 _CURVES, _CAMS, _MAPS, _LEVELS = "seed_curves.png", "seed_cams.png", "seed_maps.png", "levels.png"
 
@@ -51,14 +51,14 @@ _CURVES, _CAMS, _MAPS, _LEVELS = "seed_curves.png", "seed_cams.png", "seed_maps.
 def write_results(
     recipe: Recipe, photos: Photos, stages: Sequence[Stage], *, run: Path, warnings: Sequence[str]
 ) -> None:
-    """Write the rows of all stages that are measured, curves and CAMs side by side of the seeds, and the report.
+    """Write scores.json, the figures that compare seeds and levels, and the report.
 
     Args:
-        recipe: of the run.
-        photos: of the run.
-        stages: as planned; those that are not up to date are left out.
-        run: folder.
-        warnings: lines of the check of the data.
+        recipe: recipe of the run.
+        photos: photos of the run by split.
+        stages: the planned stages; those that are not up to date are left out.
+        run: run folder, which the stages have written to.
+        warnings: warnings of the check of the data, for the report.
     """
     states = states_of(stages, run)
     content = collect(with_absolute_paths(recipe), photos, states, run=run, warnings=warnings)
@@ -77,11 +77,11 @@ def write_run_report(
     """Write `report.html` of a run folder, from what is in it.
 
     Args:
-        recipe: of the run.
-        photos: of the run.
-        run: folder.
-        warnings: lines of the check of the data.
-        num_photos: that the page shows at most.
+        recipe: recipe of the run.
+        photos: photos of the run by split.
+        run: run folder, which the stages have written to.
+        warnings: warnings of the check of the data, for the report.
+        num_photos: most photos that the page shows.
 
     Raises:
         ValueError: not a run folder, or a damaged file in it.
@@ -93,14 +93,14 @@ def write_run_report(
 
 
 def renew_model_card(recipe: Recipe, photos: Photos, segmenter: Stage, *, stages: Sequence[Stage], run: Path) -> None:
-    """Say in a model folder what the segmenter was trained on, and how good it is where that is measured.
+    """Write in a model folder what the segmenter was trained on and, where that was measured, how good it is.
 
     Args:
-        recipe: of the run.
-        photos: of the run; they have the names of the classes.
-        segmenter: the stage of the training, which is up to date.
-        stages: as planned; a measurement that is not up to date is not of what the model predicts now.
-        run: folder.
+        recipe: recipe of the run.
+        photos: photos of the run by split, and the names of the classes.
+        segmenter: the segmenter's training, a stage that is up to date.
+        stages: the planned stages; measurements that are not up to date are ignored, as they are of another model.
+        run: run folder, which the stages have written to.
     """
     if segmenter.method == TWIN:
         labels = "true masks"
@@ -123,7 +123,7 @@ def _write_page(content: ReportContent, *, num_photos: int) -> None:
 
 
 def _draw_figures(done: Sequence[Stage], content: ReportContent) -> None:
-    """Draw the curves of measured seeds, and a few photos with all that was made of them; older figures go."""
+    """Draw the curves of measured seeds, and a few photos with all that was made of them; delete older figures."""
     run = content.run
     for name in (_CURVES, _CAMS, _MAPS, _LEVELS):
         (run / name).unlink(missing_ok=True)
@@ -143,7 +143,7 @@ def _draw_figures(done: Sequence[Stage], content: ReportContent) -> None:
 
 
 def _comparison(record: Record, class_names: Sequence[str], folders: Mapping[str, Path]) -> ComparisonRow:
-    """The class that a photo stands for, as every method sees it."""
+    """The activations of every method for the class that a photo stands for."""
     assert record.label_map is not None
     photo, class_id = small_photo(record.image, PANEL_SIDE), record.tags[0]
     return ComparisonRow(

@@ -40,8 +40,8 @@ class Segmenter:
     """A network with all that it needs to label photos.
 
     Args:
-        network: trained.
-        settings: how it predicts.
+        network: the trained network.
+        settings: settings of the network and of its predictions.
         class_names: in the order of their ids, which begin at 1.
     """
 
@@ -56,7 +56,7 @@ class Segmenter:
 
         Args:
             folder: as of `model_folder`.
-            device: for its network.
+            device: where its network is put.
 
         Raises:
             ValueError: there is no model folder, a setting has no value that it may have, or the weights are not
@@ -121,7 +121,7 @@ class Segmenter:
         return Prediction(photo, label_map, self.class_names)
 
     def predict_with_scores(self, image: Photo) -> ScoredPrediction:
-        """`predict`, with the scores of every label too: 4 (C + 1) bytes a pixel, 1 GB for 12 megapixels and VOC.
+        """`predict`, with the scores of every label too: 4 (C + 1) bytes per pixel, 1 GB for 12 megapixels and VOC.
 
         Args:
             image: as for `predict`.
@@ -140,15 +140,15 @@ class Segmenter:
         return ScoredPrediction(photo, label_map, self.class_names, enlarged)
 
     def _scores(self, photo: Image.Image) -> Tensor:
-        """Scores (C + 1, h, w) of the photo as it is once it has been brought down."""
+        """Scores (C + 1, h, w) of the photo after it was brought down to `long_side`."""
         return predict_scores(self.network, reduce_photo(photo, self.settings.long_side), self.settings)
 
 
 def model_folder(path: Path) -> Path:
-    """The model folder itself, or that of a run folder, whose segmenter of true masks is chosen only if it is alone.
+    """The model folder itself, or that in a run folder; the fully supervised segmenter's only if there is no other.
 
     Raises:
-        ValueError: there is none, or the run has several.
+        ValueError: there is no model folder, or the run has several.
     """
     if (path / CONFIG).is_file():
         return path
@@ -168,12 +168,12 @@ def model_folder(path: Path) -> Path:
 
 @torch.inference_mode()
 def predict_scores(network: DeepLab, photo: Image.Image, settings: SegmenterSettings) -> Tensor:
-    """Scores of every label at several sizes of the photo and mirrored, joined.
+    """Scores of every label, joined over several sizes of the photo and its mirror images.
 
     Args:
         network: in evaluation mode.
         photo: RGB of H rows and W columns.
-        settings: scales, how they are joined, and CRF; `long_side` is the caller's to see to.
+        settings: scales, how they are joined, and CRF; the caller has to see to `long_side`.
 
     Returns:
         (C + 1, H, W) in [0, 1]; joined by the highest, they do not sum to 1.

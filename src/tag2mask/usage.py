@@ -1,4 +1,4 @@
-"""The refusal of what a user typed or wrote."""
+"""The error for what a user typed or wrote that cannot be understood."""
 
 
 class UsageError(ValueError):

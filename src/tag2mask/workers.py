@@ -1,6 +1,6 @@
 """Work on many photos, shared by the processes of a run.
 
-Where it needs no network, by further processes; beside a network, by threads.
+Work that needs no network is done by further processes, work beside a network by threads.
 """
 
 import multiprocessing
@@ -40,7 +40,7 @@ def num_cores() -> int:
 
 @contextmanager
 def refused_together(fabric: "Fabric") -> Iterator[None]:
-    """End all processes where one of them is refused in the block, which the first one tells.
+    """End all processes if one of them raises a ValueError or OSError in the block; the first one reports it.
 
     They wait for each other at the end of the block, and must not do so within it. Their group ends with a refusal.
 
@@ -78,19 +78,19 @@ def share_of(fabric: "Fabric", waiting: Sequence[Item]) -> Sequence[Item]:
 
 @dataclass(frozen=True)
 class Inference:
-    """Work on photos one by one, in which nothing learns: where it takes place, on what, and where its files go."""
+    """Work on photos one by one in which nothing learns: its processes and devices, photos and output folder."""
 
     fabric: "Fabric"
-    """Launched; its processes share the photos."""
+    """Already launched; its processes share the photos."""
     records: Sequence[Record]
-    """Photos."""
+    """Photos to work on, by all processes together."""
     folder: Path
-    """For a file a photo; those that are there already are left alone."""
+    """Gets one file per photo; files that are there already are left alone."""
     num_processes: int
     """That each process of the run starts for its part, or threads where it has a network on a GPU; at least 1."""
 
     def share(self, done: Container[str]) -> Sequence[Record]:
-        """This process's part of the photos but for those with these names, as `share_of` gives it."""
+        """This process's part of the photos, those with names in `done` left out, as `share_of` gives it."""
         return share_of(self.fabric, [record for record in self.records if record.name not in done])
 
 
@@ -104,9 +104,9 @@ def for_each(
         work: picklable; leaves its result on disk, or gives it, picklable too.
         items: picklable.
         num_processes: 0 = as many as there are cores for it; 1 works in this process.
-        title: of the progress bar.
-        shown: silent where false.
-        take: is called in this process with what `work` gave.
+        title: title of the progress bar.
+        shown: whether progress is shown.
+        take: called in this process with each result of `work`.
     """
     num_processes = min(num_processes or num_cores(), len(items))
     if num_processes <= 1:
@@ -144,9 +144,9 @@ def around_network(
     Args:
         items: the work.
         prepare: brings an item to what the network takes.
-        infer: lets the network work.
+        infer: runs the network on what `prepare` gave.
         finish: makes a result of what the network gives.
-        num_threads: that finish, beside one that prepares; 0 does every step in this thread, item by item.
+        num_threads: threads for `finish`, beside one for `prepare`; 0 does every step in this thread, item by item.
 
     Yields:
         What `finish` gives, in the order of the items. The first one that fails raises, after those before it.
@@ -161,7 +161,7 @@ def in_threads(
     """Do `work` on every item in threads, while this one makes further items or uses the results.
 
     Args:
-        work: gains where it lets go of Python's lock, as decoding, compressing and arithmetic on large arrays do.
+        work: faster in threads if it releases Python's lock, as decoding, compressing and arithmetic on arrays do.
         items: are taken in this thread, at most `num_threads` + 1 more than there were results.
         num_threads: 0 works in this thread.
 
@@ -207,7 +207,7 @@ def end_with(parent: int) -> None:
 def _submitted(
     pool: ThreadPoolExecutor, work: Callable[[Item], Result], items: Iterable[Item]
 ) -> Iterator[Future[Result]]:
-    """A task for each item; where the items themselves fail, that is the last task."""
+    """Submit a task for each item; if the items themselves raise an error, that is the last task."""
     try:
         for item in items:
             yield pool.submit(work, item)

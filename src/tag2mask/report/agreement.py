@@ -1,4 +1,4 @@
-"""What can be told of labels without masks: how much of the photos is foreground, and where two levels agree."""
+"""What can be said of labels without masks: how much of the photos is foreground, and where two levels agree."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from tag2mask.report.pictures import cams_of, labels_of
 
 
 class LevelFacts(NamedTuple):
-    """One level of one method, over some photos."""
+    """How much is foreground or unlabelled at one level of one method, and how far it agrees with the level before."""
 
     column: Column
     num_photos: int
@@ -28,12 +28,12 @@ class LevelFacts(NamedTuple):
 
 
 def compare_levels(gallery: Gallery, records: Sequence[Record], thresholds: Mapping[str, float]) -> list[LevelFacts]:
-    """Every level of the gallery, measured at full size.
+    """Compare every level of the gallery with the one before it, at the photos' full size.
 
     Args:
-        gallery: where the labels are.
-        records: photos.
-        thresholds: background score by column, for the columns of activations.
+        gallery: says where the labels are.
+        records: photos to measure on.
+        thresholds: background threshold of each column of activations, by its key.
     """
     columns = [column for column in gallery.columns if column.level not in ("cam", "truth")]
     facts = []
@@ -69,12 +69,12 @@ def _label_map(record: Record, column: Column, thresholds: Mapping[str, float]) 
 
 
 def _foreground(labels: NDArray[np.uint8]) -> tuple[int, int, int]:
-    """Pixels of a class, pixels that have a label, and all."""
+    """Number of foreground pixels, of labelled pixels, and of all pixels."""
     known = labels != IGNORE
     return int((known & (labels != BACKGROUND)).sum()), int(known.sum()), labels.size
 
 
 def _equal(labels: NDArray[np.uint8], others: NDArray[np.uint8]) -> tuple[int, int]:
-    """Pixels labelled alike, and pixels that have a label in both."""
+    """Number of pixels with equal labels, and of pixels that are labelled in both."""
     known = (labels != IGNORE) & (others != IGNORE)
     return int((known & (labels == others)).sum()), int(known.sum())

@@ -1,4 +1,4 @@
-"""Line charts as numbers that an SVG can be written from: places in pixels, ticks at round values."""
+"""Line charts as numbers from which an SVG can be written: positions in pixels, ticks at round values."""
 
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -10,7 +10,7 @@ from tag2mask.report.colours import LINE_COLOURS
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 14, 40
 _LABEL_ROOM = 10
 _NUM_TICKS = 5
-# Of a quotient of two values, in steps.
+# Rounding error of a quotient of two values, in steps.
 _ROUNDING = 1e-6
 
 
@@ -36,7 +36,7 @@ class Line(NamedTuple):
     colour: str
     points: tuple[tuple[float, float], ...]
     labels: tuple[Label, ...] = ()
-    """Of its points, where they have any."""
+    """Labels of its points, if they have any."""
     hollow: bool = False
     """Whether its points are rings."""
 
@@ -82,15 +82,15 @@ def line_chart(
     y_range: tuple[float, float] | None = None,
     colours: Sequence[str] = LINE_COLOURS,
 ) -> Chart:
-    """A chart of curves over the same places.
+    """A chart of curves over the same positions.
 
     Args:
-        x: places.
-        curves: values at the places by the curve's name.
-        titles: of the horizontal and the vertical axis.
+        x: horizontal positions of all curves.
+        curves: values at these positions, by the curve's name.
+        titles: titles of the horizontal and the vertical axis.
         size: width and height in pixels.
-        y_range: to be spanned at least; the values' own where it is not given.
-        colours: of the curves.
+        y_range: smallest range of the vertical axis; that of the values if it is not given.
+        colours: colours of the curves, in their order.
     """
     width, height = size
     values = [value for curve in curves.values() for value in curve] + list(y_range or ())
@@ -120,9 +120,9 @@ def level_chart(
     """A chart over named steps, with the value beside every point.
 
     Args:
-        names: of the steps.
-        curves: name, colour and a value a step, None where there is none.
-        title: of the vertical axis.
+        names: names of the steps.
+        curves: name, colour and one value per step, None where there is none.
+        title: title of the vertical axis.
         size: width and height in pixels.
         hollow: names of the curves whose points are rings.
     """

@@ -40,15 +40,15 @@ from tag2mask.stages.scores import SWEPT_LEVELS
 def collect(
     recipe: Recipe, photos: Photos, states: Sequence[StageState], *, run: Path, warnings: Sequence[str] = ()
 ) -> ReportContent:
-    """What the report tells of a run: of the stages of its recipe, what is of these settings and inputs.
+    """Collect what the report shows of a run: all that was made with the recipe's settings and these inputs.
 
     Args:
-        recipe: of the run.
-        photos: of the run.
-        states: of the stages as planned; those that are to do are left out, though older files may lie in their
-            folders.
-        run: folder.
-        warnings: lines of the check of the data.
+        recipe: recipe of the run.
+        photos: photos of the run by split.
+        states: states of the planned stages; those that are not done are left out, though older files may lie in
+            their folders.
+        run: run folder, which is read only.
+        warnings: warnings of the check of the data.
 
     Raises:
         ValueError: a damaged file in the run folder.
@@ -143,7 +143,7 @@ def _used_thresholds(recipe: Recipe, stages: Sequence[Stage], run: Path) -> dict
 
 
 def _trainings(stages: Sequence[Stage], run: Path) -> tuple[TrainingCurves, ...]:
-    """Of the trainings that have an epoch behind them."""
+    """Curves of the trainings that have finished an epoch."""
     files = {stage.folder: run / stage.folder / "losses.csv" for stage in stages if stage.kind in TRAININGS}
     return tuple(_training(folder, path) for folder, path in files.items() if path.is_file())
 
@@ -200,7 +200,7 @@ def _restorations_in(folder: Path) -> list[Restoration]:
 
 
 def _stages(stages: Sequence[Stage], run: Path) -> tuple[StageFacts, ...]:
-    """In the order of the folders' numbers, and within them of the work; somebody else's files took no time."""
+    """Facts of the stages, by folder number and then in the order of work; somebody else's files took no time."""
     facts = []
     for stage in sorted(stages, key=lambda stage: stage.folder.partition("/")[0]):
         manifest = read_manifest(run / stage.folder)

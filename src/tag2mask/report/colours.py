@@ -11,20 +11,20 @@ _GREY = "#777777"
 _GOLDEN = 0.618034
 
 LINE_COLOURS = (_BLUE, _VERMILION, _GREEN, _PURPLE, _SKY, _ORANGE, _GREY)
-"""Of the curves of a chart, dark ones first; yellow is left out, as it is hardly seen on white."""
+"""Colours of the curves of a chart, dark ones first; yellow is left out, as it is hardly visible on white."""
 METHOD_COLOURS = {
     "baseline": _BLUE, "acr": _VERMILION, "pretrained": _GREEN, "mctformer": _PURPLE, "acr_vit": _SKY, TWIN: _GREY,
 }  # fmt: skip
 OURS, PAPER = _BLUE, _VERMILION
-"""Of our scores, and of those of the paper beside them."""
+"""Colours of our scores and of the paper's beside them."""
 MASK_COLOUR = _GREEN
-"""Of the true mask of a single class."""
+"""Colour of the true mask of a single class."""
 
 _CLASS_COLOURS = (_ORANGE, _SKY, _GREEN, _YELLOW, _BLUE, _VERMILION, _PURPLE)
 
 
 def class_colours(num_classes: int) -> list[str]:
-    """A colour a class, no two alike: Okabe and Ito's, then hues that lie far from their neighbours."""
+    """One colour per class, no two alike: Okabe and Ito's, then hues that lie far from their neighbours."""
     colours = list(_CLASS_COLOURS[:num_classes])
     for number in range(len(_CLASS_COLOURS), num_classes):
         lightness = (0.45, 0.6, 0.72)[number % 3]

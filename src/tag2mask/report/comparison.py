@@ -56,7 +56,7 @@ class Comparison:
     """A table, finished or not."""
 
     name: str
-    """Of its files."""
+    """Name of its files, without suffix."""
     title: str
     """What is compared."""
     source: str
@@ -70,7 +70,7 @@ class Comparison:
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """What is shown: mIoU, and what else the paper gives for any row."""
+        """Metrics that are shown: mIoU, and those that the paper gives for any row."""
         given = [row.paper for row in self.rows if row.paper]
         return tuple(name for name in METRICS if name == "miou" or any(getattr(p, name) is not None for p in given))
 
@@ -86,7 +86,7 @@ def comparison_table(comparison: Comparison) -> Table:
 
 
 def comparison_markdown(comparison: Comparison) -> str:
-    """The same in Markdown."""
+    """The table in Markdown, in percent."""
     headings = _headings(comparison)
     lines = [headings, ["---", *("---:" for _ in headings[1:])]]
     lines += [[cell.replace("|", "\\|") for cell in _cells(comparison, row)] for row in comparison.rows]
@@ -95,7 +95,7 @@ def comparison_markdown(comparison: Comparison) -> str:
 
 
 def comparison_notes(comparison: Comparison) -> list[str]:
-    """What the numbers are, in sentences."""
+    """Sentences that explain what the numbers are."""
     done = [score for row in comparison.rows for score in row.scores.values()]
     measured = dict.fromkeys(f"{score.split} ({score.num_photos:,} photos)" for score in done)
     of_seeds = f"mean ± standard deviation over random seeds {_listed(comparison.seeds)}"
@@ -108,7 +108,7 @@ def comparison_notes(comparison: Comparison) -> list[str]:
 
 
 def write_comparison(folder: Path, comparison: Comparison) -> None:
-    """Write the table as NAME.json and NAME.md, replacing those before."""
+    """Write the table as NAME.json and NAME.md, replacing older ones."""
     text = json.dumps(_as_json(comparison), indent=2, ensure_ascii=False)
     for suffix, content in ((".json", f"{text}\n"), (".md", comparison_markdown(comparison))):
         with replacing(folder / f"{comparison.name}{suffix}") as path:

@@ -12,11 +12,11 @@ from tag2mask.report.comparison import METRIC_NAMES, Comparison, Metric
 _DOTS_PER_INCH = 130
 _ROW_INCHES = 0.5
 _SHIFT = 0.14
-"""Of ours above and of the paper's below the middle of a row."""
+"""How far our figures are drawn above, and the paper's below, the middle of a row."""
 
 
 def draw_comparison(path: Path, comparison: Comparison) -> None:
-    """Draw a panel a metric: each run, mean and standard deviation of ours, and the paper's figure, a row a row."""
+    """Draw one panel per metric: for each row our runs with mean and standard deviation, and the paper's figure."""
     metrics = comparison.metrics
     size = (3.2 + 3.2 * len(metrics), 1.5 + _ROW_INCHES * len(comparison.rows))
     figure = Figure(figsize=size, dpi=_DOTS_PER_INCH, layout="constrained")

@@ -1,4 +1,4 @@
-"""What the report tells of a run, as values; what a run did not make is empty."""
+"""What the report shows of a run, as values; what a run did not make is empty."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ class DataFacts:
     num_photos: int
     num_with_mask: int
     num_tags: dict[int, int]
-    """Number of tags to number of photos that have as many."""
+    """Number of photos with each number of tags, by the number of tags."""
     num_of_class: tuple[int, ...]
     """Photos of each class."""
     together: tuple[tuple[tuple[str, int], ...], ...]
@@ -47,18 +47,18 @@ class Column:
     kind: Literal["heat", "maps", "labels"]
     """Activations, label maps that follow from activations at a threshold, or label maps from PNGs."""
     folder: Path | None
-    """Of the files; None where every record knows its own."""
+    """Folder of the files; None where every record knows its own file."""
     shown: bool = True
     """Whether it is there before it is asked for."""
 
     @property
     def key(self) -> str:
-        """Unique in a gallery, and for what is measured the name of the folder with its scores."""
+        """Unique key in a gallery; if the column is measured, also the name of the folder with its scores."""
         return f"{self.level}-{self.method}"
 
     @property
     def source(self) -> str:
-        """Key of the column whose files it is drawn from: seeds follow from CAMs."""
+        """Key of the column whose files it is drawn from: seeds are drawn from CAMs."""
         return f"cam-{self.method}" if self.level == "seed" else self.key
 
 
@@ -107,7 +107,7 @@ class Restoration(NamedTuple):
 
 
 class StageFacts(NamedTuple):
-    """What a stage's manifest tells."""
+    """What a stage's manifest says."""
 
     folder: str
     """Below the run folder."""
@@ -127,7 +127,7 @@ class Command(NamedTuple):
 
 @dataclass(frozen=True)
 class ReportContent:
-    """All that the report tells of a run."""
+    """All that the report shows of a run."""
 
     run: Path
     recipe: Recipe
@@ -152,10 +152,10 @@ class ReportContent:
     left_out: tuple[str, ...]
     """Folders of stages below the run folder that are of other settings or inputs than the recipe's."""
     warnings: tuple[str, ...]
-    """What a check of the data had to say."""
+    """Warnings of the check of the data."""
     commands: tuple[Command, ...]
     written: str
     """Day and minute."""
     version: str
-    """Of this package."""
+    """Version of this package."""
     machine: str

@@ -54,7 +54,7 @@ class LevelRow:
 
 
 def threshold_curves(path: Path, sweeps: dict[str, SweepScores]) -> None:
-    """Draws mIoU, precision and recall over the background threshold, a line a method, its highest mIoU marked."""
+    """Draw mIoU, precision and recall over the background threshold: one line per method, highest mIoU marked."""
     figure = Figure(figsize=(10, 3.6), dpi=_DOTS_PER_INCH, layout="constrained")
     panels = figure.subplots(1, 3, sharex=True)
     for panel, heading in zip(panels, ("mIoU", "precision", "recall"), strict=True):
@@ -74,13 +74,13 @@ def threshold_curves(path: Path, sweeps: dict[str, SweepScores]) -> None:
 
 
 def cam_comparison(path: Path, rows: Sequence[ComparisonRow]) -> None:
-    """Draws a row a photo: the photo, the activations of each method over it, and the true mask where one is known."""
+    """Draw one row per photo: the photo, the activations of each method over it, and the true mask if it is known."""
     headings = ["photo", *rows[0].cams, *_mask_heading(rows)]
     _draw_rows(path, headings, [(row.class_name, [row.photo, *_over_ground(row, row.photo)]) for row in rows])
 
 
 def map_comparison(path: Path, rows: Sequence[ComparisonRow]) -> None:
-    """Draws the same without the photos, for places that these may not go to: maps and true masks on plain grey."""
+    """Draw `cam_comparison` on plain grey instead of the photos, for places where these may not be published."""
     pictures = [(row.class_name, _over_ground(row, np.full_like(row.photo, _PLAIN_GREY))) for row in rows]
     _draw_rows(path, [*rows[0].cams, *_mask_heading(rows)], pictures)
 
@@ -90,13 +90,13 @@ def _mask_heading(rows: Sequence[ComparisonRow]) -> list[str]:
 
 
 def _over_ground(row: ComparisonRow, ground: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
-    """Activations of each method over a ground (H, W, 3), and the true mask where one is known."""
+    """Activations of each method over a picture (H, W, 3), and the true mask if it is known."""
     pictures = [overlay_cam(ground, cam) for cam in row.cams.values()]
     return pictures if row.mask is None else [*pictures, overlay_mask(ground, row.mask)]
 
 
 def _draw_rows(path: Path, headings: Sequence[str], rows: Sequence[tuple[str, list[NDArray[np.uint8]]]]) -> None:
-    """Draws rows of pictures of one size each, with a name beside each row and a heading above each column."""
+    """Draw rows of pictures, those of a row of one size, with a name beside each row and headings above the columns."""
     shapes = [pictures[0].shape for _, pictures in rows]
     heights = [_PANEL_INCHES * min(height / width, _HIGHEST_PANEL) for height, width, _ in shapes]
     width, height = _MARGIN_INCHES + len(headings) * _PANEL_INCHES, _MARGIN_INCHES + sum(heights)
@@ -120,7 +120,7 @@ def _draw_rows(path: Path, headings: Sequence[str], rows: Sequence[tuple[str, li
 
 
 def level_comparison(path: Path, rows: Sequence[LevelRow]) -> None:
-    """Draws a row a photo: the photo and what each level makes of it, under the levels' names."""
+    """Draw one row per photo: the photo and what each level makes of it, under the levels' names."""
     headings = ["photo", *rows[0].pictures]
     _draw_rows(path, headings, [(row.class_name, [row.photo, *row.pictures.values()]) for row in rows])
 
@@ -144,7 +144,7 @@ def overlay_cam(photo: NDArray[np.uint8], cam: NDArray[np.float32]) -> NDArray[n
 
 
 def overlay_labels(photo: NDArray[np.uint8], label_map: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The photo in grey with a colour a class over it, and black where nothing is known.
+    """The photo in grey with one colour per class over it, and black where the label is 255.
 
     Args:
         photo: (H, W, 3).

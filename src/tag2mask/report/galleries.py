@@ -1,4 +1,4 @@
-"""Which photos the report shows, and which pictures of them: found in a run folder, chosen by score and by chance."""
+"""Which photos the report shows, and which pictures of them: found in a run folder, chosen by score and at random."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -35,10 +35,10 @@ def find_galleries(
     """Photos with CAMs and labels, and photos with predictions; a gallery without photos is left out.
 
     Args:
-        stages: whose pictures are shown and whose measurements decide.
+        stages: stages whose pictures are shown, and measurements by which photos are chosen.
         records: photos, each once.
-        run: folder.
-        refined_methods: methods whose seeds went on; their pictures are shown from the start.
+        run: run folder, which is read only.
+        refined_methods: methods whose seeds were made into labels; their pictures are shown from the start.
     """
     made = {stage.method for stage in stages}
     methods = [method for method in METHODS if method in made]
@@ -85,7 +85,7 @@ def choose_photos(gallery: Gallery, num_photos: int) -> list[Group]:
 
 
 def _scores(gallery: Gallery) -> dict[str, float]:
-    """By photo: what makes it good or bad."""
+    """Score of each photo, by which it is good or bad."""
     return gallery.iou[gallery.decisive.key] if gallery.decisive else {}
 
 
@@ -118,11 +118,11 @@ def _gallery(
     """The photos that have a file for any column, and the columns that have a file for any photo.
 
     Args:
-        key: of the gallery.
-        records: photos.
-        columns: that it may have.
+        key: key of the gallery.
+        records: photos that it may show.
+        columns: columns that it may have.
         scores: folders with the photos' own scores by the column that was measured.
-        decisive: keys of columns, the one that tells best which photos are good or bad first.
+        decisive: keys of columns by which photos are good or bad, the best to judge by first.
     """
     names = {column.key: _names(column) for column in columns}
     there = [column for column in columns if names[column.key]]
@@ -149,7 +149,7 @@ def _sample(records: Sequence[Record], count: int) -> tuple[Record, ...]:
 
 
 def evenly_spaced(count: int, wanted: int) -> list[int]:
-    """At most `wanted` of the places 0 to count - 1, the first and the last among them."""
+    """At most `wanted` of the indices 0 to count - 1, the first and the last among them."""
     if count <= wanted:
         return list(range(count))
     return [math.floor(step * (count - 1) / (wanted - 1) + 0.5) for step in range(wanted)]

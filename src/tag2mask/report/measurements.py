@@ -13,19 +13,19 @@ from tag2mask.stages.scores import SWEPT_LEVELS, read_label_scores
 
 
 def score_rows(recipe: Recipe, photos: Photos, stages: Sequence[Stage], run: Path) -> list[ScoreRow]:
-    """The rows of all measurements, with the time of all that led to each.
+    """The rows of all measurements, each with the time of all stages that led to it.
 
     Args:
-        recipe: of the run.
-        photos: of the run; they have the names of the classes.
-        stages: those that the run folder holds as planned; others tell nothing of thresholds either.
-        run: folder.
+        recipe: recipe of the run.
+        photos: photos of the run by split, and the names of the classes.
+        stages: stages that the run folder holds as planned; no thresholds are read of others.
+        run: run folder, which is read only.
     """
     return [row for stage in stages if stage.level for row in _rows(recipe, photos, stage, stages, run)]
 
 
 def _rows(recipe: Recipe, photos: Photos, stage: Stage, stages: Sequence[Stage], run: Path) -> list[ScoreRow]:
-    """One row for label maps, one a threshold for activations: the best, the fixed one and that of their labels."""
+    """One row for label maps; for activations one row each for the best, the fixed and the labels' threshold."""
     assert stage.level is not None
     source = stage.source
     blank = ScoreRow(

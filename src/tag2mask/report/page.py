@@ -1,4 +1,4 @@
-"""One self-contained HTML page a run: what each stage gained, and photos to look at it."""
+"""One self-contained HTML page per run: what each stage gained, and photos that show it."""
 
 import json
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ from tag2mask.report.verdict import EFFECT_WORDS, level_name, method_name
 
 NUM_PHOTOS = 96
 MAX_BYTES = 20 * 2**20
-"""Of a page; browsers become slow beyond."""
+"""Largest size of a page; browsers become slow beyond."""
 
 _MAX_STRIP_EPOCHS = 7
 _MAX_STRIP_PHOTOS = 6
@@ -54,7 +54,7 @@ class ShownGroup:
 
 @dataclass(frozen=True)
 class ShownGallery:
-    """A gallery as the page has it."""
+    """A gallery as the page shows it."""
 
     gallery: Gallery
     groups: list[ShownGroup]
@@ -66,10 +66,10 @@ def write_report(
     """Write the page, whole or not at all.
 
     Args:
-        path: of the HTML file.
-        content: of a run.
-        num_photos: shown in all; of a run with predictions half of them with these. At least one of either is shown.
-        max_bytes: of the page; photos are left out, those of the random sample first, until it is small enough.
+        path: path of the HTML file.
+        content: what the page shows.
+        num_photos: photos shown in all. If a run has predictions, half of them with these; at least one of each kind.
+        max_bytes: largest size of the page; photos are left out, those of the random sample first, until it fits.
     """
     share = max(1, num_photos // max(1, len(content.galleries)))
     galleries = [_show(gallery, choose_photos(gallery, share)) for gallery in content.galleries]
@@ -91,7 +91,7 @@ def _show(gallery: Gallery, groups: Sequence[Group]) -> ShownGallery:
 
 
 def _drop(galleries: Sequence[ShownGallery], excess: int) -> int:
-    """Take photos away until `excess` bytes are gone; gives their number."""
+    """Take photos away until `excess` bytes are gone; returns how many."""
     num_dropped = 0
     for key in _DROPPED_FIRST:
         groups = [group for shown in galleries for group in shown.groups if group.key == key]
@@ -131,7 +131,7 @@ def _render(content: ReportContent, galleries: Sequence[ShownGallery], *, num_dr
 
 
 def _environment(content: ReportContent, galleries: Sequence[ShownGallery]) -> Environment:
-    """What the template calls, and how it is read."""
+    """Jinja environment of the page's template, with the functions that the template calls."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     refinement = content.recipe.refinement.method
     environment.globals |= {
@@ -154,7 +154,7 @@ def _asset(name: str) -> str:
 
 
 def _column_name(column: Column, gallery: Gallery, refinement: str) -> str:
-    """The level, and the method where several have it."""
+    """Name of the level, with the method if several have it."""
     level = "prediction" if column.level == "segmenter" else level_name(column.level, refinement)
     alone = sum(other.level == column.level for other in gallery.columns) == 1
     return level if alone else f"{level} {method_name(column.method)}"
@@ -201,13 +201,13 @@ def _restored(restoration: Restoration) -> tuple[str, str, str, str]:
 
 
 def _heat(num_colours: int) -> list[str]:
-    """Colours of activations from 0 to 1, those of the pictures that are files."""
+    """Colours of activations from 0 to 1, the same as in the pictures that are files."""
     colours = matplotlib.colormaps["inferno"](0.15 + 0.8 * np.linspace(0, 1, num_colours), bytes=True)[:, :3]
     return ["#" + "".join(f"{channel:02x}" for channel in colour) for colour in colours.tolist()]
 
 
 def _data(content: ReportContent, panels: Sequence[ThresholdPanel], galleries: Sequence[ShownGallery]) -> Any:
-    """What the page's script knows."""
+    """Data for the page's script."""
     refinement = content.recipe.refinement.method
     colours = class_colours(len(content.class_names))
     return {
@@ -274,6 +274,6 @@ def _photo_data(photo: PhotoPictures, gallery: Gallery) -> Any:
 
 
 def _json(value: Any) -> Markup:
-    """JSON that cannot end the script element that holds it."""
+    """JSON, escaped so that it cannot end the script element that holds it."""
     text = json.dumps(value, ensure_ascii=True, separators=(",", ":"))
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))

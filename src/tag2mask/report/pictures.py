@@ -29,7 +29,7 @@ class Picture(NamedTuple):
     source: str
     """URI; pixels are class ids, or activations 0 to 255 with one class's map above the other's."""
     class_ids: tuple[int, ...] | None
-    """Of the activations; None for class ids."""
+    """Classes of the activations; None if pixels are class ids."""
 
 
 class PhotoPictures(NamedTuple):
@@ -39,19 +39,19 @@ class PhotoPictures(NamedTuple):
     photo: str
     """URI of a JPEG."""
     width: int
-    """Of the photo in the page, as is `height`."""
+    """Width of the photo in the page, in pixels, as is `height`."""
     height: int
     pictures: dict[str, Picture]
-    """By the columns' sources."""
+    """Pictures by the `source` of their column."""
 
     @property
     def num_bytes(self) -> int:
-        """Space it takes in the page, but for names and markup."""
+        """Bytes it takes in the page, without names and markup."""
         return len(self.photo) + sum(len(picture.source) for picture in self.pictures.values())
 
 
 def photo_pictures(record: Record, columns: Sequence[Column]) -> PhotoPictures:
-    """The photo and the picture of every column that has one of it."""
+    """The photo, and its picture in every column that has one."""
     photo = small_photo(record.image, _PHOTO_SIDE)
     pictures: dict[str, Picture] = {}
     for column in columns:
@@ -74,9 +74,9 @@ def strip_pictures(strip: EpochStrip, record: Record, epochs: Sequence[int]) -> 
     """URIs of JPEGs: the photo, and after each epoch the CAM of its first class over it.
 
     Args:
-        strip: where the CAMs are.
-        record: one of its photos.
-        epochs: some of its epochs.
+        strip: says where the CAMs are.
+        record: one of the strip's photos.
+        epochs: some of the strip's epochs.
     """
     photo = small_photo(record.image, _STRIP_SIDE)
     uris = [_jpeg(photo)]
@@ -139,7 +139,7 @@ def _jpeg(picture: Image.Image) -> str:
 
 
 def _png(ids: Image.Image) -> str:
-    """A grey PNG without a word on colours, so that a browser gives back the exact values."""
+    """A grey PNG without colour profile, so that a browser gives back the exact values."""
     assert ids.mode == "L"
     buffer = io.BytesIO()
     ids.save(buffer, format="PNG", compress_level=9)

@@ -1,4 +1,4 @@
-"""Content of a run arranged as the sections of the page show it: tables, charts, words."""
+"""Content of a run arranged as the sections of the page show it: tables, charts, text."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -28,25 +28,25 @@ _WIDE, _SMALL = (460, 270), (300, 170)
 
 
 class LevelRow(NamedTuple):
-    """One row of `scores.json` with what it means."""
+    """One row of `scores.json`, and how it compares with others."""
 
     score: ScoreRow
     change: Change | None
     share: float | None
-    """Of the fully supervised segmenter's mIoU, for the others, where that is known."""
+    """Share of the fully supervised segmenter's mIoU, for the other segmenters, where that is known."""
     leads: bool
-    """Whether it stands for its level in plots and verdict."""
+    """Whether it represents its level in plots and verdict."""
 
 
 class ClassRow(NamedTuple):
-    """One class over all levels."""
+    """The IoU of one class at all levels."""
 
     class_id: int
     """0 for the background."""
     name: str
     colour: str
     iou: tuple[float | None, ...]
-    """By column of the table."""
+    """IoU in each column of the table."""
     num_photos: int | None
     together: tuple[tuple[str, int], ...]
 
@@ -58,7 +58,7 @@ class Mark(NamedTuple):
     threshold: float
     method: str
     place: tuple[float, float]
-    """In the chart."""
+    """Position in the chart, in pixels."""
 
 
 class ThresholdPanel(NamedTuple):
@@ -92,12 +92,12 @@ class Setting(NamedTuple):
 
     @property
     def changed(self) -> bool:
-        """Whether it departs from the default."""
+        """Whether it differs from the default."""
         return self.value != self.default
 
 
 def verdict_of(content: ReportContent) -> list[str]:
-    """Sentences on what each stage gained or lost, or why nothing is known of it, and on classes without labels."""
+    """Sentences on what each stage gained or lost, or why that is not known, and on classes without labels."""
     several = len(content.unlabelled) > 1
     notes = [
         f"Warning: the pseudo-labels{f' of {method_name(method)}' if several else ''} have {note}."
@@ -113,7 +113,7 @@ def verdict_of(content: ReportContent) -> list[str]:
 
 
 def splits_in_effect(data: DataSettings) -> dict[str, str]:
-    """What the photos are split into, by name: labels are made of the training split where no other is named."""
+    """Names of the splits in use: labels are made for the training split if no other is named."""
     return {
         "train split": data.train_split,
         "seed split": data.seed_split,
@@ -181,7 +181,7 @@ def threshold_panels(content: ReportContent) -> list[ThresholdPanel]:
 
 
 def start_threshold(content: ReportContent, level: str) -> float:
-    """Where the slider of a level stands at first: at the best of the last method, without masks at the one used."""
+    """Where the slider of a level starts: at the best threshold of the last method, without masks at the one in use."""
     best = [curve.scores.best() for curve in content.curves if curve.level == level]
     columns = [column for gallery in content.galleries for column in gallery.columns]
     shown_last = sorted(columns, key=lambda column: column.shown)
@@ -208,7 +208,7 @@ def training_charts(training: TrainingCurves) -> TrainingCharts:
 
 
 def setting_rows(recipe: Recipe) -> list[Setting]:
-    """Every value of the recipe, in words."""
+    """Every setting of the recipe with its value as text."""
     values, defaults = (leaves(dataclasses.asdict(settings)) for settings in (recipe, Recipe()))
     return [
         Setting(name, _as_text(value), _as_text(defaults[name])) for name, value in values.items() if name != "extends"
@@ -216,7 +216,7 @@ def setting_rows(recipe: Recipe) -> list[Setting]:
 
 
 def duration(seconds: float) -> str:
-    """In words, with no more digits than matter."""
+    """A duration as text, with no more digits than matter."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     if seconds < 60:
@@ -256,7 +256,7 @@ def _panel(content: ReportContent, level: Level) -> ThresholdPanel:
 
 
 def _marked_thresholds(content: ReportContent, curve: Curve) -> dict[str, float]:
-    """By name; an estimated one has no name of its own where it is the one that is used."""
+    """Thresholds to mark, by name; an estimated one has no name of its own if it is the one that is used."""
     marked = {"best": curve.scores.best(), "used": content.used[f"{curve.level}-{curve.method}"]}
     for row in content.scores:
         is_estimate = (row.method, row.level, row.threshold_source) == (curve.method, curve.level, "estimated")

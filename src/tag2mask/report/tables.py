@@ -85,7 +85,7 @@ def read_scores(path: Path | str) -> list[ScoreRow]:
 
 
 def write_scores(path: Path, rows: Sequence[ScoreRow]) -> None:
-    """Writes all rows of a run, replacing those before."""
+    """Write all rows of a run, replacing an older file."""
     text = json.dumps([dataclasses.asdict(row) for row in rows], indent=2, ensure_ascii=False)
     with replacing(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")

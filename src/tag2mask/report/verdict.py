@@ -34,13 +34,13 @@ _REFINEMENTS = {"irn": "IRN", "affinity": "AffinityNet"}
 
 
 class Change(NamedTuple):
-    """A measurement against the one that it builds on."""
+    """The difference between a measurement and the one that it builds on."""
 
     points: float
-    """Of mIoU, 100 for all."""
+    """Difference in points of mIoU (0 to 100)."""
     against: ScoreRow
     effect: Effect
-    """What it means for who asks whether the stage is worth its time."""
+    """What it means for whether the stage is worth its time."""
 
 
 def leading_row(rows: Sequence[ScoreRow], method: str, level: Level, split: str | None = None) -> ScoreRow | None:
@@ -56,15 +56,15 @@ def leading_row(rows: Sequence[ScoreRow], method: str, level: Level, split: str 
 
 
 def change(rows: Sequence[ScoreRow], row: ScoreRow, *, plain: str = "baseline") -> Change | None:
-    """Against what it is made of on the same photos; a seed against another method's at a threshold of the same source.
+    """A measurement compared with that of what it is made of; a seed with another method's; on the same photos.
 
-    A fixed threshold has to be the same one. CRF and refinement both begin with the seeds. Maps at another threshold
-    than the best are compared with themselves at the best, pseudo-labels with the maps or seeds that they are made of,
-    at the threshold that they were made with.
+    Seeds are compared at thresholds of the same source; a fixed threshold has to be the same one. CRF and refinement
+    both begin with the seeds. Maps at another threshold than the best are compared with themselves at the best,
+    pseudo-labels with the maps or seeds that they are made of, at the threshold that they were made with.
 
     Args:
-        rows: measurements of a run.
-        row: one of them.
+        rows: all measurements of a run.
+        row: the one of them that is compared.
         plain: method of the network that learns against a reconstructor, as it is after learning tags alone.
     """
     if row.level == "seed":
@@ -111,17 +111,17 @@ def verdict(rows: Sequence[ScoreRow], refinement: str = "", *, plain: str = "bas
 
 
 def level_name(level: str, refinement: str) -> str:
-    """A level in the words of the field."""
+    """Name of a level in the terms of the field."""
     return {"cam": "CAM", "crf": "CRF", "refined": _REFINEMENTS.get(refinement, "refined")}.get(level, level)
 
 
 def method_name(method: str) -> str:
-    """A method as it is written where there is little room."""
+    """Short name of a method."""
     return _METHOD_NAMES[method].removeprefix("the ").removesuffix(" variant") if method in _METHOD_NAMES else method
 
 
 def _reference(method: str, plain: str) -> str:
-    """The method whose seed a method's is compared with: where it began; empty for a network that began by itself."""
+    """The method that a method's training began with, whose seeds its own are compared with; empty if there is none."""
     match method:
         case "pretrained" | "acr":
             return plain
@@ -191,7 +191,7 @@ def _on_baseline(rows: Sequence[ScoreRow]) -> str:
 
 
 def _on_stages(rows: Sequence[ScoreRow], method: str, refinement: str) -> list[str]:
-    """On CRF, refinement, pseudo-labels and segmenter of one method."""
+    """Sentences on CRF, refinement, pseudo-labels and segmenter of one method."""
     several = len({row.method for row in rows if row.level != "seed" and row.method != TWIN}) > 1
     of_method = f" of {_METHOD_NAMES[method]}" if several else ""
     sentences = _on_sharpening(rows, method, refinement, of_method)
@@ -203,7 +203,7 @@ def _on_stages(rows: Sequence[ScoreRow], method: str, refinement: str) -> list[s
 
 
 def _on_sharpening(rows: Sequence[ScoreRow], method: str, refinement: str, of_method: str) -> list[str]:
-    """On what CRF and refinement made of the seeds, and whether the CRF, which labels are not made of, is better."""
+    """Sentences on what CRF and refinement made of the seeds, and whether an unused CRF is better."""
     crf, refined = (leading_row(rows, method, level) for level in ("crf", "refined"))
     of_crf, of_refined = (change(rows, row) if row else None for row in (crf, refined))
     name = _REFINEMENTS.get(refinement, "the refinement")
@@ -232,7 +232,7 @@ def _on_gain(name: str, gain: Change | None) -> str:
 
 
 def _on_labels(rows: Sequence[ScoreRow], row: ScoreRow) -> str:
-    """How good they are, what their threshold costs, and what the pixels left unlabelled do."""
+    """Sentences on how good pseudo-labels are, what their threshold costs, and what unlabelled pixels do."""
     maps = _maps_of_labels(rows, row)
     best = leading_row(rows, maps.method, maps.level, maps.split) if maps else None
     price = 100 * (best.miou - maps.miou) if maps and best else 0.0
@@ -254,7 +254,7 @@ def _on_segmenter(rows: Sequence[ScoreRow], row: ScoreRow, of_method: str) -> st
 
 
 def _note_on_chance(rows: Sequence[ScoreRow], plain: str) -> list[str]:
-    """What is meant by no clear difference, where that is said of a measurement."""
+    """What "no clear difference" means, if that is said of a measurement."""
     changes = [change(rows, row, plain=plain) for row in rows]
     if not any(found and found.effect == "unclear" for found in changes):
         return []
@@ -262,7 +262,7 @@ def _note_on_chance(rows: Sequence[ScoreRow], plain: str) -> list[str]:
 
 
 def _note_on_few_photos(rows: Sequence[ScoreRow]) -> list[str]:
-    """That what follows may be chance, where the first level that was measured was so on few photos."""
+    """A warning that what follows may be chance, if the first measured level was measured on few photos."""
     first = min(rows, key=lambda row: LEVELS.index(row.level))
     if first.num_photos >= _FEW_PHOTOS:
         return []

@@ -19,11 +19,11 @@ _logger = logging.getLogger(__name__)
 
 @contextmanager
 def checked_data(settings: DataSettings, run: Path) -> Iterator[tuple[DataSet, list[str]]]:
-    """The data set with the warnings of its check, which are told.
+    """Read and check the data set: gives it with the warnings of the check, which are also logged.
 
-    Files are opened only where they have changed since the last check of the folder `run`. It keeps what was found at
-    once: neither what comes after a kill nor the processes that are started next open them again. A folder that was
-    made for this alone is deleted at the end, for settings that are refused leave none.
+    Files are opened only if they have changed since the last check for the folder `run`, which keeps what was found at
+    once: neither a run after a kill nor the processes that are started next open them again. A folder that was made
+    for this alone is deleted at the end, as settings that are refused must leave none.
 
     Raises:
         DataError: what the check found wrong.

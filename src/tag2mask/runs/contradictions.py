@@ -10,7 +10,7 @@ _ROUNDING = 1e-6
 
 
 def check_thresholds(recipe: Recipe) -> None:
-    """Refuse thresholds between those that are measured, and one that leaves a side of it unsure."""
+    """Refuse a threshold between the measured ones, and one with only unlabelled (255) pixels on one of its sides."""
     for name, threshold in (("cams", recipe.cams.threshold), ("labels", recipe.labels.threshold)):
         if abs(threshold * NUM_STEPS - round(threshold * NUM_STEPS)) > _ROUNDING:
             raise ValueError(f"{name}.threshold is {threshold}, expected a multiple of {1 / NUM_STEPS}")
@@ -25,7 +25,7 @@ def check_thresholds(recipe: Recipe) -> None:
 
 
 def most_uncertain(threshold: float) -> float:
-    """What `labels.uncertain` may be at most: it then reaches from the threshold to the lowest or the highest map.
+    """Limit of `labels.uncertain`: the distance from the threshold to the nearer end of the maps' range.
 
     Args:
         threshold: one of 0, 0.01, ... 1, fixed or estimated.
@@ -34,7 +34,7 @@ def most_uncertain(threshold: float) -> float:
 
 
 def check_spreading(recipe: Recipe) -> None:
-    """Refuse to spread seeds that are not there, or twice."""
+    """Refuse to spread seeds that are not made, or to spread them twice."""
     if "acr" not in recipe.methods:
         raise ValueError("methods has acr_vit, which spreads the seeds of acr, but not acr: add it")
     if recipe.acr.classifier == "mctformer" and recipe.mctformer.patch_affinity:
@@ -45,7 +45,7 @@ def check_spreading(recipe: Recipe) -> None:
 
 
 def check_acr(recipe: Recipe) -> None:
-    """Refuse settings that contradict each other."""
+    """Refuse settings of the adversarial training that contradict each other."""
     acr = recipe.acr
     if "pretrained" in recipe.methods and not acr.reconstructor_epochs:
         raise ValueError("methods has pretrained, but acr.reconstructor_epochs is 0: no reconstructor is trained")
@@ -80,7 +80,7 @@ def check_side(settings: ReconstructorSettings, crop: int) -> None:
 
 
 def check_warmup(recipe: Recipe, kind: Kind) -> None:
-    """Refuse learning rates of a kind of stage that rise until its training ends."""
+    """Refuse learning rates that still rise when the training of this kind of stage ends."""
     for name, (optimizer, num_epochs) in _optimizers(recipe, kind).items():
         rising = optimizer.warmup_epochs
         if rising >= num_epochs:
@@ -91,7 +91,7 @@ def check_warmup(recipe: Recipe, kind: Kind) -> None:
 
 
 def unread_label_settings(recipe: Recipe) -> str:
-    """In words which settings of labels make no labels, though they are not at their defaults; empty where all do."""
+    """Message saying which changed settings of labels are not read; empty if all are."""
     usual = asdict(LabelSettings())
     changed = [name for name, value in asdict(recipe.labels).items() if value != usual[name]]
     if _are_made_by_crf(recipe):
@@ -105,9 +105,9 @@ def unread_label_settings(recipe: Recipe) -> str:
 
 
 def why_without_twin(recipe: Recipe, photos: Photos) -> str:
-    """In words why no segmenter learns from the true masks beside that of the pseudo-labels; empty where one does.
+    """Message saying why there is no fully supervised segmenter beside the one of pseudo-labels; empty if there is one.
 
-    It is there to be compared with, which asks for the same photos. Where it is the only one, those with masks will do.
+    It serves as a comparison, which needs the same photos. Where it is the only segmenter, those with masks will do.
     """
     num_masked = sum(record.label_map is not None for record in photos.label)
     is_compared = "pseudo_labels" in recipe.segmenter.supervision
@@ -123,12 +123,12 @@ def why_without_twin(recipe: Recipe, photos: Photos) -> str:
 
 
 def _are_made_by_crf(recipe: Recipe) -> bool:
-    """Whether labels are what the CRF makes of the seeds, which has no threshold for them."""
+    """Whether the labels are what the CRF makes of the seeds, without a threshold."""
     return recipe.refinement.method == "none" and recipe.crf.enabled
 
 
 def _optimizers(recipe: Recipe, kind: Kind) -> dict[str, tuple[OptimizerSettings, int]]:
-    """By the names of their settings, how the networks of a training are optimised, and over how many epochs."""
+    """Optimiser settings and number of epochs of each network of a training, by the settings' dotted name."""
     acr = recipe.acr
     epochs = acr.decay_epochs or acr.epochs
     match kind:

@@ -1,4 +1,4 @@
-"""What makes a folder that of a run, and the refusal of folders that are none or that cannot be worked in."""
+"""What makes a folder a run folder, and the refusal of folders that are none or that cannot be worked in."""
 
 import logging
 import os
@@ -33,7 +33,7 @@ def is_run(folder: Path) -> bool:
 
 
 def expect_run(folder: Path) -> None:
-    """Refuse a folder that is not that of a run.
+    """Refuse a folder that is not a run folder.
 
     Raises:
         ValueError: no run has worked in it.
@@ -43,7 +43,7 @@ def expect_run(folder: Path) -> None:
 
 
 def refuse_foreign(folder: Path) -> None:
-    """Let a run begin or go on only where there is no folder yet, one of ours, or one without files but those it takes.
+    """Refuse, for a run, a folder with files of another origin, except those that a run takes instead of stages.
 
     Raises:
         ValueError: there are files of another origin.
@@ -57,11 +57,11 @@ def refuse_foreign(folder: Path) -> None:
 
 
 def refuse_other_photos(folder: Path, stages: Sequence[Stage], root: Path | None) -> None:
-    """Keep what a run has learned from the photos of one folder from being replaced by what others teach.
+    """Refuse other photos than those that a run has learned from, so that its trainings are not replaced.
 
     Args:
-        folder: of the run.
-        stages: as they are asked for.
+        folder: run folder.
+        stages: the stages that are asked for.
         root: folder of the photos; the same photos may have moved there.
 
     Raises:
@@ -144,7 +144,7 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 
 def refuse_foreign_tables(folder: Path) -> None:
-    """Let tables be begun or gone on with only where there is no folder yet, an empty one or one of ours.
+    """Refuse, for tables, a folder with files of another origin.
 
     Raises:
         ValueError: there are files of another origin.
@@ -154,7 +154,7 @@ def refuse_foreign_tables(folder: Path) -> None:
 
 
 def _has_files(folder: Path, *, but: Sequence[str] = ()) -> bool:
-    """Whether anything else is in a folder: hidden files are left by one that was killed before it had begun."""
+    """Whether anything else is in a folder; hidden files do not count: a run killed before it began leaves some."""
     return any(path.name not in but for path in folder.glob("[!.]*"))
 
 
@@ -179,7 +179,7 @@ def _lock(file: int) -> None:
 
 
 def _lock_shared(file: int) -> None:
-    """Lock an open file together with all who do so, or raise at once where a process has it for itself."""
+    """Lock an open file in shared mode, or raise at once if a process has locked it for itself."""
     if sys.platform == "win32":
         # It knows no other kind.
         _lock(file)

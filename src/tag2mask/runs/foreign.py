@@ -1,4 +1,4 @@
-"""What somebody else put into a run folder in the place of stages, which then are not done, and what nobody reads."""
+"""Files that somebody else put into a run folder instead of a stage's own, and those among them that nobody reads."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,11 +15,11 @@ FOREIGN_FILES: dict[Kind, str] = {
     "labels": "4-pseudo-labels/METHOD/PHOTO.png",
     "predictions": "6-predictions/METHOD/masks/PHOTO.png",
 }
-"""Where the file of a photo lies that a stage of this kind then does not make."""
+"""Where in a run folder somebody else's file of a photo lies, which a stage of this kind then does not make."""
 
 
 def is_foreign(kind: Kind, method: str, run: Path) -> bool:
-    """Whether files lie in their place that no manifest tells the origin of."""
+    """Whether the folder of this kind and method has files without a manifest, which this package did not make."""
     folder, file = run / FOLDERS[kind].format(method=method), run / _file_of(kind, method)
     return not (folder / MANIFEST_FILE).exists() and any(file.parent.rglob(f"*{file.suffix}"))
 
@@ -33,7 +33,7 @@ def foreign_stage(kind: Kind, method: str, run: Path, records: Sequence[Record])
 
 
 def unread_files(recipe: Recipe, run: Path) -> list[str]:
-    """In words, a line for each kind, where files of another origin lie that no stage reads, and where one would."""
+    """Messages, one per kind, on where files of another origin lie that no stage reads, and where they would be."""
     refined = refined_methods(recipe)
     of_predictions = f"as refined_methods says, {TWIN} for a segmenter on the true masks"
     lines = [
@@ -45,7 +45,7 @@ def unread_files(recipe: Recipe, run: Path) -> list[str]:
 
 
 def _unread(kind: Kind, names: Sequence[str], why: str, run: Path) -> str:
-    """The line of one kind, empty where all is read."""
+    """The message for one kind; empty if all its files are read."""
     parent, suffix = Path(FOREIGN_FILES[kind]).parts[0], Path(FOREIGN_FILES[kind]).suffix
     unread = [
         path.name

@@ -14,7 +14,7 @@ from tag2mask.data.result_folders import MANIFEST_FILE
 from tag2mask.files import replacing
 
 _SUFFIXES = (".npz", ".png")
-"""Of what stages that work photo by photo write: maps, label maps."""
+"""Suffixes of the files of stages that work photo by photo: maps, label maps."""
 _NUM_NAMED = 3
 _IN_WORDS = {"photos": "photos or tags"}
 """Inputs whose names do not say all that they are made of."""
@@ -27,21 +27,21 @@ class Manifest:
     settings: Mapping[str, Any]
     """Settings that matter to the stage, by their dotted names."""
     inputs: Mapping[str, str]
-    """What the stage read, by name: a digest."""
+    """Digest of each thing that the stage read, by name."""
     photos: Mapping[str, str] = field(default_factory=dict)
-    """Of a stage that works photo by photo: a digest of each one and its tags, by name; not among `inputs` then."""
+    """Digest of each photo and its tags, by name, where a stage works photo by photo; not among `inputs` then."""
     finished: bool = False
     """Whether the stage came to its end."""
     seconds: float = 0.0
     """Time the stage took; while it is not finished, that of the sessions before the last one."""
     counts: Mapping[str, int] = field(default_factory=dict)
-    """What it made, by name."""
+    """How many of each thing it made, by name."""
     version: str = __version__
-    """Of this package."""
+    """Version of this package."""
 
     @property
     def digest(self) -> str:
-        """Of settings and inputs: equal digests, equal results, photo by photo where `photos` are apart."""
+        """Digest of settings and inputs: equal digests mean equal results, photo by photo if `photos` is set."""
         return digest([self.settings, self.inputs])
 
 
@@ -51,12 +51,12 @@ def digest(value: Any) -> str:
 
 
 def digest_records(records: Sequence[Record]) -> str:
-    """Of names, tags and content of the photos, not of label maps."""
+    """Digest of names, tags and content of all photos, not of label maps."""
     return digest([(record.name, record.tags, digest_file(record.image)) for record in records])
 
 
 def digest_photos(records: Sequence[Record]) -> dict[str, str]:
-    """Of tags and content of each photo, by name."""
+    """Digest of tags and content of each photo, by name."""
     return {record.name: digest([record.tags, digest_file(record.image)]) for record in records}
 
 
@@ -72,15 +72,15 @@ def read_manifest(folder: Path) -> Manifest | None:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write it, replacing an older one."""
+    """Write the manifest of a stage folder, replacing an older one."""
     with replacing(folder / MANIFEST_FILE) as path:
         path.write_text(json.dumps(asdict(manifest), indent=1, default=str) + "\n")
 
 
 def seconds_so_far(folder: Path) -> float:
-    """Time that a stage which was stopped has taken in all its sessions; 0 for one that was not begun.
+    """Seconds that a stopped stage has taken in all its sessions; 0 for one that was not begun.
 
-    A session begins by writing the manifest, and how long it worked its last file tells: a killed one can tell no more.
+    A session begins by writing the manifest, and lasts until its newest file: nothing else is left of a killed one.
     What it did after that file is not counted, as it was lost.
     """
     found = read_manifest(folder)
@@ -92,7 +92,7 @@ def seconds_so_far(folder: Path) -> float:
 
 
 def why_redo(wanted: Manifest, found: Manifest | None) -> str | None:
-    """In words what makes the found stage useless, None where it can be kept or finished."""
+    """Message saying why the found stage has to be redone; None if it can be kept or finished."""
     if found is None:
         return "not made yet"
     changed = [
@@ -110,7 +110,7 @@ def why_redo(wanted: Manifest, found: Manifest | None) -> str | None:
 
 
 def keep_photos(folder: Path, photos: Mapping[str, str]) -> None:
-    """Delete what a stage folder has of photos that are not among `photos` or have another digest there."""
+    """Delete files of a stage folder whose photos are not among `photos`, or have another digest there."""
     found = read_manifest(folder)
     if found is None or found.photos.items() <= photos.items():
         return

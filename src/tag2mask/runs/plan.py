@@ -28,10 +28,11 @@ def plan(recipe: Recipe, photos: Photos, run: Path) -> list[Stage]:
     """The stages of `recipe` in the order in which they are done.
 
     Args:
-        recipe: settings.
-        photos: of the run.
-        run: maps that somebody else put into its `2-cams` need no training, labels in its `4-pseudo-labels` no maps,
-            predictions in its `6-predictions` no segmenter: what would be made for these alone is left out.
+        recipe: settings that decide which stages there are.
+        photos: photos of the run by split.
+        run: run folder. Maps that somebody else put into its `2-cams` need no training, labels in its
+            `4-pseudo-labels` no maps, predictions in its `6-predictions` no segmenter: stages for these alone are left
+            out.
 
     Raises:
         ValueError: settings contradict each other.
@@ -63,7 +64,7 @@ def plan(recipe: Recipe, photos: Photos, run: Path) -> list[Stage]:
 
 
 def refuse_contradictions(recipe: Recipe, run: Path) -> None:
-    """Refuse settings that contradict each other, whatever the photos, before these are read.
+    """Refuse settings that contradict each other whatever the photos are, before these are read.
 
     Raises:
         ValueError: what `plan` raises.
@@ -170,7 +171,7 @@ def _after_seeds(recipe: Recipe, photos: Photos, cams: Stage, run: Path) -> list
 
 
 def _after_labels(recipe: Recipe, photos: Photos, labels: Stage, run: Path) -> list[Stage]:
-    """What pseudo-labels are worth, and the segmenter that learns from them."""
+    """The measurement of pseudo-labels, and the segmenter that learns from them."""
     measured = _measured(labels, "pseudo-label", photos)
     if "pseudo_labels" not in recipe.segmenter.supervision or is_foreign("predictions", labels.method, run):
         return measured
@@ -178,7 +179,7 @@ def _after_labels(recipe: Recipe, photos: Photos, labels: Stage, run: Path) -> l
 
 
 def _refinement(recipe: Recipe, photos: Photos, cams: Stage, run: Path) -> list[Stage]:
-    """Labels of sure pixels, the network that learns relations from them, and maps that walk along these."""
+    """Labels of confident pixels, the network that learns relations from them, and the random walk along these."""
     method = cams.method
     relations = _stage("relations", method, photos.label, stage_settings.relations(recipe), (cams,))
     folder = run / FOLDERS["network"].format(method=method)
@@ -188,13 +189,13 @@ def _refinement(recipe: Recipe, photos: Photos, cams: Stage, run: Path) -> list[
 
 
 def _twin(recipe: Recipe, photos: Photos, run: Path) -> list[Stage]:
-    """The segmenter that learns from the true masks, where there is to be one."""
+    """The fully supervised segmenter, which learns from the true masks, if there is to be one."""
     asked = "masks" in recipe.segmenter.supervision and not why_without_twin(recipe, photos)
     return _segmenters(recipe, photos, TWIN, None, run) if asked and _masked(photos.label) else []
 
 
 def _segmenters(recipe: Recipe, photos: Photos, method: str, labels: Stage | None, run: Path) -> list[Stage]:
-    """A segmenter and its predictions; without pseudo-labels it learns from the true masks."""
+    """A segmenter and its predictions; without pseudo-labels, the fully supervised one."""
     records = _masked(photos.label) if labels is None else photos.label
     before = () if labels is None else (labels,)
     inputs = {"classes": digest(photos.class_names)}
@@ -224,7 +225,7 @@ def _measured(stage: Stage, level: Level, photos: Photos) -> list[Stage]:
 
 
 def _depends_on_classes(stage: Stage) -> bool:
-    """Whether other class names make the stage anew, or one that it builds on."""
+    """Whether the stage, or one that it builds on, is redone when class names change."""
     return "classes" in stage.manifest.inputs or any(_depends_on_classes(before) for before in stage.before)
 
 

@@ -1,4 +1,4 @@
-"""Finished stages that another run folder holds, or this one keeps aside, taken in the place of being done again."""
+"""Takes over finished stages from another run folder, or from those set aside in this one, instead of redoing them."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ REPLACED = ".replaced"
 
 
 def set_aside(stage: Stage, run: Path) -> None:
-    """Make room for a stage that is done anew; what a whole training took its time for is kept in `REPLACED`."""
+    """Make room for a stage that is redone; a finished training is not deleted but moved to `REPLACED`."""
     folder, aside = run / stage.folder, run / REPLACED / stage.folder
     found = read_manifest(folder)
     if found and found.finished and stage.kind in TRAININGS:
@@ -26,7 +26,7 @@ def set_aside(stage: Stage, run: Path) -> None:
 
 
 def forget_replaced(stage: Stage, run: Path) -> None:
-    """Delete what the stage, which is finished, has replaced."""
+    """Delete the set-aside training that this stage, now finished, has replaced."""
     aside = run / REPLACED / stage.folder
     if aside.parent.exists():
         # Also where a kill has left it half deleted.
@@ -37,7 +37,7 @@ def forget_replaced(stage: Stage, run: Path) -> None:
 
 
 def find_finished(stage: Stage, runs: Sequence[Path]) -> Path | None:
-    """The first of `runs` that holds the stage, finished, made with equal settings from equal inputs.
+    """The first of `runs` that holds the stage finished, made with equal settings from equal inputs.
 
     It may hold more photos than the stage is asked for.
     """
@@ -50,7 +50,7 @@ def find_finished(stage: Stage, runs: Sequence[Path]) -> Path | None:
 
 
 def take_over(stage: Stage, source: Path, run: Path) -> None:
-    """Give a run a stage that another one has finished, with the photos that it asks for, at no cost of disk.
+    """Take over a stage that another run has finished, with the photos asked for, at no cost of disk space.
 
     Its files are hard links, or copies where the disk allows no links. A link is safe: what is written later replaces a
     file and never changes it. The folder has its name only when it is whole, so that a kill leaves no half of it.

@@ -10,7 +10,7 @@ from tag2mask.runs.stages import Kind, cam_settings_of, section_of
 Settings = dict[str, Any]
 
 RATE_FACTOR = "acr.reconstructor_rate_factor"
-"""Of a reconstructor that learns beside the classifier."""
+"""Setting that only matters where the reconstructor learns together with the classifier."""
 
 _CNN = ("backbone", "weights", "output_stride", "head")
 _TRANSFORMER = ("backbone", "weights", "drop_path", "fused_blocks")
@@ -20,21 +20,21 @@ _RELATIONS_NETWORK = (
 
 
 def plain_training(recipe: Recipe, section: ClassifierSection) -> Settings:
-    """Of the training of a section's network on tags alone."""
+    """Settings that decide the plain training, on tags alone, of a section's network."""
     match section:
         case "classifier":
             return _networks(recipe, section) | flatten(recipe.classifier, "classifier")
         case "mctformer":
             resizing = ("resize", "resize_range") if recipe.mctformer.augmentation == "flip" else ()
             settings = _chosen(recipe.data, "data", resizing) | flatten(recipe.mctformer, "mctformer")
-            # Of the maps alone: the tags are learned without them.
+            # These matter to the maps alone: the tags are learned without them.
             for name in ("fused_blocks", "patch_affinity", "scales", "long_side"):
                 del settings[f"mctformer.{name}"]
             return settings | _engine(recipe)
 
 
 def reconstructor_training(recipe: Recipe) -> Settings:
-    """Of the training of a reconstructor alone."""
+    """Settings that decide the training of a reconstructor alone."""
     left_out = {
         "epochs", "decay_epochs", "warm_start", "reconstructor_rate_factor", "classifier_loss", "classifier_optimizer",
     }  # fmt: skip
@@ -43,19 +43,19 @@ def reconstructor_training(recipe: Recipe) -> Settings:
 
 
 def adversarial_training(recipe: Recipe) -> Settings:
-    """Of the training of a classifier and a reconstructor against each other."""
+    """Settings that decide the training of a classifier and a reconstructor against each other."""
     return _networks(recipe, recipe.acr.classifier) | flatten(recipe.acr, "acr")
 
 
 def pretrained_training(recipe: Recipe) -> Settings:
-    """Of the training of a classifier against a reconstructor that learns no more."""
+    """Settings that decide the training of a classifier against a reconstructor that no longer learns."""
     settings = adversarial_training(recipe)
     del settings[RATE_FACTOR]
     return settings
 
 
 def cams(recipe: Recipe, trained: Kind) -> Settings:
-    """Of the maps of the classifier that a training gives."""
+    """Settings that decide the CAMs of the classifier that comes from a kind of training."""
     settings = flatten(cam_settings_of(trained, recipe), "cams") | _inference(recipe)
     for name in ("threshold", "batch_pixels"):
         del settings[f"cams.{name}"]
@@ -67,12 +67,12 @@ def cams(recipe: Recipe, trained: Kind) -> Settings:
 
 
 def spread_cams(recipe: Recipe) -> Settings:
-    """Of maps that are spread along the attention of a transformer."""
+    """Settings that decide maps that are spread along the attention of a transformer."""
     return _chosen(recipe.mctformer, "mctformer", ("long_side",)) | _inference(recipe)
 
 
 def crf(recipe: Recipe) -> Settings:
-    """Of the seeds' label maps after the CRF."""
+    """Settings that decide the seeds' label maps after the CRF."""
     settings = flatten(recipe.crf, "crf")
     del settings["crf.enabled"]
     match recipe.crf.background:
@@ -85,7 +85,7 @@ def crf(recipe: Recipe) -> Settings:
 
 
 def relations(recipe: Recipe) -> Settings:
-    """Of the labels of sure pixels."""
+    """Settings that decide the labels of confident pixels, from which relations are learned."""
     match recipe.refinement.method:
         case "irn":
             return _refinement(recipe, "foreground", "uncertain")
@@ -94,21 +94,21 @@ def relations(recipe: Recipe) -> Settings:
 
 
 def relations_training(recipe: Recipe) -> Settings:
-    """Of the training of the network that learns relations from these labels."""
+    """Settings that decide the training of the network that learns relations from these labels."""
     return _refinement(recipe, *_RELATIONS_NETWORK) | _engine(recipe)
 
 
 def walk(recipe: Recipe) -> Settings:
-    """Of the walk of the maps along these relations."""
+    """Settings that decide the random walk of the maps along these relations."""
     settings = _refinement(recipe, "power", "walk_radius", "beta", "log_steps") | _inference(recipe)
     if recipe.refinement.power == 1:
-        # It changes nothing then. Kept, it would make maps anew that walked before it was a setting.
+        # It changes nothing then. Kept, it would redo the walks of runs from before it was a setting.
         del settings["refinement.power"]
     return settings
 
 
 def labels(recipe: Recipe) -> Settings:
-    """Of pseudo-labels that are made of maps."""
+    """Settings that decide pseudo-labels that are made of maps."""
     settings = flatten(recipe.labels, "labels")
     if recipe.labels.threshold_source == "estimated":
         del settings["labels.threshold"]
@@ -116,21 +116,21 @@ def labels(recipe: Recipe) -> Settings:
 
 
 def segmenter_training(recipe: Recipe) -> Settings:
-    """Of the training of a segmenter."""
+    """Settings that decide the training of a segmenter."""
     settings = flatten(recipe.segmenter, "segmenter")
-    # Of what is trained at all, and of the predictions.
+    # These decide whether it is trained at all, and its predictions.
     for name in ("supervision", "scales", "fuse", "crf"):
         del settings[f"segmenter.{name}"]
     return settings | _engine(recipe)
 
 
 def predictions(recipe: Recipe) -> Settings:
-    """Of what a trained segmenter says of photos."""
+    """Settings that decide the predictions of a trained segmenter."""
     return _chosen(recipe.segmenter, "segmenter", PREDICTION_SETTINGS) | _inference(recipe)
 
 
 def _networks(recipe: Recipe, section: ClassifierSection) -> Settings:
-    """Of every training but a transformer's on tags alone: augmentation, networks, seed and arithmetic."""
+    """Settings of all trainings but a transformer's plain one: augmentation, networks, seed and arithmetic."""
     settings = _chosen(recipe.data, "data", ("resize", "resize_range", "crop")) | _engine(recipe)
     settings |= _chosen(recipe.classifier, "classifier", _CNN)
     if section == "mctformer":

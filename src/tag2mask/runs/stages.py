@@ -15,13 +15,13 @@ Kind = Literal[
     "labels", "segmenter", "predictions", "scores",
 ]  # fmt: skip
 PLAIN_TRAININGS: dict[ClassifierSection, Kind] = {"classifier": "baseline", "mctformer": "mctformer"}
-"""By the recipe's section that describes the network."""
+"""Plain training of each network, by the recipe's section that describes it."""
 ADVERSARIAL_TRAININGS: tuple[Kind, ...] = ("pretrained", "acr")
 CLASSIFIERS: tuple[Kind, ...] = (*PLAIN_TRAININGS.values(), "reconstructor", *ADVERSARIAL_TRAININGS)
 TRAININGS: tuple[Kind, ...] = (*CLASSIFIERS, "network", "segmenter")
 REFINEMENTS: tuple[Kind, ...] = ("crf", "relations", "network", "maps")
 PHOTO_BY_PHOTO: tuple[Kind, ...] = ("cams", "crf", "relations", "maps", "labels")
-"""One file a photo, which does not depend on the other photos and is kept where these change."""
+"""Stages with one file per photo, which does not depend on the other photos and is kept when these change."""
 
 FOLDERS: dict[Kind, str] = {
     **{kind: f"1-classifier/{kind}" for kind in CLASSIFIERS},
@@ -35,7 +35,7 @@ FOLDERS: dict[Kind, str] = {
     "predictions": "6-predictions/{method}",
     "scores": "scores/{level}-{method}",
 }
-"""Of the stages, below the run folder."""
+"""Folders of the stages, below the run folder."""
 
 
 @dataclass(frozen=True)
@@ -43,21 +43,22 @@ class Stage:
     """One folder of a run and what decides its content."""
 
     kind: Kind
-    """What is done."""
+    """What kind of work it does."""
     method: str
-    """The method whose seeds it makes or builds on, or `TWIN`; empty for the training of a classifier."""
+    """The method whose seeds it makes or builds on; `TWIN` for the fully supervised segmenter; empty for the training
+    of a classifier."""
     folder: str
-    """Below the run folder."""
+    """Path below the run folder."""
     records: Sequence[Record]
     """Photos it works on."""
     manifest: Manifest
-    """As it should be, unfinished."""
+    """The manifest that its folder should have, unfinished."""
     before: tuple["Stage", ...]
-    """Stages whose results it reads; what a single one is for, the properties say."""
+    """Stages whose results it reads; the properties below say what each is for."""
     foreign: bool = False
     """Whether the folder holds somebody else's files, which are taken as they are."""
     level: Level | None = None
-    """What is measured, for scores."""
+    """What is measured, if the stage is a measurement."""
 
     @property
     def source(self) -> "Stage":
@@ -66,17 +67,17 @@ class Stage:
 
     @property
     def training(self) -> "Stage":
-        """Of maps: the training whose network makes them."""
+        """For maps: the training whose network makes them."""
         return self.before[-1]
 
     @property
     def seeds(self) -> "Stage":
-        """Of pseudo-labels: the maps that tell how much is foreground, where that is estimated."""
+        """For pseudo-labels: the maps that tell how much is foreground, where that is estimated."""
         return self.before[-1]
 
 
 class StageState(NamedTuple):
-    """A stage of a run folder."""
+    """Whether a run folder holds a stage, and why not."""
 
     stage: Stage
     state: Literal["up to date", "unfinished", "to do"]
@@ -85,7 +86,7 @@ class StageState(NamedTuple):
 
 
 class Photos(NamedTuple):
-    """Photos of a run."""
+    """Photos of a run by what they are used for, and the names of the classes."""
 
     train: Sequence[Record]
     """All that train the classifier."""
@@ -110,14 +111,14 @@ class Photos(NamedTuple):
 
 
 def section_of(kind: str, recipe: Recipe) -> ClassifierSection:
-    """Section of the recipe that describes the classifier which a training gives."""
+    """Section of the recipe that describes the classifier that comes from a kind of training."""
     if kind in ADVERSARIAL_TRAININGS:
         return recipe.acr.classifier
     return "mctformer" if kind == "mctformer" else "classifier"
 
 
 def cam_settings_of(kind: str, recipe: Recipe) -> CamSettings:
-    """Settings of the maps of the classifier which a training gives: a transformer's have scales of their own."""
+    """Settings of the CAMs of the classifier that comes from a kind of training: a transformer has its own scales."""
     match section_of(kind, recipe):
         case "classifier":
             return recipe.cams
@@ -126,7 +127,7 @@ def cam_settings_of(kind: str, recipe: Recipe) -> CamSettings:
 
 
 def refined_methods(recipe: Recipe) -> Sequence[Method]:
-    """Methods whose seeds go on to labels: the last one where the recipe does not say.
+    """Methods whose seeds are made into labels: the last method where the recipe does not say.
 
     Raises:
         ValueError: the seeds of one of them are not made.
@@ -155,7 +156,7 @@ def photos_of(data_set: DataSet, settings: DataSettings) -> Photos:
 
 
 def _split(data_set: DataSet, settings: DataSettings, name: str) -> Sequence[Record]:
-    """Records of the split of a setting, which is named where there is no such split."""
+    """Records of the split that a setting names; the setting is named in the error if there is no such split."""
     try:
         return data_set.split(getattr(settings, name))
     except DataError as error:
@@ -165,7 +166,7 @@ def _split(data_set: DataSet, settings: DataSettings, name: str) -> Sequence[Rec
 
 
 def state_of(stage: Stage, run: Path) -> StageState:
-    """Whether the run folder holds the stage, and if not why."""
+    """Whether the run folder holds the stage and, if not, why."""
     if stage.foreign:
         return StageState(stage, "up to date", "somebody else's, taken as they are")
     found = read_manifest(run / stage.folder)
@@ -179,7 +180,7 @@ def state_of(stage: Stage, run: Path) -> StageState:
 
 
 def _other_photos(wanted: Mapping[str, str], found: Mapping[str, str]) -> str:
-    """In words how the photos that a stage is asked for differ from those that it was begun with."""
+    """Message saying how the photos that a stage is asked for differ from those that it was begun with."""
     changed = sum(found.get(name) != content for name, content in wanted.items())
     left_out = len(found.keys() - wanted.keys())
     parts = [f"{changed} new or changed"] * bool(changed) + [f"{left_out} no longer asked for"] * bool(left_out)
@@ -192,7 +193,7 @@ def states_of(stages: Sequence[Stage], run: Path) -> list[StageState]:
 
 
 def seconds_with_all_before(stage: Stage, run: Path) -> float:
-    """Time that the stage took, with all that it builds on."""
+    """Seconds that the stage took, together with all stages that it builds on."""
     found = {part.folder: read_manifest(run / part.folder) for part in _with_all_before(stage)}
     return sum(manifest.seconds for manifest in found.values() if manifest)
 

@@ -1,4 +1,4 @@
-"""The stages whose label maps a dense CRF makes: seeds that it sharpens, and sure labels to learn relations from."""
+"""The stages whose label maps a dense CRF makes: sharpened seeds, and confident labels to learn relations from."""
 
 from collections.abc import Callable
 from functools import partial
@@ -25,10 +25,10 @@ def write_crf_labels(inference: Inference, *, cams: Path, settings: CrfSettings,
     """Write the label maps of seeds after a dense CRF; those that are there already are left alone.
 
     Args:
-        inference: its folder gets one PNG a photo.
+        inference: its folder gets one PNG per photo.
         cams: folder of the photos' activation maps.
-        settings: of the CRF.
-        cam_settings: their threshold is the score of a constant background.
+        settings: settings of the CRF.
+        cam_settings: its threshold is the score of a constant background.
     """
     maker = partial(seed_labels, settings=settings, threshold=cam_settings.threshold)
     write = partial(_write_label, cams=cams, folder=inference.folder, maker=maker, settings=settings)
@@ -36,12 +36,12 @@ def write_crf_labels(inference: Inference, *, cams: Path, settings: CrfSettings,
 
 
 def write_relations(inference: Inference, *, cams: Path, settings: RefinementSettings) -> None:
-    """Write the labels that relations between pixels are learned from, 255 where nothing is sure.
+    """Write the confident labels that relations between pixels are learned from; all other pixels are 255.
 
     Args:
-        inference: its folder gets one PNG a photo; those that are there already are left alone.
+        inference: its folder gets one PNG per photo; those that are there already are left alone.
         cams: folder of the photos' activation maps.
-        settings: what counts as sure.
+        settings: which pixels count as confident.
     """
     makers: dict[str, LabelMaker] = {
         "irn": partial(irn_relations, settings=settings),

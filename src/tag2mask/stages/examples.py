@@ -39,13 +39,13 @@ def one_a_class(records: Sequence[Record], num_classes: int) -> list[Record]:
 
 
 def keep_epochs(fabric: Fabric, records: Sequence[Record], folder: Path, settings: CamSettings) -> AfterEpoch:
-    """Something that writes the CAMs of `records`, at one scale, after each epoch: the paper's figure 5.
+    """A callback that writes the CAMs of `records`, at one scale, after each epoch: the paper's figure 5.
 
     Args:
-        fabric: launched; its first process writes.
+        fabric: already launched; only its first process writes.
         records: photos, with the tags whose CAMs are written.
-        folder: of the training; the maps go to `epochs/NN`, NN from 1.
-        settings: of the CAMs.
+        folder: folder of the training; the maps go to `epochs/NN`, NN from 1.
+        settings: settings of the CAMs, but for scales (always 1) and classes (always the tags).
     """
     at_one_scale = replace(settings, scales=(1.0,), classes="tags")
 
@@ -70,15 +70,15 @@ def keep_restorations(
 ) -> None:  # fmt: skip
     """Write what the reconstructor restores of photos from each segment of their class: the paper's figure 3.
 
-    Three PNGs a photo, cut to a square: `NAME.photo`, and restored from the features of the target segment
+    Three PNGs per photo, cut to a square: `NAME.photo`, and restored from the features of the target segment
     (`NAME.target`) and of the rest (`NAME.rest`).
 
     Args:
         classifier: trained, in evaluation mode.
         reconstructor: trained against it, likewise.
         records: photos, each with one tag.
-        folder: of the PNGs.
-        recipe: of the training.
+        folder: gets the PNGs.
+        recipe: recipe of the training.
     """
     device = next(classifier.parameters()).device
     side = recipe.data.crop

@@ -1,4 +1,4 @@
-"""The stage of `4-pseudo-labels`: label maps of the photos' own size from maps or from what the CRF made of seeds."""
+"""The stage `4-pseudo-labels`: label maps at the photos' own size, from maps or from the seeds after the CRF."""
 
 import json
 import logging
@@ -29,7 +29,7 @@ _logger = logging.getLogger(__name__)
 
 _TITLE = "pseudo-labels"
 _THRESHOLD_FILE = "threshold.json"
-# Of the pixels of the photos tagged with a class.
+# Share of the pixels of the photos that are tagged with a class.
 _LEAST_SHARE = 0.001
 _MOST_OPENED = 50
 
@@ -46,11 +46,11 @@ def write_pseudo_labels(inference: Inference, *, maps: Path, seeds: Path, settin
     """Write the label maps of activation maps at one threshold; those that are there already are left alone.
 
     Args:
-        inference: its folder gets one PNG a photo and the threshold.
+        inference: its folder gets one PNG per photo, and the threshold.
         maps: folder of the photos' activation maps.
-        seeds: folder of those that `maps` were made of, or `maps` itself.
-        settings: which threshold is asked for, and what is unsure; where the threshold is an estimate that leaves no
-            room for so much, less is.
+        seeds: folder of the seeds that `maps` were made of, or `maps` itself.
+        settings: which threshold is asked for, and the margin around it that stays unlabelled (255), which is narrower
+            where an estimated threshold leaves no room for it.
 
     Raises:
         ValueError: the threshold is to be estimated, and nothing follows from the photos.
@@ -73,10 +73,10 @@ def write_pseudo_labels(inference: Inference, *, maps: Path, seeds: Path, settin
 
 
 def copy_label_maps(inference: Inference, *, labels: Path) -> None:
-    """Take label maps as they are for pseudo-labels; those that are there already are left alone.
+    """Copy label maps unchanged as pseudo-labels; those that are there already are left alone.
 
     Args:
-        inference: its folder gets one PNG a photo.
+        inference: its folder gets one PNG per photo.
         labels: folder of the photos' label maps.
     """
     write = partial(_copy_label_map, labels=labels, folder=inference.folder)
@@ -87,10 +87,10 @@ def choose_threshold(records: Sequence[Record], maps: Path, seeds: Path, setting
     """The threshold for labels of photos; only one that is to be estimated opens them.
 
     Args:
-        records: photos.
+        records: photos that are to be labelled.
         maps: folder of their activation maps.
-        seeds: folder of those that `maps` were made of, or `maps` itself: an estimate is made on these, and as much of
-            the photos is foreground in the labels.
+        seeds: folder of the seeds that `maps` were made of, or `maps` itself: an estimate is made on these, and the
+            labels are given as large a share of foreground.
         settings: which threshold is asked for.
 
     Raises:
@@ -112,7 +112,7 @@ def _estimate(records: Sequence[Record], maps: Path, seeds: Path) -> float:
 
 
 def _uncertain_at(threshold: float, uncertain: float) -> float:
-    """As much around a threshold as is asked for, or half of the way to its nearer end where that reaches beyond."""
+    """The asked-for margin around a threshold, or half of the way to the nearer end of [0, 1] if it reaches beyond."""
     most = most_uncertain(threshold)
     return uncertain if uncertain <= most else most / 2
 
@@ -124,7 +124,7 @@ def write_threshold(folder: Path, threshold: ChosenThreshold) -> None:
 
 
 def read_threshold(folder: Path) -> ChosenThreshold | None:
-    """The threshold of the pseudo-labels in a folder, None where they were not made by one."""
+    """The threshold of the pseudo-labels in a folder; None if they were made without one."""
     path = folder / _THRESHOLD_FILE
     if not path.exists():
         return None
@@ -184,7 +184,7 @@ def check_label_maps(records: Sequence[Record], folder: Path, num_classes: int) 
 
 
 def check_predictions(records: Sequence[Record], folder: Path, num_classes: int) -> None:
-    """Refuse label maps of another origin that cannot be measured; tags bind none, and all may be background.
+    """Refuse predictions of another origin that cannot be measured; tags do not matter, and all may be background.
 
     Raises:
         ValueError: one is missing, of another size than its photo, or has a class beyond the data set's.
@@ -194,14 +194,14 @@ def check_predictions(records: Sequence[Record], folder: Path, num_classes: int)
 
 
 def note_on_unlabelled_classes(records: Sequence[Record], folder: Path, class_names: Sequence[str]) -> str:
-    """In words which classes have no pixel or hardly any in the label maps of their photos; empty where all have some.
+    """Message saying which classes have (almost) no pixel in the label maps of their photos; empty if all have enough.
 
-    Hardly any is less than 0.1 % of the photos tagged with the class. At most 50 of these are opened, evenly chosen, so
-    that large data sets take seconds too.
+    Almost none is less than 0.1 % of the photos tagged with the class. At most 50 of these are opened, evenly chosen,
+    so that large data sets take seconds too.
 
     Args:
-        records: photos.
-        folder: of their label maps; photos without one do not count.
+        records: photos with their tags.
+        folder: folder of their label maps; photos without one do not count.
         class_names: foreground classes in the order of their ids.
 
     Raises:
@@ -224,7 +224,7 @@ def note_on_unlabelled_classes(records: Sequence[Record], folder: Path, class_na
 
 
 def _ids_in_label_map(record: Record, folder: Path, num_classes: int) -> set[int]:
-    """Ids of a photo's label map, which is refused where it does not fit the photo or the classes."""
+    """Class ids in a photo's label map, which is refused if it does not fit the photo or the classes."""
     path = folder / f"{record.name}.png"
     label_map = open_label_map(path)
     height, width = label_map.shape

@@ -11,9 +11,9 @@ def write_missing(inference: Inference, write: Callable[[Record], None], *, titl
     """Write the label maps that a folder lacks; those that are there already are left alone.
 
     Args:
-        inference: its folder gets one PNG a photo.
+        inference: its folder gets one PNG per photo.
         write: picklable; writes the label map of one photo.
-        title: of the progress bar.
+        title: title of the progress bar.
     """
     share = inference.share(label_map_names(inference.folder))
     with refused_together(inference.fabric):

@@ -1,4 +1,4 @@
-"""Which photos predictions are asked of, and what they are called."""
+"""Which photos are to be predicted, and the names of their predictions."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from tag2mask.data.voc import is_voc
 
 
 def photos_of_places(places: Sequence[Path], *, without: Path) -> dict[str, Path]:
-    """Photos, and all photos of folders, by name; a photo that several places have is there once.
+    """The given photos and all photos of the given folders, by name; one found in several places is listed once.
 
     Args:
         places: photos and folders, as `photos_below` takes them.
@@ -39,7 +39,7 @@ def photos_of_places(places: Sequence[Path], *, without: Path) -> dict[str, Path
 
 
 def photos_below(folder: Path, *, without: Path) -> dict[str, Path]:
-    """All photos of a folder by name, the path below it without suffix; with it where others would be called the same.
+    """All photos of a folder by name: the path below it without suffix, or with it where two names would be the same.
 
     Args:
         folder: is searched with its subfolders, but for those of results and the masks of a data set; or a single
@@ -60,7 +60,7 @@ def photos_below(folder: Path, *, without: Path) -> dict[str, Path]:
         raise ValueError(
             f"{without}: holds the photos of {folder}, expected a folder beside or below it for predictions"
         )
-    # Of a data set the photos alone.
+    # In a data set only the photos are searched.
     skipped = MASK_FOLDERS if find_table(folder) or is_voc(folder) else ()
     found = list_photos(folder, folder, FaultLog(), skip=skipped)
     # What is not read either is told where it fails, like a damaged file.
@@ -81,7 +81,7 @@ def _with_parents(folder: Path) -> tuple[Path, ...]:
 
 
 def _by_name(photos: Mapping[str, Path]) -> dict[str, Path]:
-    """Photos by their keys without suffix, or with it where that is another one's name too, but for case."""
+    """Photos by their keys without suffix, or with it where another photo has the same name when case is ignored."""
     num_named = Counter(without_suffix(key).casefold() for key in photos)
     # A photo a.jpg.png is not called a.jpg, lest that be the name of a.jpg beside a.png.
     whole = {key.casefold() for key in photos}

@@ -46,7 +46,7 @@ class FolderResult(NamedTuple):
 
 
 def origin_of(model: Path, engine: EngineSettings) -> Manifest:
-    """Of the predictions of a model folder in an arithmetic."""
+    """What predictions of this model at this precision are made from."""
     precision = engine.inference_precision or engine.precision
     # What is not named is float32, as in folders from before there was a choice.
     settings = {} if precision == "32-true" else {"engine.inference_precision": precision}
@@ -54,7 +54,7 @@ def origin_of(model: Path, engine: EngineSettings) -> Manifest:
 
 
 def refuse_other_origin(folder: Path, origin: Manifest) -> None:
-    """Let predictions go on only as they were begun, so that those of two models or precisions are never mixed.
+    """Refuse to add to predictions of another model or precision, so that two are never mixed in a folder.
 
     Raises:
         ValueError: there are files of another origin.
@@ -70,14 +70,14 @@ def refuse_other_origin(folder: Path, origin: Manifest) -> None:
 def predict_photos(
     fabric: Fabric, segmenter: Segmenter, photos: Mapping[str, Path], *, folder: Path, origin: Manifest
 ) -> FolderResult:
-    """Predict photos of no run as `predict_folder` does, and keep in a manifest of which origin they are.
+    """Predict photos outside a run as `predict_folder` does, and keep in a manifest what they are made from.
 
     Args:
-        fabric: launched, of one process.
-        segmenter: of the model folder.
+        fabric: already launched, with one process.
+        segmenter: the segmenter of the model folder.
         photos: as for `predict_folder`.
         folder: as for `predict_folder`.
-        origin: of this segmenter, as `origin_of` gives it.
+        origin: what its predictions are made from, see `origin_of`.
 
     Raises:
         ValueError: another process predicts into the folder.
@@ -94,17 +94,17 @@ def predict_photos(
 
 
 def predict_folder(fabric: Fabric, segmenter: Segmenter, photos: Mapping[str, Path], *, folder: Path) -> FolderResult:
-    """Write label map and overlay of every photo; what is there of the same photo is left alone.
+    """Write label map and overlay of every photo; files that are there of the same photo are left alone.
 
     A photo is the same while its content is: `photos.json` keeps what the masks were made of, and others are deleted
     first, such as those of photos that were called the same. `areas.csv` has the photos of earlier calls too. Photos
     that cannot be read, are too long for the CRF or need more memory than there is are named in the log and skipped.
 
     Args:
-        fabric: launched; the processes share the photos.
-        segmenter: trained.
-        photos: files by name, which may hold `/` for folders.
-        folder: for `masks/NAME.png`, `overlays/NAME.jpg`, `areas.csv` and `photos.json`; of this segmenter alone.
+        fabric: already launched; the processes share the photos.
+        segmenter: a trained segmenter.
+        photos: photo files by name; a `/` in a name makes a subfolder.
+        folder: gets `masks/NAME.png`, `overlays/NAME.jpg`, `areas.csv` and `photos.json`; for this segmenter alone.
     """
     fabric.to_device(segmenter.network)
     masks = folder / "masks"
@@ -143,12 +143,12 @@ def predict_records(
 
 
 def _other_name(name: str, photo: Path) -> str:
-    """Without suffix what a photo is called with it, and the other way round."""
+    """A photo's name without suffix if it is called with it, and the other way round."""
     return without_suffix(name) if Path(name).name == photo.name else f"{name}{photo.suffix}"
 
 
 def _delete_other_photos(folder: Path, photos: Mapping[str, Path]) -> None:
-    """Delete predictions that are not of the photos called so now, and keep which ones these are.
+    """Delete predictions of other photos that had the names of these, and keep the digests of these.
 
     Those of a photo by its other name too, or it would be there twice once there is another one of its name.
     """
@@ -177,14 +177,14 @@ def _delete_other_photos(folder: Path, photos: Mapping[str, Path]) -> None:
 
 
 def _read_contents(folder: Path) -> dict[str, str]:
-    """Digest of each photo that predictions in the folder are of, by name: those of earlier calls too."""
+    """Digest, by name, of each photo with predictions in the folder, those of earlier calls too."""
     path = folder / CONTENTS_FILE
     contents: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     return contents
 
 
 def _digest(photo: Path) -> str:
-    """Of the content; empty for a file that cannot be read, which the prediction tells."""
+    """Digest of a file's content; empty for one that cannot be read, which the prediction reports."""
     try:
         return digest_file(photo)
     except OSError:

@@ -24,7 +24,7 @@ from tag2mask.runs.stages import Stage
 from tag2mask.workers import for_each, num_cores
 
 SWEPT_LEVELS: tuple[Level, ...] = ("seed", "refined")
-"""Of activation maps, which are measured at every threshold."""
+"""Levels of activation maps, which are measured at every threshold."""
 
 _SCORES_FILE = "label_maps.json"
 # Counting these takes longer than to start a process.
@@ -33,7 +33,7 @@ Result = TypeVar("Result")
 
 
 class _Measured(NamedTuple):
-    """Scores of all photos together, and the IoU of each one."""
+    """Scores of all photos together, and the IoU of each photo."""
 
     scores: Scores
     photos: dict[str, float]
@@ -47,13 +47,13 @@ def measure(stage: Stage, source: Path, folder: Path, *, class_names: Sequence[s
 
     Args:
         stage: the measurement; its photos have true masks.
-        source: folder of what is measured.
-        folder: of the results.
+        source: folder of the maps or label maps that are measured.
+        folder: gets the results.
         class_names: foreground classes in the order of their ids.
-        num_processes: at most, that are started for many photos; 0 = one a core.
+        num_processes: most processes that are started for many photos; 0 = one per core.
 
     Raises:
-        ValueError: what is measured of a photo does not fit its true mask, or one of both is damaged.
+        ValueError: what is measured of a photo does not fit its true mask, or one of the two is damaged.
     """
     if stage.level in SWEPT_LEVELS:
         measured = _measure_maps(stage, source, folder, class_names, num_processes)
@@ -127,7 +127,7 @@ def _compare(record: Record, *, folder: Path, num_classes: int) -> tuple[str, ND
 
 @contextmanager
 def _named(record: Record) -> Iterator[None]:
-    """What is wrong begins with the photo's name."""
+    """Begin an error's message with the photo's name."""
     try:
         yield
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""The stage of `3-refined/METHOD/maps`: activation maps that walk along the relations that a network has learned."""
+"""The stage `3-refined/METHOD/maps`: activation maps after a random walk along relations that a network has learned."""
 
 from collections.abc import Callable
 from functools import partial
@@ -35,7 +35,7 @@ class _Photo(NamedTuple):
 
 
 class _Relations(NamedTuple):
-    """What the network tells of a photo."""
+    """What the network says of a photo."""
 
     photo: _Photo
     values: NDArray[np.float32]
@@ -47,13 +47,13 @@ class _Relations(NamedTuple):
 def write_walked_maps(
     inference: Inference, network: BoundaryNet | AffinityNet, *, cams: Path, settings: RefinementSettings
 ) -> None:
-    """Write the activation maps after their walk; those that are there already are left alone.
+    """Write the activation maps after a random walk; those that are there already are left alone.
 
     Args:
-        inference: its folder gets one file a photo; maps walk in its threads while the network works on a GPU.
-        network: trained.
+        inference: its folder gets one file per photo; its threads do the walk while the network works on a GPU.
+        network: the trained network of relations.
         cams: folder of the photos' activation maps.
-        settings: of the walk.
+        settings: settings of the random walk.
     """
     inference.fabric.to_device(network)
     network.eval()
@@ -87,7 +87,7 @@ def _relate(network: BoundaryNet | AffinityNet, photo: _Photo, *, settings: Refi
 
 
 def _write(relations: _Relations, *, walk: Walk, folder: Path, settings: RefinementSettings) -> None:
-    """Let the maps of one photo walk, on the cells of the photo as it is brought down."""
+    """Do the random walk of one photo's maps, on the grid of the photo as the network saw it, and write them."""
     name, stored, _ = relations.photo
     maps = stored_maps(stored)
     walked = resize_maps(walk(resize_maps(maps, *relations.grid), relations.values, settings), *maps.shape[1:])

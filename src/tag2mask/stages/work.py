@@ -31,13 +31,13 @@ from tag2mask.workers import Inference, num_cores, refused_together
 
 
 class StageWork:
-    """How the stages of a run are done; in which order, and whether at all, is decided elsewhere.
+    """Does the stages of a run; in which order, and whether at all, is decided elsewhere.
 
     Args:
-        fabric: launched.
-        recipe: settings.
-        photos: of the run.
-        run: folder.
+        fabric: already launched.
+        recipe: settings of all stages.
+        photos: photos of the run by split.
+        run: run folder; stages are written below it.
     """
 
     def __init__(self, fabric: Fabric, recipe: Recipe, photos: Photos, run: Path) -> None:
@@ -67,7 +67,7 @@ class StageWork:
             raise ValueError(f"{stage.folder}: {error}") from error
 
     def train(self, stage: Stage) -> float:
-        """Do a training, or go on after its last whole epoch; gives the seconds of the epochs of all sessions."""
+        """Do a training, or resume it after its last whole epoch; returns the seconds of all epochs of all sessions."""
         first = PLAIN_TRAININGS[self._recipe.acr.classifier]
         plain, reconstructor = self._run / FOLDERS[first], self._run / FOLDERS["reconstructor"]
         match stage.kind:
@@ -88,7 +88,7 @@ class StageWork:
         raise AssertionError(stage.kind)
 
     def write(self, stage: Stage) -> None:
-        """Do a stage that is no training; what is there already is left alone."""
+        """Do a stage that is not a training; files that are there already are left alone."""
         with inference_arithmetic(self._fabric, self._recipe.engine):
             self._write(stage, self._run / stage.folder)
 
@@ -143,7 +143,7 @@ class StageWork:
         return Training(self._fabric, self._recipe, records, num_classes, self._run / stage.folder)
 
     def _trained(self, stage: Stage) -> Training:
-        """A training whose networks are given the weights that they ended with."""
+        """A finished training, to load its networks: they are built without pretrained weights."""
         return replace(self._training(stage), recipe=without_pretrained(self._recipe))
 
     def _watched_training(self, stage: Stage) -> Training:
@@ -169,7 +169,7 @@ class StageWork:
         return one_a_class(self._photos.seed, len(self._photos.class_names))
 
     def _train_segmenter(self, stage: Stage) -> float:
-        """Train it and keep it as a model folder."""
+        """Train a segmenter and write it as a model folder."""
         seconds = labelled.train_segmenter(self._training(stage))
         if self._fabric.is_global_zero:
             folder = self._run / stage.folder
@@ -192,7 +192,7 @@ class StageWork:
 
 
 def without_pretrained(recipe: Recipe) -> Recipe:
-    """The recipe of networks that are given trained weights: no file and no internet is needed."""
+    """The recipe with no pretrained weights to fetch, for networks that are given trained ones: works offline."""
     return with_weights(recipe, _at_hand)
 
 

@@ -1,1 +1,1 @@
-"""How networks learn: one method, one file."""
+"""How networks learn: one file per method."""

@@ -23,7 +23,7 @@ from tag2mask.training.segments import draw_remnants, erase, masked_l1, resize_t
 
 
 def photo_to_restore(network: Reconstructor, images: Tensor, settings: AcrSettings) -> Tensor:
-    """What the decoder should restore: the photo at its side, in the space of the settings."""
+    """The photo that the decoder should restore: at the decoder's side, in the `image_space` of the settings."""
     photo = network.photos_to_restore(images)
     match settings.image_space:
         case "normalised":
@@ -33,7 +33,7 @@ def photo_to_restore(network: Reconstructor, images: Tensor, settings: AcrSettin
 
 
 def feed_side_of(cams: Tensor, side: int, settings: AcrSettings) -> int:
-    """Side at which features are cut apart."""
+    """Side of the grid on which features are cut into segments."""
     match settings.masking:
         case "upsampled":
             return side
@@ -56,11 +56,11 @@ def update_reconstructor(
     """Reconstructor-updating (RU) phase, section 4.2, with the terms that the released code adds.
 
     Args:
-        reconstructor: learns.
+        reconstructor: the network that learns.
         batch: photos, each with a target class.
         cams: raw maps (B, C, h, w) without gradient.
-        settings: weights and remnants.
-        epoch: from 0.
+        settings: weights of the loss terms, and the remnants.
+        epoch: number of the epoch, from 0.
     """
     weights = settings.reconstructor_loss
     cam = target_cam(cams, batch.targets)
@@ -99,11 +99,11 @@ def update_classifier(
     """Classifier-updating (CU) phase, section 4.3: no remnants, and signs that reward a failing reconstructor.
 
     Args:
-        classifier: learns.
-        reconstructor: lent as a fixed function.
+        classifier: the network that learns.
+        reconstructor: used as a fixed function.
         batch: photos, each with a target class.
-        output: of the classifier for this batch, with gradient.
-        settings: weights and masks.
+        output: the classifier's output for this batch, with gradient.
+        settings: weights of the loss terms, and the masks.
         depths: the reconstructor's backbone features of the batch, if they are known.
     """
     weights = settings.classifier_loss

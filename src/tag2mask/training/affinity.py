@@ -1,7 +1,7 @@
-"""Affinities between near pixels, learned from sure labels (AffinityNet, PSA).
+"""Affinities between near pixels, learned from confident labels (AffinityNet, PSA).
 
 Ahn and Kwak, "Learning Pixel-level Semantic Affinity with Image-level Supervision for Weakly Supervised Semantic
-Segmentation", CVPR 2018, 1803.10464. Pixels of one class shall be alike, pixels of two classes shall not. The
+Segmentation", CVPR 2018, 1803.10464. Pixels of one class should be alike, pixels of two classes should not. The
 boundaries of IRN learn by the same losses.
 """
 
@@ -29,11 +29,11 @@ class PairLosses(NamedTuple):
     """Mean losses of the pairs of near cells, by what their labels are."""
 
     background: Tensor
-    """Of two background cells: -log a."""
+    """Loss of pairs of background cells: -log a."""
     foreground: Tensor
-    """Of two cells of one other class: -log a."""
+    """Loss of pairs of cells of one other class: -log a."""
     different: Tensor
-    """Of two cells of different classes: -log(1 - a)."""
+    """Loss of pairs of cells of different classes: -log(1 - a)."""
 
     def total(self) -> Tensor:
         """Mean of the loss of like pairs and that of unlike ones, the former the mean of background and foreground."""
@@ -52,14 +52,14 @@ Affinity = Callable[[Tensor, Offset, int], Tensor]
 def pair_losses(maps: Tensor, label_maps: Tensor, *, affinity: Affinity, radius: int) -> PairLosses:
     """Losses of all pairs of cells nearer than `radius`, both of known label, over the batches of all processes.
 
-    Offset by offset, each computed again for its gradient: the affinities of all offsets never exist together.
+    Computed offset by offset, and again for the gradient, so that the affinities of all offsets are never in memory.
 
     Args:
-        maps: (B, ..., h, w), of which `affinity` makes affinities.
+        maps: (B, ..., h, w), from which `affinity` makes affinities.
         label_maps: class ids (B, h, w) of the cells, 255 = not known.
-        affinity: of all pairs with one offset.
-        radius: of the half-plane of offsets. As in the released codes, a pair counts if its first cell has all of
-            them in the grid.
+        affinity: gives the affinities of all pairs with one offset.
+        radius: radius of the half-plane of offsets. As in the released codes, a pair counts if its first cell has
+            all of them in the grid.
     """
     offsets = half_plane_offsets(radius)
     num_pairs = torch.stack([_kinds(label_maps, offset, radius).sum((1, 2, 3)) for offset in offsets]).sum(0).float()
@@ -107,7 +107,7 @@ def grid_labels(label_maps: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 class PixelAffinities:
-    """A network learns features that are alike where classes are."""
+    """A network learns features that are alike where classes are the same."""
 
     def __init__(self, network: Learner[AffinityNet], radius: int) -> None:
         self.learners = {"affinities": network}
@@ -155,7 +155,7 @@ class _FeatureDistances(torch.autograd.Function):
 
 
 def _distances(features: Tensor, radius: int) -> Tensor:
-    """Of one photo's features (C, h, w): (D, n, m)."""
+    """Mean absolute differences (D, n, m) of one photo's features (C, h, w)."""
     here, offsets = cells_at(features, (0, 0), radius), half_plane_offsets(radius)
     # One for all offsets: to get memory anew takes longer than to subtract.
     difference = torch.empty_like(here)
@@ -174,7 +174,7 @@ def _loss_sums(maps: Tensor, label_maps: Tensor, affinity: Affinity, offset: Off
 
 
 def _kinds(label_maps: Tensor, offset: Offset, radius: int) -> Tensor:
-    """Whether pairs are of background, of one other class, of different classes: (3, B, n, m), none of unknown ones."""
+    """Masks (3, B, n, m) of pairs of background, of one other class, of different classes; unlabelled cells in none."""
     first, second = cells_at(label_maps, (0, 0), radius), cells_at(label_maps, offset, radius)
     known = (first != IGNORE) & (second != IGNORE)
     same = known & (first == second)

@@ -13,7 +13,7 @@ def classification_loss(output: ClassifierOutput, tags: Tensor) -> Tensor:
     """Binary cross-entropy of the tags, averaged over photos and classes; one for each set of logits, summed.
 
     Args:
-        output: for B photos.
+        output: the classifier's output for B photos.
         tags: (B, C), 1 where the photo has the class.
     """
     losses = [F.binary_cross_entropy_with_logits(logits.float(), tags) for logits in output.all_logits]

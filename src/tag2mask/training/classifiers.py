@@ -1,4 +1,4 @@
-"""The trainings that end in a classifier, each from its settings to a folder with weights."""
+"""The trainings of classifiers and reconstructors, each from its settings to a folder with weights."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -28,19 +28,19 @@ from tag2mask.training.training import (
 
 
 def check_plain(training: Training, section: ClassifierSection) -> None:
-    """Build all that a plain training needs, so that what cannot work is told before an older one is deleted."""
+    """Build all that a plain training needs, so that errors show before an older one is deleted."""
     epoch_batches(training, training.recipe.plain_training(section).batch_size)
     new_classifier(training, section)
 
 
 def check_adversarial(training: Training) -> None:
-    """Build all that an adversarial training needs, for the same reason."""
+    """Build all that an adversarial training needs, so that errors show before an older one is deleted."""
     epoch_batches(training, training.recipe.acr.batch_size)
     new_reconstructor(training, new_classifier(training, training.recipe.acr.classifier))
 
 
 def train_plain(training: Training, section: ClassifierSection) -> float:
-    """Train the network of a section of the recipe on tags alone; gives its seconds."""
+    """Train the network of a section of the recipe on tags alone; returns the seconds it took."""
     settings = training.recipe.plain_training(section)
     classifier = new_classifier(training, section)
     learner = build_learner(training, classifier, settings.optimizer, settings.epochs, settings.batch_size)
@@ -51,7 +51,7 @@ def train_plain(training: Training, section: ClassifierSection) -> float:
 
 
 def train_reconstructor(training: Training, plain: Path) -> float:
-    """Train a reconstructor alone on the maps of the classifier in `plain`; gives its seconds."""
+    """Train a reconstructor alone on the maps of the classifier in `plain`; returns the seconds it took."""
     settings = training.recipe.acr
     classifier = load_network(new_classifier(training, settings.classifier), plain, "classifier")
     reconstructor = new_reconstructor(training, classifier)
@@ -63,7 +63,7 @@ def train_reconstructor(training: Training, plain: Path) -> float:
 
 
 def train_pretrained(training: Training, plain: Path, reconstructor: Path) -> float:
-    """Train a classifier against the reconstructor in `reconstructor`, which stays as it is; gives its seconds."""
+    """Train a classifier against the fixed reconstructor in `reconstructor`; returns the seconds it took."""
     settings = training.recipe.acr
     classifier = _first_classifier(training, plain)
     trained = load_network(new_reconstructor(training, classifier), reconstructor, "reconstructor")
@@ -75,10 +75,10 @@ def train_pretrained(training: Training, plain: Path, reconstructor: Path) -> fl
 
 
 def train_acr(training: Training, plain: Path, alone: Path) -> float:
-    """Train classifier and reconstructor against each other; gives its seconds.
+    """Train classifier and reconstructor against each other; returns the seconds it took.
 
     Args:
-        training: its settings say which networks begin as trained ones.
+        training: its settings say which networks begin with trained weights.
         plain: folder of the classifier after its plain training.
         alone: folder of the reconstructor that was trained alone.
     """
@@ -100,7 +100,7 @@ def train_acr(training: Training, plain: Path, alone: Path) -> float:
 
 
 def new_classifier(training: Training, section: ClassifierSection) -> PhotoClassifier:
-    """The network of a section, with its pretrained weights; the rest is drawn from the run's seed."""
+    """The network of a section with its pretrained weights; other weights are drawn from the run's seed."""
     seed_network(training)
     match section:
         case "classifier":
@@ -110,11 +110,11 @@ def new_classifier(training: Training, section: ClassifierSection) -> PhotoClass
 
 
 def new_reconstructor(training: Training, classifier: PhotoClassifier) -> Reconstructor:
-    """A reconstructor with pretrained backbone; the rest is drawn from the run's seed.
+    """A reconstructor with pretrained backbone; other weights are drawn from the run's seed.
 
     Args:
-        training: its settings.
-        classifier: its counterpart, which decides how photos are normalised for both.
+        training: the training, whose recipe has the settings.
+        classifier: the classifier it is trained with, which decides how photos are normalised for both.
     """
     seed_network(training)
     recipe = training.recipe

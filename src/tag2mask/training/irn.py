@@ -23,7 +23,7 @@ def path_affinity(edges: Tensor, offset: Offset, radius: int) -> Tensor:
 
     Args:
         edges: (B, h, w) in [0, 1].
-        offset: of the second cell.
+        offset: offset of the second cell from the first.
         radius: first cells are those with all neighbours nearer than this in the grid.
 
     Returns:
@@ -53,7 +53,7 @@ class Boundaries:
 class _PathMaximum(torch.autograd.Function):
     """Running maximum over shifted views; the gradient goes to the first cell of the path that has it.
 
-    Of the intermediate maxima, which autograd would keep, none is kept.
+    None of the intermediate maxima, which autograd would keep, is kept.
     """
 
     @staticmethod

@@ -25,19 +25,19 @@ from tag2mask.training.training import (
 
 
 def check_relations(training: Training) -> None:
-    """Build all that the training needs, so that what cannot work is told before an older one is deleted."""
+    """Build all that the training needs, so that errors show before an older one is deleted."""
     epoch_batches(training, training.recipe.refinement.batch_size)
     new_relations_network(training)
 
 
 def check_segmenter(training: Training) -> None:
-    """Build all that the training needs, so that what cannot work is told before an older one is deleted."""
+    """Build all that the training needs, so that errors show before an older one is deleted."""
     epoch_batches(training, training.recipe.segmenter.batch_size)
     new_segmenter(training)
 
 
 def train_relations(training: Training) -> float:
-    """Train a network of relations between pixels on labels of sure pixels: `network`; gives its seconds."""
+    """Train a network of relations on labels of confident pixels and write it to `network`; returns the seconds."""
     settings = training.recipe.refinement
     network = new_relations_network(training)
     optimizer, epochs, batch_size = settings.optimizer, settings.epochs, settings.batch_size
@@ -51,7 +51,7 @@ def train_relations(training: Training) -> float:
 
 
 def train_segmenter(training: Training) -> float:
-    """Train a segmenter on label maps: `model`; gives its seconds."""
+    """Train a segmenter on label maps and write its weights as `model`; returns the seconds it took."""
     settings = training.recipe.segmenter
     network = new_segmenter(training)
     learner = build_learner(training, network, settings.optimizer, settings.epochs, settings.batch_size)
@@ -59,14 +59,14 @@ def train_segmenter(training: Training) -> float:
 
 
 def new_relations_network(training: Training) -> BoundaryNet | AffinityNet:
-    """A network of relations with pretrained backbone; the rest is drawn from the run's seed."""
+    """A network of relations with pretrained backbone; other weights are drawn from the run's seed."""
     seed_network(training)
     settings = training.recipe.refinement
     return build_affinity_net(settings) if settings.method == "affinity" else build_boundary_net(settings)
 
 
 def new_segmenter(training: Training) -> DeepLab:
-    """A segmenter with pretrained backbone; the rest is drawn from the run's seed."""
+    """A segmenter with pretrained backbone; other weights are drawn from the run's seed."""
     seed_network(training)
     return build_deeplab(training.recipe.segmenter, training.num_classes)
 

@@ -15,10 +15,10 @@ NetworkLent = TypeVar("NetworkLent", bound=nn.Module, covariant=True)
 
 
 class Lender(Protocol[NetworkLent]):
-    """Something that lends a network as a fixed function: a learner, or a network that does not learn."""
+    """A learner, or a network that does not learn: either can lend its network as a fixed function."""
 
     def frozen(self) -> AbstractContextManager[NetworkLent]:
-        """Lend it in evaluation mode: gradients flow through it, none is computed for its weights."""
+        """Lend the network in evaluation mode: gradients flow through it, none is computed for its weights."""
 
 
 class Learner(Generic[Network]):
@@ -64,7 +64,7 @@ class Learner(Generic[Network]):
         return float(self._schedule.get_last_lr()[0])
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint needs to go on to the same digits."""
+        """All that a checkpoint needs to resume with exactly the same numbers."""
         return {
             "network": self.network.state_dict(),
             "optimizer": self._optimizer.state_dict(),
@@ -72,7 +72,7 @@ class Learner(Generic[Network]):
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from what `state` gave."""
+        """Restore what `state` gave."""
         self.network.load_state_dict(state["network"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._schedule.load_state_dict(state["schedule"])
@@ -95,7 +95,7 @@ class FixedNetwork(Generic[Network]):
 
 
 class _LearningParts:
-    """What of a network is in training mode now, and what learns.
+    """The modules of a network that are in training mode now, and the parameters that learn.
 
     Collected once: to walk through a network takes longer than a GPU takes for the step of a small one.
     """

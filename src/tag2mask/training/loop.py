@@ -32,7 +32,7 @@ from tag2mask.workers import refused_together
 _logger = logging.getLogger(__name__)
 Row = dict[str, float]
 CHECKPOINT = "checkpoint.pt"
-"""Where a training goes on that was stopped; nothing reads it once the training is finished."""
+"""File from which a stopped training is resumed; nothing reads it once the training is finished."""
 # A look at a loss waits until the device has done all steps so far, and then lets it wait for the next one.
 _STEPS_BETWEEN_LOOKS = 10
 BatchT = TypeVar("BatchT", bound=AnyBatch)
@@ -40,7 +40,7 @@ BatchIn = TypeVar("BatchIn", bound=AnyBatch, contravariant=True)
 
 
 class TrainingMethod(Protocol[BatchIn]):
-    """What the loop needs of a method."""
+    """What a method has to offer to the loop."""
 
     @property
     def learners(self) -> Mapping[str, Learner[Any]]:
@@ -52,14 +52,14 @@ class TrainingMethod(Protocol[BatchIn]):
 
 @dataclass(frozen=True)
 class Trainer:
-    """Lets methods learn: where, for how long, and what is done after each epoch."""
+    """Trains methods: on which devices, for how many epochs, and with what done after each epoch."""
 
     fabric: Fabric
-    """Launched."""
+    """Already launched."""
     num_epochs: int
-    """In all, those of earlier runs counted in."""
+    """Number of epochs in all, including those of earlier sessions."""
     folder: Path
-    """For the checkpoint, `losses.csv` and TensorBoard's events."""
+    """Gets the checkpoint, `losses.csv` and TensorBoard's events."""
     after_epoch: Callable[[int], None] | None = None
     """Called with the number of each epoch that is done and not yet saved, from 0; no process may wait for the others
     in it."""
@@ -68,7 +68,7 @@ class Trainer:
         """Train up to `num_epochs`, from the folder's checkpoint if it has one.
 
         Args:
-            method: what learns.
+            method: the method whose networks learn.
             loader: its batch sampler is an `EpochBatches`, whose seed is also that of dropout and whatever else draws
                 from torch.
 
@@ -86,7 +86,7 @@ class Trainer:
             return history
         if history and fabric.is_global_zero:
             _logger.info("%s: resumes after epoch %d of %d", self._name, len(history), self.num_epochs)
-        # Of an epoch that is done again, readers forget what a killed run has told.
+        # When an epoch is done again, readers forget what a killed run has logged of it.
         with SummaryWriter(folder, purge_step=len(history) + 1) if fabric.is_global_zero else nullcontext() as events:
             for epoch in range(len(history), self.num_epochs):
                 title = f"{self._name} {epoch + 1}/{self.num_epochs}"
@@ -103,7 +103,7 @@ class Trainer:
         return "/".join(self.folder.parts[-2:])
 
     def _save(self, method: TrainingMethod[Any], history: list[Row], events: SummaryWriter) -> None:
-        """CSV and checkpoint of all epochs so far; the last one for TensorBoard and the log."""
+        """Write CSV and checkpoint of all epochs so far, and the last epoch to TensorBoard and the log."""
         with replacing(self.folder / "losses.csv") as path, path.open("w", newline="") as file:
             writer = csv.DictWriter(file, ["epoch", *history[-1]])
             writer.writeheader()
@@ -125,16 +125,16 @@ class Trainer:
 
 
 class _Step(NamedTuple):
-    """A step whose losses are still to be looked at."""
+    """A step whose losses have not been checked yet."""
 
     epoch: int
-    """From 0."""
+    """Number of the epoch, from 0."""
     number: int
-    """In its epoch, from 0."""
+    """Number of the step in its epoch, from 0."""
     photos: tuple[str, ...]
     """Names of this process's photos."""
     losses: dict[str, Tensor]
-    """Of this process, by their logged names."""
+    """Losses of this process, by their logged names."""
 
 
 def _train_epoch(
@@ -169,7 +169,7 @@ def _train_epoch(
 
 
 def _look(fabric: Fabric, steps: Sequence[_Step], fault: SampleFault | None) -> list[Row]:
-    """Mean losses of some steps over all processes, by their names.
+    """Mean losses of some steps over all processes, by name; faults and losses that are not finite are raised.
 
     Raises:
         ValueError: the first fault of all processes, if there is one.

@@ -20,7 +20,7 @@ def build_optimizer(
     Args:
         network: its frozen parameters are left out.
         new_parameters: those that do not come from pretrained weights.
-        settings: rates and factors.
+        settings: learning rate and its factor for new parameters, weight decay.
         undecayed_parameters: those without weight decay; biases have none in any case.
     """
     groups = _parameter_groups(network, new_parameters, settings, undecayed_parameters)
@@ -36,16 +36,16 @@ def build_optimizer(
 def build_schedule(
     optimizer: Optimizer, settings: OptimizerSettings, *, num_steps: int, steps_per_epoch: int
 ) -> LambdaLR:
-    """How the learning rate rises in the epochs of warming up and then falls; past the last step it stays.
+    """Schedule in which the learning rate rises during warm-up and then falls; past the last step it stays.
 
-    The fall counts from the first step on, as in DeiT's code: where the rise ends, the rate goes on as if there were
-    none.
+    The fall counts from the first step on, as in DeiT's code: where the rise ends, the rate goes on as if there had
+    been no warm-up.
 
     Args:
-        optimizer: whose rates are the highest.
-        settings: which fall, and how many epochs the rise takes.
-        num_steps: of the whole training.
-        steps_per_epoch: of one pass.
+        optimizer: its rates are the highest ones of the schedule.
+        settings: how the rate falls, and how many epochs the rise takes.
+        num_steps: steps of the whole training.
+        steps_per_epoch: steps of one epoch.
     """
     num_rising = settings.warmup_epochs * steps_per_epoch
 

@@ -1,10 +1,10 @@
-"""Numbers that several processes share."""
+"""Means over the processes of a run."""
 
 from torch import Tensor, distributed
 
 
 def mean_over_processes(values: Tensor) -> Tensor:
-    """Mean of every process's values, which are overwritten; themselves where there is one process.
+    """Mean of the values over all processes; overwrites `values`, and returns them unchanged if there is one process.
 
     Losses divided by such a mean, and averaged over the processes, are those of one process with all photos.
     """

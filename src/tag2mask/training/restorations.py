@@ -27,14 +27,14 @@ class SegmentRestorations(NamedTuple):
 def restore_segments(
     classifier: PhotoClassifier, reconstructor: Reconstructor, images: Tensor, *, targets: Tensor, settings: AcrSettings
 ) -> SegmentRestorations:
-    """The restorations of the classifier-updating phase, to look at: the paper's figure 3.
+    """The restorations of the classifier-updating phase as pictures: the paper's figure 3.
 
     Args:
         classifier: in evaluation mode.
         reconstructor: in evaluation mode.
         images: (B, 3, H, H), normalised.
         targets: class indices (B,).
-        settings: how features are cut.
+        settings: settings of the training: how features are cut into segments.
     """
     cams = classifier(images).cams
     cam = resize_to_side(target_cam(cams, targets), feed_side_of(cams, reconstructor.side(images), settings))

@@ -1,7 +1,7 @@
 """Segmentation: a network learns the label of every pixel from label maps, true or made from tags.
 
-The balanced loss is what weakly supervised work trains DeepLab v2 with: a photo's background, mostly the larger part
-and the surer one, would else drown its classes.
+The balanced loss is what weakly supervised work trains DeepLab v2 with: without it a photo's background, mostly the
+larger and more confident part, would outweigh its classes.
 """
 
 import torch
@@ -23,7 +23,7 @@ def cross_entropy(logits: Tensor, label_maps: Tensor, counts: Tensor) -> Tensor:
     Args:
         logits: (B, C + 1, h, w), interpolated to the label maps' size.
         label_maps: (B, H, W) class ids, 255 where nothing is to be learned.
-        counts: (2,) pixels of background and foreground that the mean is over, of `count_pixels`.
+        counts: (2,) pixels of background and foreground that the mean is over, from `count_pixels`.
     """
     background, foreground = _summed_losses(logits, label_maps)
     mean: Tensor = (background + foreground) / _divisor(counts.sum())
@@ -31,12 +31,12 @@ def cross_entropy(logits: Tensor, label_maps: Tensor, counts: Tensor) -> Tensor:
 
 
 def balanced_cross_entropy(logits: Tensor, label_maps: Tensor, counts: Tensor) -> Tensor:
-    """Half of the mean over the background's pixels and half of that over the foreground's; one without pixels is 0.
+    """Average of the mean over background pixels and that over foreground pixels; a mean without pixels is 0.
 
     Args:
         logits: (B, C + 1, h, w), interpolated to the label maps' size.
         label_maps: (B, H, W) class ids, 255 where nothing is to be learned.
-        counts: (2,) pixels of background and foreground that the means are over, of `count_pixels`.
+        counts: (2,) pixels of background and foreground that the means are over, from `count_pixels`.
     """
     background, foreground = _summed_losses(logits, label_maps)
     halves: Tensor = torch.stack([background, foreground]) / _divisor(counts) / 2
@@ -77,5 +77,5 @@ def _summed_losses(logits: Tensor, label_maps: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _divisor(counts: Tensor) -> Tensor:
-    """Counts, 1 for 0: there is nothing to divide then. The mean of several processes may well be a half."""
+    """Counts to divide by, with 1 for 0; not clamped to 1, as a mean over processes may well be a half."""
     return torch.where(counts > 0, counts, 1)

@@ -39,8 +39,8 @@ def draw_remnants(draws: Tensor, settings: RemnantSettings, epoch: int) -> Tenso
 
     Args:
         draws: (B, 1, G, G), uniform in [0, 1).
-        settings: of q.
-        epoch: from 0.
+        settings: decide q, which may change with the epoch.
+        epoch: number of the epoch, from 0.
     """
     if not settings.enabled:
         return torch.zeros_like(draws)

@@ -34,28 +34,28 @@ Networks = Mapping[str, nn.Module]
 
 
 class AfterEpoch(Protocol):
-    """What is done after each epoch of a training."""
+    """Callback that is called after each epoch of a training."""
 
     def __call__(self, epoch: int, networks: Networks) -> None:
-        """Take the number of the epoch, from 0, and the networks as they are after it."""
+        """Called with the number of the epoch, from 0, and the networks as they are after it."""
 
 
 @dataclass(frozen=True)
 class Training:
-    """One training: where it takes place and on what."""
+    """One training: its processes, settings, photos and folder."""
 
     fabric: Fabric
-    """Launched."""
+    """Already launched."""
     recipe: Recipe
-    """Settings."""
+    """Settings of the run."""
     records: Sequence[Record]
     """Photos to train on; each has a tag, or a label map, where the method needs one."""
     num_classes: int
     """C, foreground classes."""
     folder: Path
-    """For checkpoint, logs and weights."""
+    """Gets checkpoint, logs and weights."""
     after_epoch: AfterEpoch | None = None
-    """Called after each epoch, if there is something to be done."""
+    """Called after each epoch, if given."""
 
 
 def build_learner(
@@ -74,14 +74,14 @@ def build_learner(
 
 
 def build_fixed(training: Training, network: Network) -> FixedNetwork[Network]:
-    """The network as one that does not learn in this training."""
+    """Prepare a network that does not learn in this training."""
     if training.recipe.engine.compile:
         _compile(network)
     return FixedNetwork(training.fabric, network)
 
 
 def _compile(network: nn.Module) -> None:
-    """Have the network compiled in place when it is first called, for the one size of its crops."""
+    """Compile the network in place when it is first called, for the one size of its crops."""
     # A size of its own for each phase, for code of a changing batch is slower.
     network.compile(dynamic=False)
     if isinstance(network, Reconstructor):
@@ -95,14 +95,14 @@ class _PartlyUndecayed(Protocol):
     """A network that knows parameters, besides biases, which weight decay would harm."""
 
     def undecayed_parameters(self) -> Iterable[nn.Parameter]:
-        """Those parameters."""
+        """Parameters without weight decay."""
 
 
 def train_networks(
     training: Training, method: TrainingMethod[BatchT], loader: DataLoader[BatchT], *, num_epochs: int,
     networks: Networks,
 ) -> float:  # fmt: skip
-    """Run the loop and write the weights of the networks that learned; gives the seconds of all epochs."""
+    """Run the loop and write the weights of the networks that learned; returns the seconds of all epochs."""
     after = training.after_epoch
     after_epoch = None if after is None else partial(_call_eagerly, after, networks=networks)
     history = Trainer(training.fabric, num_epochs, training.folder, after_epoch).train(method, loader)
@@ -123,7 +123,7 @@ def _call_eagerly(after_epoch: AfterEpoch, epoch: int, networks: Networks) -> No
 
 
 def seed_network(training: Training) -> None:
-    """Make what a network draws when it is built depend on the run's seed alone."""
+    """Make the random weights of a network that is built next depend on the run's seed alone."""
     torch.manual_seed(training.recipe.engine.seed)
 
 
@@ -149,7 +149,7 @@ def epoch_batches(training: Training, batch_size: int) -> EpochBatches:
 def build_loader(
     training: Training, photos: Dataset[BatchT], batch_size: int, collate: Callable[[list[BatchT]], BatchT]
 ) -> DataLoader[Any]:
-    """Loader of `photos` in the order of `epoch_batches`; it gives faults, which a `Trainer` raises."""
+    """Loader of `photos` in the order of `epoch_batches`; faults come as items, which a `Trainer` raises."""
     workers = training.recipe.data.num_workers
     return DataLoader(
         SamplesOrFaults(photos), batch_sampler=epoch_batches(training, batch_size),
