@@ -356,7 +356,7 @@ class LabelSettings:
     """
 
     threshold_source: Literal["fixed", "estimated"] = "fixed"
-    """`fixed`: `threshold`; `estimated`: found from photos and seeds alone, no mask is read, so that the labels have the
+    """`fixed`: `threshold`; `estimated`: found from photos and seeds alone, no mask is read; the labels then have the
     share of foreground that the estimate gives the seeds. Not for labels of the CRF."""
     threshold: ClosedUnitInterval = 0.25
     """Background score against the refined maps; IRN's code. Not for labels of the CRF."""
