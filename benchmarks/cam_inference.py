@@ -90,7 +90,8 @@ def main() -> None:
     ratio = seconds[one_by_one] / seconds[batched]
     print(f"recipe {arguments.recipe}, {len(photos)} photos of {SIZE[0]}x{SIZE[1]}, {torch.get_num_threads()} threads")
     print(
-        ", ".join(f"{name} {rate:.2f} photos a second" for name, rate in rates.items()) + f": {ratio:.2f} times as fast"
+        ", ".join(f"{name} {rate:.2f} photos per second" for name, rate in rates.items())
+        + f": {ratio:.2f} times as fast"
     )
     print(f"largest difference between maps: {worst:.1e}")
 

@@ -118,7 +118,7 @@ def main() -> None:
     for num_processes in (1, 2, 2, 1):
         rates[num_processes].append(photos_a_second(5 * photos, num_processes))
     one, two = (max(rate) for rate in rates.values())
-    print(f"IRN's labels: {one:.1f} photos a second on 1 process, {two:.1f} on 2: {two / one:.2f} times as many")
+    print(f"IRN's labels: {one:.1f} photos per second on 1 process, {two:.1f} on 2: {two / one:.2f} times as many")
 
 
 if __name__ == "__main__":

@@ -89,7 +89,7 @@ def make(voc: Path, train_aug: Path, out: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("voc", type=Path, metavar="VOC2012")
-    parser.add_argument("train_aug", type=Path, help="list of the photos whose masks SBD adds, one name a line")
+    parser.add_argument("train_aug", type=Path, help="list of the photos whose masks SBD adds, one name per line")
     parser.add_argument("out", type=Path)
     options = parser.parse_args()
     if options.out.exists():

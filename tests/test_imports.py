@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "recipes": {"config", "files", "data", "dotted_names", "usage", "recipes"},
     "runs": {"config", "files", "progress", "data", "dotted_names", "recipes", "evaluation", "runs"},
     "report": {
-        "config", "dotted_names", "files", "data", "cams", "evaluation", "pseudo_labels", "segmenter", "paper_tables",
+        "config", "dotted_names", "files", "data", "cams", "evaluation", "pseudo_labels", "paper_tables",
         "runs", "stages", "report",
     },
     "workers": {"data", "progress"},

@@ -88,7 +88,7 @@ def test_a_photo_without_a_class_is_background_everywhere():
 
 
 def test_maps_and_classes_of_different_number_are_refused():
-    with pytest.raises(ValueError, match="found 2 activation maps for 1 classes, expected one map a class"):
+    with pytest.raises(ValueError, match="found 2 activation maps for 1 classes, expected one map per class"):
         label_map_from_maps(np.zeros((2, 4, 4), np.float32), [1], threshold=0.5, uncertain=0)
 
 

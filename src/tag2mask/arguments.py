@@ -99,10 +99,11 @@ def _on_job(function: Callable[[Job], None], job_of: Callable[[argparse.Namespac
 def _add_table(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("table", type=from_home, metavar="TABLE", help=f"{', '.join(shipped_tables())}, or a path")
     parser.add_argument(
-        "--seeds", type=_at_least_one, default=1, metavar="N", help="runs a row, from engine.seed upwards (1)"
-    )
+        "--seeds", type=_at_least_one, default=1, metavar="N",
+        help="runs per row, with random seeds from engine.seed upwards (1)",
+    )  # fmt: skip
     _add_name_of_recipe(parser, "or a path")
-    _add_run(parser, "runs/RECIPE-tables; tables in one folder share what they have in common")
+    _add_run(parser, "runs/RECIPE-tables; tables in one folder share the stages that they have in common")
 
 
 def _table(typed: argparse.Namespace, settings: Sequence[str]) -> None:

@@ -39,7 +39,7 @@ def label_map_from_maps(
     """
     classes = np.asarray(class_ids, np.uint8)
     if len(maps) != len(classes):
-        raise ValueError(f"found {len(maps)} activation maps for {len(classes)} classes, expected one map a class")
+        raise ValueError(f"found {len(maps)} activation maps for {len(classes)} classes, expected one map per class")
     if not len(classes):
         return np.full(maps.shape[1:], BACKGROUND, np.uint8)
     order = np.argsort(classes)

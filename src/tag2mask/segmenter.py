@@ -16,6 +16,7 @@ from tag2mask import __version__
 from tag2mask.config import PREDICTION_SETTINGS, TWIN, SegmenterSettings
 from tag2mask.data.classes import voc_palette
 from tag2mask.data.photos import open_photo, to_upright_rgb
+from tag2mask.data.result_folders import MODEL_FILE
 from tag2mask.data.sizes import reduce_photo, scaled_size
 from tag2mask.data.transforms import Normalisation, normalise
 from tag2mask.dotted_names import leaves
@@ -27,8 +28,8 @@ from tag2mask.networks.grids import resize
 from tag2mask.prediction import Prediction, ScoredPrediction
 from tag2mask.recipes import recipe_of
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
-"""Files of a model folder, beside its card."""
+WEIGHTS = "model.safetensors"
+"""File of a model folder, beside its settings and its card."""
 Photo = Path | str | Image.Image | NDArray[np.uint8]
 """What a segmenter takes for a photo."""
 
@@ -63,7 +64,7 @@ class Segmenter:
                 those of its network or not all finite.
         """
         folder = model_folder(Path(folder))
-        path = folder / CONFIG
+        path = folder / MODEL_FILE
         try:
             config = json.loads(path.read_text(encoding="utf-8"))
             kept = {name: config["segmenter"][name] for name in _KEPT_SETTINGS}
@@ -150,15 +151,15 @@ def model_folder(path: Path) -> Path:
     Raises:
         ValueError: there is no model folder, or the run has several.
     """
-    if (path / CONFIG).is_file():
+    if (path / MODEL_FILE).is_file():
         return path
-    folders = sorted(config.parent for config in path.glob(f"5-segmenter/*/{CONFIG}"))
+    folders = sorted(config.parent for config in path.glob(f"5-segmenter/*/{MODEL_FILE}"))
     match [folder for folder in folders if folder.name != TWIN] or folders:
         case [folder]:
             return folder
         case []:
             raise ValueError(
-                f"{path}: found no {CONFIG}, expected a run with a segmenter, or a model folder such as its "
+                f"{path}: found no {MODEL_FILE}, expected a run with a segmenter, or a model folder such as its "
                 "5-segmenter/acr"
             )
         case found:
@@ -197,7 +198,7 @@ def predict_scores(network: DeepLab, photo: Image.Image, settings: SegmenterSett
 
 def renew_settings(folder: Path, settings: SegmenterSettings) -> None:
     """Let the segmenter of a model folder predict with these scales, size and CRF, which need no new training."""
-    path = folder / CONFIG
+    path = folder / MODEL_FILE
     config = json.loads(path.read_text(encoding="utf-8"))
     wanted = config["segmenter"] | leaves({name: getattr(settings, name) for name in PREDICTION_SETTINGS})
     if wanted != config["segmenter"]:
@@ -246,7 +247,7 @@ def _enlarged(score: Tensor, shape: tuple[int, int]) -> Tensor:
 
 
 def _write_config(folder: Path, config: Mapping[str, Any]) -> None:
-    with replacing(folder / CONFIG) as path:
+    with replacing(folder / MODEL_FILE) as path:
         path.write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

@@ -17,7 +17,7 @@ def draw(*files: Path) -> None:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A folder a class, with masks beside them."""
+    """One folder per class, with masks beside them."""
     draw(tmp_path / "cat/1.png", tmp_path / "dog/2.png", tmp_path / "masks/1.png")
     return tmp_path
 

@@ -55,7 +55,7 @@ def read_class_folders(root: Path, log: FaultLog) -> DataSet:
                     used.append(key)
     warn_of_leftovers(photos, used, log, place="any class folder")
     everything = [record for records in splits.values() for record in records]
-    layout = f"a folder a class ({len(class_names)} classes, {len(everything):,} photos)"
+    layout = f"one folder per class ({len(class_names)} classes, {len(everything):,} photos)"
     named = {split: records for split, records in splits.items() if split}
     return DataSet(root, layout, class_names, group_in_splits(everything, named, log))
 

@@ -68,7 +68,7 @@ def read_class_names(path: Path, log: FaultLog) -> tuple[str, ...] | None:
             log.error("classes", path.name, row=row, found=repr(line), expected=expected)
     names = [name for name in names if not is_background(name)]
     if not names:
-        log.error("classes", path.name, found="no class", expected="one class name a line")
+        log.error("classes", path.name, found="no class", expected="one class name per line")
         return None
     if "" in names:
         row = lines.index("") + 1

@@ -40,7 +40,7 @@ def read_csv_layout(root: Path, path: Path, log: FaultLog) -> DataSet:
     seen = {tag for row in table.rows for tag in row.tags}
     class_names = given or table.columns or tuple(sorted(seen))
     splits = _make_records(path, rows, photos, log, class_names=class_names)
-    kind = "a column a class" if table.columns else "tags"
+    kind = "one column per class" if table.columns else "tags"
     layout = f"photos, {kind} in {path.name} ({len(table.rows):,} rows, {len(class_names)} classes)"
     everything = [record for records in splits.values() for record in records]
     named = {split: records for split, records in splits.items() if split}

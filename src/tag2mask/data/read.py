@@ -18,8 +18,8 @@ _NUM_ENTRIES_SHOWN = 10
 _LAYOUTS = (
     "one of: VOC folders (JPEGImages with ImageSets, Annotations, SegmentationClass or labels.csv); "
     "COCO's format (train2017 or images with annotations/instances_train2017.json, train with _annotations.coco.json); "
-    "photos with tags.csv (image,tags); photos with tags.csv (image and a 0/1 column a class); "
-    "a folder of photos a class"
+    "photos with tags.csv (image,tags); photos with tags.csv (image and one 0/1 column per class); "
+    "one folder of photos per class"
 )
 
 

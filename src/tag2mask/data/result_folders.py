@@ -9,6 +9,8 @@ CONTENTS_FILE = "photos.json"
 """File in a folder of predictions: digest of the photo that each mask was made from, by name."""
 MANIFEST_FILE = "manifest.json"
 """File in the folder of a stage or of predictions: how these were made."""
+MODEL_FILE = "config.json"
+"""File in a model folder: how its segmenter predicts."""
 
 
 def holds_results(folder: Path) -> bool:

@@ -86,7 +86,7 @@ def rows_by_photo(path: Path, table: TagTable, photos: PhotoFiles, log: FaultLog
             continue
         if key in rows:
             found = f"{row.image!r} again, first in row {rows[key].row}"
-            log.error("row-twice", path.name, row=row.row, found=found, expected="one row a photo")
+            log.error("row-twice", path.name, row=row.row, found=found, expected="one row per photo")
         else:
             rows[key] = row
     return rows
@@ -220,7 +220,7 @@ def _read_lines(path: Path, log: FaultLog) -> _Lines | None:
         return None
     if not rows:
         if len(lines) < 2:
-            log.error("empty-table", path.name, found="no row", expected="a header and one row a photo")
+            log.error("empty-table", path.name, found="no row", expected="a header and one row per photo")
         return None
     return _Lines(header, rows)
 

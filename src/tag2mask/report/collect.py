@@ -15,7 +15,7 @@ from tag2mask.cams.store import read_cams, stored_names
 from tag2mask.config import Recipe
 from tag2mask.data.photos import photo_size
 from tag2mask.data.records import Record
-from tag2mask.data.result_folders import MANIFEST_FILE
+from tag2mask.data.result_folders import MANIFEST_FILE, MODEL_FILE
 from tag2mask.evaluation.sweep import read_sweep
 from tag2mask.report.content import (
     METHODS,
@@ -32,7 +32,6 @@ from tag2mask.report.galleries import find_galleries
 from tag2mask.report.measurements import score_rows
 from tag2mask.runs.manifest import read_manifest
 from tag2mask.runs.stages import CLASSIFIERS, FOLDERS, TRAININGS, Photos, Stage, StageState, refined_methods
-from tag2mask.segmenter import CONFIG
 from tag2mask.stages.labels import note_on_unlabelled_classes, read_threshold
 from tag2mask.stages.scores import SWEPT_LEVELS
 
@@ -217,7 +216,7 @@ def _commands(stages: Sequence[Stage], run: Path) -> tuple[Command, ...]:
         Command("Finish or redo stages after a change of settings", f"tag2mask run {folder}"),
     ]
     for model in (run / stage.folder for stage in stages if stage.kind == "segmenter"):
-        if (model / CONFIG).is_file():
+        if (model / MODEL_FILE).is_file():
             line = f"tag2mask predict PHOTOS --model {shlex.quote(str(model))} --out DIR"
             commands.append(Command(f"Label photos with the segmenter {model.name}", line))
     return (*commands, Command("Write this page with more photos", f"tag2mask report {folder} --photos 300"))

@@ -18,7 +18,7 @@ from tag2mask.data.label_maps import label_map_names, open_label_map, write_labe
 from tag2mask.data.names import without_suffix
 from tag2mask.data.photos import FileError
 from tag2mask.data.records import Record
-from tag2mask.data.result_folders import CONTENTS_FILE
+from tag2mask.data.result_folders import CONTENTS_FILE, MODEL_FILE
 from tag2mask.data.sizes import reduce_photo
 from tag2mask.files import remove_leftovers, replacing
 from tag2mask.memory import giving_back, is_want_of_memory
@@ -26,7 +26,7 @@ from tag2mask.prediction import Prediction, class_areas
 from tag2mask.progress import track
 from tag2mask.runs.folder import alone_in
 from tag2mask.runs.manifest import Manifest, read_manifest, seconds_so_far, why_redo, write_manifest
-from tag2mask.segmenter import CONFIG, WEIGHTS, Segmenter
+from tag2mask.segmenter import WEIGHTS, Segmenter
 from tag2mask.workers import refused_together, share_of
 
 _NUM_NAMED = 3
@@ -50,7 +50,7 @@ def origin_of(model: Path, engine: EngineSettings) -> Manifest:
     precision = engine.inference_precision or engine.precision
     # What is not named is float32, as in folders from before there was a choice.
     settings = {} if precision == "32-true" else {"engine.inference_precision": precision}
-    return Manifest(settings, {"model": digest_file(model / WEIGHTS), "settings": digest_file(model / CONFIG)})
+    return Manifest(settings, {"model": digest_file(model / WEIGHTS), "settings": digest_file(model / MODEL_FILE)})
 
 
 def refuse_other_origin(folder: Path, origin: Manifest) -> None:
