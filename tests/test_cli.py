@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from tag2mask.command_line import build_parser
-from tag2mask.recipes import load_recipe, save_recipe, shipped_recipes
+from tag2mask.recipes import load_recipe, save_recipe
+from tag2mask.recipes.recipe_files import shipped_recipes
 
 COMMANDS = (
     "demo", "run", "train", "cams", "refine", "label", "segment", "evaluate", "report", "status", "check", "predict",

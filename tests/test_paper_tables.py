@@ -6,7 +6,8 @@ import pytest
 from tag2mask.config import DataSettings, Recipe
 from tag2mask.data.read import read_data_set
 from tag2mask.paper_tables import PaperScores, Table, TableRow, load_table, row_recipes, shipped_tables
-from tag2mask.recipes import load_recipe, shipped_recipes
+from tag2mask.recipes import load_recipe
+from tag2mask.recipes.recipe_files import shipped_recipes
 from tag2mask.runs.plan import plan
 from tag2mask.runs.stages import Photos, photos_of
 from tag2mask.usage import UsageError

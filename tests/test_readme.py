@@ -32,7 +32,7 @@ def test_python_example_runs(
 
 
 def test_every_command_and_recipe_of_the_tables_exists():
-    from tag2mask.recipes import shipped_recipes
+    from tag2mask.recipes.recipe_files import shipped_recipes
 
     text = README.read_text(encoding="utf-8")
     commands = set(re.findall(r"`tag2mask ([a-z]+)", text))

@@ -13,7 +13,8 @@ from tag2mask.config import (
     Recipe,
     SegmenterSettings,
 )
-from tag2mask.recipes import load_recipe, shipped_recipes
+from tag2mask.recipes import load_recipe
+from tag2mask.recipes.recipe_files import shipped_recipes
 from tag2mask.recipes.values import check_values
 
 INFINITE = AcrSettings(remnants=replace(AcrSettings().remnants, probability_step=math.inf))

@@ -13,8 +13,9 @@ from tag2mask.config import (
     RemnantSettings,
     SegmenterSettings,
 )
-from tag2mask.recipes import load_recipe, save_recipe, settings_help, shipped_recipes
+from tag2mask.recipes import load_recipe, save_recipe, settings_help
 from tag2mask.recipes.paths import with_absolute_paths
+from tag2mask.recipes.recipe_files import shipped_recipes
 from tag2mask.runs.contradictions import unread_label_settings
 from tag2mask.usage import UsageError
 

@@ -10,8 +10,9 @@ from tag2mask import commands
 from tag2mask.commands import ExportFormat, Job
 from tag2mask.config import DataSettings, Device, EngineSettings, Layout, Precision, TagSource
 from tag2mask.paper_tables import shipped_tables
-from tag2mask.recipes import load_recipe, recipe_as_yaml, shipped_recipes
+from tag2mask.recipes import load_recipe, recipe_as_yaml
 from tag2mask.recipes.paths import from_home
+from tag2mask.recipes.recipe_files import shipped_recipes
 from tag2mask.runs.folder import RECIPE_FILE, expect_run, is_run
 
 Do = Callable[[argparse.Namespace, Sequence[str]], int | None]

@@ -8,7 +8,8 @@ from pathlib import Path
 from tag2mask import __version__, commands
 from tag2mask.arguments import COMMANDS
 from tag2mask.config import Recipe
-from tag2mask.recipes import meant, setting_names, settings_help
+from tag2mask.recipes import setting_names, settings_help
+from tag2mask.recipes.words import meant
 from tag2mask.usage import UsageError
 
 

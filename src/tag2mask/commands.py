@@ -14,7 +14,8 @@ from tag2mask.config import DataSettings, EngineSettings, Recipe
 from tag2mask.data.result_folders import FACTS_FILE
 from tag2mask.paper_tables import load_table, row_recipes
 from tag2mask.progress import is_first_process
-from tag2mask.recipes import save_recipe, shipped_recipes
+from tag2mask.recipes import save_recipe
+from tag2mask.recipes.recipe_files import shipped_recipes
 from tag2mask.runs.folder import (
     RECIPE_FILE,
     alone_in,

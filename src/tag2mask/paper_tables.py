@@ -12,7 +12,8 @@ import yaml
 
 from tag2mask.config import TWIN, Level, Method, Recipe, Subject, Supervision
 from tag2mask.dotted_names import leaves
-from tag2mask.recipes import flag_settings, load_recipe, meant
+from tag2mask.recipes import flag_settings, load_recipe
+from tag2mask.recipes.words import meant, one_line
 from tag2mask.usage import UsageError
 
 _WITHOUT_EFFECT = ("extends", "methods", "refined_methods", "segmenter.supervision")
@@ -86,7 +87,7 @@ def load_table(name_or_path: str) -> Table:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+        raise UsageError(f"{path}: not YAML: {one_line(error)}") from error
     values = _checked(content, Table, str(path), given=("name",))
     if not isinstance(values["rows"], list) or not values["rows"]:
         raise UsageError(f"{path}: rows is {values['rows']!r}, expected a list of rows")

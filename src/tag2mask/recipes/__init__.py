@@ -1,11 +1,10 @@
-"""Recipes: YAML files of settings, shipped ones by name, and the reading of them with flags on top."""
+"""Recipes: the reading of settings from YAML files with flags on top, and the writing of them."""
 
 import re
 from argparse import SUPPRESS
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass, replace
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from types import NoneType
 from typing import Any, NoReturn, get_args
@@ -20,11 +19,11 @@ from jsonargparse import (  # type: ignore[attr-defined]
 )
 
 from tag2mask.config import Recipe
-from tag2mask.data.faults import nearest
 from tag2mask.files import replacing
 from tag2mask.recipes.paths import from_home, with_absolute_paths
+from tag2mask.recipes.recipe_files import read_yaml, recipe_chain
 from tag2mask.recipes.values import check_values
-from tag2mask.recipes.words import expected, shown, takes_list, type_of, value_at
+from tag2mask.recipes.words import expected, meant, one_line, shown, takes_list, type_of, value_at
 from tag2mask.usage import UsageError
 
 # The settings' docstrings are the help of their flags.
@@ -32,12 +31,6 @@ set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
 # The parser knows them, but on the command line they say nothing: files, and whole sections of settings.
 _FLAGLESS = {"recipe", "print_config", "extends", *(field.name for field in fields(Recipe) if is_dataclass(field.type))}
-
-
-def shipped_recipes() -> dict[str, Path]:
-    """Recipes that come with the package, by name."""
-    folder = Path(str(files(__name__)))
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
 def load_recipe(name_or_path: Path | str, flags: Sequence[str] = ()) -> Recipe:
@@ -49,9 +42,8 @@ def load_recipe(name_or_path: Path | str, flags: Sequence[str] = ()) -> Recipe:
     """
     parser = recipe_parser()
     # A file of comments alone says nothing.
-    chain = [path for path in _chain(_find(str(name_or_path), Path())) if _read_yaml(path)]
-    arguments = [part for path in chain for part in ("--recipe", str(path))]
-    given = [(str(path), _read_yaml(path)) for path in chain]
+    given = [(str(path), content) for path, content in recipe_chain(str(name_or_path)).items() if content]
+    arguments = [part for path, _ in given for part in ("--recipe", path)]
     for name, text in _read_flags(flags):
         arguments.append(f"--{name}={text}")
         given.append(("command line", {name: _value(text)}))
@@ -99,7 +91,7 @@ def recipe_as_yaml(recipe: Recipe) -> str:
 
 def photos_of_recipe(path: Path) -> Path | None:
     """The photo folder that a recipe file names; everything else in the file is ignored."""
-    root = value_at(_read_yaml(path), "data.root")
+    root = value_at(read_yaml(path), "data.root")
     return Path(root) if root else None
 
 
@@ -124,12 +116,6 @@ def setting_names() -> list[str]:
     return [name for name in names if name not in ("recipe", "print_config")]
 
 
-def meant(word: str, known: Iterable[str]) -> str:
-    """The end of a message about an unknown word: the known one that it was probably meant to be, if any is near."""
-    near = nearest(word, known, cutoff=0.5)
-    return f"; did you mean {near}?" if near else ""
-
-
 @cache
 def recipe_parser() -> ArgumentParser:
     """Parser of the flags, one for every setting."""
@@ -152,58 +138,6 @@ def _checked(parsed: Namespace) -> Recipe:
     recipe: Recipe = _plain_values(Recipe(**vars(recipe_parser().instantiate(parsed))))
     check_values(recipe)
     return recipe
-
-
-def _find(name_or_path: str, beside: Path) -> Path:
-    shipped = shipped_recipes()
-    if name_or_path in shipped:
-        return shipped[name_or_path]
-    path = beside / from_home(name_or_path)
-    if path.is_file():
-        return path
-    listed = ", ".join(shipped)
-    if path.is_dir():
-        raise UsageError(
-            f"no recipe {name_or_path}: found a folder, expected a file, such as the config.yaml of a run, or one of "
-            f"{listed}; --data.root {name_or_path} names photos"
-        )
-    raise UsageError(f"no recipe {name_or_path}: neither a file nor one of {listed}{meant(name_or_path, shipped)}")
-
-
-def _chain(path: Path) -> list[Path]:
-    """The recipe and those it extends, the most general first."""
-    chain = [path]
-    while extended := _read_yaml(chain[0]).get("extends"):
-        base = _find(str(extended), chain[0].parent)
-        if base in chain:
-            raise UsageError(f"{path}: extends itself")
-        chain.insert(0, base)
-    return chain
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        with path.open(encoding="utf-8") as file:
-            content = yaml.load(file, _Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not YAML: {_one_line(error)}") from error
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise UsageError(f"{path}: found {type(content).__name__}, expected sections such as data and classifier")
-    return content
-
-
-class _Loader(yaml.SafeLoader):
-    """Reads YAML, but no mapping that has a key twice, of which the last one would win."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [key.value for key, _ in node.value]
-        for number, (key, _) in enumerate(node.value):
-            if key.value in keys[:number]:
-                line = key.start_mark.line + 1
-                raise UsageError(f"{key.start_mark.name} line {line}: found {key.value} again, expected it once")
-        return super().construct_mapping(node, deep)
 
 
 def _check_names(content: Mapping[str, Any], where: str, prefix: str = "") -> None:
@@ -260,10 +194,6 @@ def _refuse(name: str, known: Sequence[str], where: str) -> NoReturn:
     raise UsageError(f"{where}: no setting is called {name}{meant(name, known)}")
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
-
-
 def _in_words(parser: ArgumentParser, error: ArgumentError, given: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
     """What was found and expected, where a setting is to blame.
 
@@ -283,7 +213,7 @@ def _in_words(parser: ArgumentParser, error: ArgumentError, given: Sequence[tupl
         for where, content in reversed(given):
             if (value := value_at(content, name)) is not None:
                 return f"{where}: {name} is {shown(value)}, expected {expected(name)}"
-    return f"command line: {_one_line(error)}"
+    return f"command line: {one_line(error)}"
 
 
 def _blamed(error: ArgumentError) -> list[str]:

@@ -1,6 +1,6 @@
 """What a setting is and what it may be, in words for who typed it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import is_dataclass
 from pathlib import Path
 from types import NoneType
@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import yaml
 
 from tag2mask.config import ClosedUnitInterval, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Recipe
+from tag2mask.data.faults import nearest
 
 _WORDS: dict[Any, str] = {
     PositiveInt: "a whole number above 0",
@@ -23,6 +24,17 @@ _WORDS: dict[Any, str] = {
     Path: "a path",
     NoneType: "null",
 }
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown word: the known one that it was probably meant to be, if any is near."""
+    near = nearest(word, known, cutoff=0.5)
+    return f"; did you mean {near}?" if near else ""
+
+
+def one_line(error: Exception) -> str:
+    """An error's message, which may have several lines, in one."""
+    return " ".join(str(error).split())
 
 
 def value_at(content: Mapping[str, Any], name: str) -> Any:
